@@ -1,0 +1,97 @@
+// llmc.h: status, errors, reports and llmc_oneshot.
+#include "llmc.h"
+
+#include <memory>
+
+#include "calibration_data.hpp"
+#include "guard.hpp"
+#include "llmc/oneshot.hpp"
+#include "session.hpp"
+
+struct llmc_report {
+  std::string json;
+};
+
+namespace llmc::capi {
+
+llmc_error* out_of_memory_error() noexcept {
+  static llmc_error error{LLMC_OUT_OF_MEMORY, "out of memory"};
+  return &error;
+}
+
+namespace {
+
+template <class T>
+std::optional<T> choice(int32_t value, T first, T second, const char* what) {
+  if (value == 0) return std::nullopt;
+  if (value == 1) return first;
+  if (value == 2) return second;
+  throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted 0, 1 or 2");
+}
+
+OneshotOptions convert(const llmc_oneshot_options& given) {
+  OneshotOptions options;
+  options.model_dir = required(given.model_dir, "llmc_oneshot_options.model_dir");
+  options.output_dir = required(given.output_dir, "llmc_oneshot_options.output_dir");
+  options.recipe = text_or_empty(given.recipe);
+  options.scheme = text_or_empty(given.scheme);
+  options.stage = text_or_empty(given.stage);
+  if (options.recipe.empty() == options.scheme.empty()) throw Error(ErrorCode::invalid_argument, options.recipe.empty() ? "oneshot: no recipe and no scheme; wanted one of them" : "oneshot: recipe and scheme were both given; wanted one of them");
+  options.compat = choice(given.compat, Compat::vllm, Compat::reference, "llmc_oneshot_options.compat").value_or(Compat::vllm);
+  options.rounding = choice(given.rounding, Rounding::exact, Rounding::reference, "llmc_oneshot_options.rounding");
+  options.propagation = choice(given.propagation, Propagation::sublayer, Propagation::layer, "llmc_oneshot_options.propagation");
+  options.save_compressed = tri_state(given.save_compressed, true, "llmc_oneshot_options.save_compressed");
+  options.tie_word_embeddings = tri_state(given.tie_word_embeddings, true, "llmc_oneshot_options.tie_word_embeddings");
+  options.overwrite = tri_state(given.overwrite, false, "llmc_oneshot_options.overwrite");
+  if (given.max_shard_bytes < 0) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.max_shard_bytes is negative");
+  if (given.max_shard_bytes) options.max_shard_bytes = given.max_shard_bytes;
+  options.template_date = text_or_empty(given.template_date);
+  return options;
+}
+
+}  // namespace
+}  // namespace llmc::capi
+
+using namespace llmc::capi;
+
+llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* given, llmc_report** report, llmc_error** error) {
+  if (report) *report = nullptr;
+  return guard(error, [&] {
+    const SessionLock lock(session);
+    const auto c_options = read_options(given, "llmc_oneshot_options");
+    llmc::OneshotOptions options = convert(c_options);
+    const llmc::Callbacks callbacks = session->callbacks();
+    CalibrationData data = load_calibration(c_options, *session->backend);
+    options.calibration = std::move(data.tokens);
+    for (const std::string& note : data.notes)
+      if (callbacks.log) callbacks.log(LLMC_LOG_NOTE, note);
+    llmc::Report result = llmc::oneshot(options, *session->backend, callbacks);
+    result.notes.insert(result.notes.begin(), data.notes.begin(), data.notes.end());
+    if (report) *report = new llmc_report{llmc::to_json(result)};
+  });
+}
+
+const char* llmc_report_json(const llmc_report* report) { return report ? report->json.c_str() : ""; }
+void llmc_report_free(llmc_report* report) { delete report; }
+
+llmc_status llmc_error_status(const llmc_error* error) { return error ? error->status : LLMC_OK; }
+const char* llmc_error_message(const llmc_error* error) { return error ? error->message.c_str() : ""; }
+void llmc_error_free(llmc_error* error) {
+  if (error != out_of_memory_error()) delete error;
+}
+
+const char* llmc_status_name(llmc_status status) {
+  static constexpr const char* kNames[] = {"LLMC_OK", "LLMC_INVALID_ARGUMENT", "LLMC_NOT_FOUND", "LLMC_IO", "LLMC_BAD_FILE", "LLMC_UNSUPPORTED",
+                                           "LLMC_NUMERIC", "LLMC_OUT_OF_MEMORY", "LLMC_CANCELLED", "LLMC_EXISTS", "LLMC_INTERNAL"};
+  return status >= 0 && status <= LLMC_INTERNAL ? kNames[status] : "LLMC_UNKNOWN";
+}
+
+const char* llmc_version(void) { return LLMC_VERSION_TEXT; }
+
+const char* llmc_features(void) {
+#ifdef LLMC_WITH_TEXT
+  return "cpu,text";
+#else
+  return "cpu";
+#endif
+}

@@ -1,0 +1,72 @@
+#include "llmc_tools.h"
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "guard.hpp"
+#include "llmc/evaluate.hpp"
+#include "session.hpp"
+#include "text/text.hpp"
+
+using namespace llmc::capi;
+
+namespace {
+
+llmc::DType value_dtype(int32_t dtype, llmc::DType otherwise) {
+  if (dtype == 0) return otherwise;
+  if (dtype == LLMC_DTYPE_FLOAT32) return llmc::DType::f32;
+  if (dtype == LLMC_DTYPE_BFLOAT16) return llmc::DType::bf16;
+  throw llmc::Error(llmc::ErrorCode::invalid_argument, "dtype is " + std::to_string(dtype) + "; wanted LLMC_DTYPE_FLOAT32 or LLMC_DTYPE_BFLOAT16");
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw llmc::Error(llmc::ErrorCode::not_found, "eval: text file '" + path + "' cannot be opened");
+  std::stringstream text;
+  text << file.rdbuf();
+  if (file.bad()) throw llmc::Error(llmc::ErrorCode::io, "eval: text file '" + path + "': read error");
+  return text.str();
+}
+
+char* copy_text(const std::string& text) {
+  char* copy = static_cast<char*>(std::malloc(text.size() + 1));
+  if (!copy) throw std::bad_alloc();
+  std::memcpy(copy, text.c_str(), text.size() + 1);
+  return copy;
+}
+
+}  // namespace
+
+llmc_status llmc_eval(llmc_session* session, const llmc_eval_options* given, char** json, llmc_error** error) {
+  if (json) *json = nullptr;
+  return guard(error, [&] {
+    const SessionLock lock(session);
+    if (!json) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_eval: json is NULL");
+    const auto c_options = read_options(given, "llmc_eval_options");
+    llmc::EvaluateOptions options;
+    options.model_dir = required(c_options.model_dir, "llmc_eval_options.model_dir");
+    options.reference_dir = text_or_empty(c_options.reference_dir);
+    options.value_dtype = value_dtype(c_options.dtype, llmc::DType::f32);
+    if (c_options.window) options.window = c_options.window;
+    options.cancel = &session->cancel;
+    const std::string text = read_text(required(c_options.text, "llmc_eval_options.text"));
+    options.token_ids = llmc::text::Tokenizer(c_options.tokenizer_dir ? c_options.tokenizer_dir : options.model_dir).encode(text, false);
+    const llmc::Evaluation result = llmc::evaluate(options, *session->backend);
+    nlohmann::ordered_json out{{"perplexity", result.perplexity}, {"tokens", result.tokens}};
+    if (result.kl) out["kl"] = *result.kl, out["top1"] = *result.top1;
+    *json = copy_text(out.dump());
+  });
+}
+
+llmc_status llmc_forward(llmc_session* session, const llmc_forward_options* given, llmc_error** error) {
+  return guard(error, [&] {
+    const SessionLock lock(session);
+    const auto options = read_options(given, "llmc_forward_options");
+    llmc::forward_file(required(options.model_dir, "llmc_forward_options.model_dir"), required(options.input_ids, "llmc_forward_options.input_ids"),
+                       required(options.output, "llmc_forward_options.output"), value_dtype(options.dtype, llmc::DType::f32), *session->backend);
+  });
+}
+
+void llmc_json_free(char* json) { std::free(json); }

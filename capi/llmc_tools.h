@@ -1,0 +1,46 @@
+/* What the llmc command needs beyond llmc.h. Experimental: these functions may change between releases (version node LLMC_TOOLS).
+ * The rules of llmc.h hold. Results are JSON text to be freed with llmc_json_free. */
+#ifndef LLMC_TOOLS_H
+#define LLMC_TOOLS_H
+
+#include "llmc.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMC_DTYPE_FLOAT32 1
+#define LLMC_DTYPE_BFLOAT16 2
+
+/* Perplexity of a text; with reference_dir also the distance to that model. Works on plain and on compressed folders; dynamic activation
+ * quantization is emulated. The text is tokenized whole, without special tokens, and cut into independent windows. */
+typedef struct llmc_eval_options {
+  uint32_t struct_size;
+  int32_t dtype;             /* LLMC_DTYPE_*: of the values between nodes; default float32 */
+  const char *model_dir;
+  const char *reference_dir; /* NULL: none */
+  const char *text;          /* a file */
+  const char *tokenizer_dir; /* NULL: model_dir */
+  int64_t window;            /* 0: 512 tokens */
+} llmc_eval_options;
+
+/* {"perplexity": ..., "tokens": ..., "kl": ..., "top1": ...}; kl (nats per token, reference against model) and top1 (share of equal arg max)
+ * only with a reference. */
+LLMC_API llmc_status llmc_eval(llmc_session *session, const llmc_eval_options *options, char **json, llmc_error **error);
+
+/* Writes `logits` and `hidden.0` .. `hidden.N` for the `input_ids` [sequences, length] of a safetensors file. */
+typedef struct llmc_forward_options {
+  uint32_t struct_size;
+  int32_t dtype;         /* as above */
+  const char *model_dir;
+  const char *input_ids; /* a .safetensors file */
+  const char *output;    /* a .safetensors file that does not exist */
+} llmc_forward_options;
+LLMC_API llmc_status llmc_forward(llmc_session *session, const llmc_forward_options *options, llmc_error **error);
+
+LLMC_API void llmc_json_free(char *json);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

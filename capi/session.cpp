@@ -1,0 +1,59 @@
+#include "session.hpp"
+
+#include <exception>
+
+#include "guard.hpp"
+
+llmc::Callbacks llmc_session::callbacks() {
+  llmc::Callbacks callbacks;
+  callbacks.cancel = &cancel;
+  if (progress)
+    callbacks.progress = [this](const llmc::Progress& p) {
+      const llmc_progress view{p.stage.c_str(), p.layer.c_str(), p.step, p.steps, p.loss};
+      progress(&view, progress_user_data);
+    };
+  if (log) callbacks.log = [this](int level, const std::string& line) { log(level, line.c_str(), log_user_data); };
+  return callbacks;
+}
+
+namespace llmc::capi {
+
+SessionLock::SessionLock(llmc_session* session) : session_(session), exceptions_(std::uncaught_exceptions()) {
+  if (!session) throw Error(ErrorCode::invalid_argument, "session is NULL");
+  if (session->busy.exchange(true)) throw Error(ErrorCode::invalid_argument, "session: another call is running on it; one call at a time per session");
+}
+
+SessionLock::~SessionLock() {
+  if (std::uncaught_exceptions() > exceptions_) session_->cancel.store(false);
+  session_->busy.store(false);
+}
+
+}  // namespace llmc::capi
+
+using llmc::capi::guard;
+
+llmc_status llmc_session_create(const llmc_session_options* given, llmc_session** session, llmc_error** error) {
+  if (session) *session = nullptr;
+  return guard(error, [&] {
+    if (!session) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_create: session is NULL");
+    const auto options = llmc::capi::read_options(given, "llmc_session_options");
+    if (options.device_type == LLMC_DEVICE_CUDA) throw llmc::Error(llmc::ErrorCode::unsupported, "device cuda: this build of llmc has no CUDA backend");
+    if (options.device_type != LLMC_DEVICE_CPU) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_type is " + std::to_string(options.device_type) + "; wanted LLMC_DEVICE_CPU or LLMC_DEVICE_CUDA");
+    if (options.device_index != 0) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_index is " + std::to_string(options.device_index) + "; the CPU is device 0");
+    if (options.threads < 0 || options.threads > 1024) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.threads is " + std::to_string(options.threads) + "; wanted 0 to 1024");
+    auto made = std::make_unique<llmc_session>();
+    made->backend = llmc::make_cpu_backend({options.threads, llmc::capi::text_or_empty(options.cpu_isa)});
+    made->device = made->backend->description();
+    made->progress = options.progress;
+    made->progress_user_data = options.progress_user_data;
+    made->log = options.log;
+    made->log_user_data = options.log_user_data;
+    *session = made.release();
+  });
+}
+
+void llmc_session_free(llmc_session* session) { delete session; }
+const char* llmc_session_device(const llmc_session* session) { return session ? session->device.c_str() : ""; }
+void llmc_session_cancel(llmc_session* session) {
+  if (session) session->cancel.store(true, std::memory_order_relaxed);
+}

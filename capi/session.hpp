@@ -1,0 +1,40 @@
+// The object behind llmc_session.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "llmc.h"
+#include "llmc/backend.hpp"
+#include "llmc/error.hpp"
+#include "llmc/oneshot.hpp"
+
+struct llmc_session {
+  std::unique_ptr<llmc::Backend> backend;
+  std::string device;
+  llmc_progress_fn progress = nullptr;
+  void* progress_user_data = nullptr;
+  llmc_log_fn log = nullptr;
+  void* log_user_data = nullptr;
+  std::atomic<bool> cancel{false};
+  std::atomic<bool> busy{false};
+
+  llmc::Callbacks callbacks();
+};
+
+namespace llmc::capi {
+
+// Holds a session for the length of one call. A cancellation that ended the call is used up.
+class SessionLock {
+ public:
+  explicit SessionLock(llmc_session* session);
+  ~SessionLock();
+  SessionLock(const SessionLock&) = delete;
+  SessionLock& operator=(const SessionLock&) = delete;
+
+ private:
+  llmc_session* session_;
+  int exceptions_;
+};
+
+}  // namespace llmc::capi

@@ -1,0 +1,42 @@
+// What the sub-commands share: a session from the common options, and failure as one line and exit code 2.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "llmc.h"
+
+namespace cli {
+
+// Ends the command: the message goes to standard error, the exit code is 2.
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct SessionSettings {  // the options every sub-command has
+  int threads = 0;
+  std::string device = "cpu", cpu_isa;
+  void add_to(CLI::App& app);
+};
+
+class Session {
+ public:
+  Session(const SessionSettings& settings, llmc_progress_fn progress = nullptr, llmc_log_fn log = nullptr, void* user_data = nullptr);
+  llmc_session* get() const { return session_.get(); }
+
+ private:
+  struct Free {
+    void operator()(llmc_session* session) const;
+  };
+  std::unique_ptr<llmc_session, Free> session_;
+};
+
+// Throws Failure with the error's text, and frees the error, unless status is LLMC_OK.
+void check(llmc_status status, llmc_error* error);
+
+void add_oneshot_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
+void add_forward_command(CLI::App& app);
+
+}  // namespace cli

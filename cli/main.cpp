@@ -1,0 +1,30 @@
+// llmc: compress a model, measure it. Exit codes: 0 done, 1 a check found faults, 2 bad input or failure (one line on standard error), 130 cancelled.
+#include <cstdio>
+
+#include "argument_table.hpp"
+#include "command.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app("llmc " + std::string(llmc_version()) + ": compresses large language models in one shot", "llmc");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "llmc " + std::string(llmc_version()));
+  cli::add_oneshot_command(app);
+  cli::add_eval_command(app);
+  cli::add_forward_command(app);
+  try {
+    auto arguments = cli::normalized_arguments(argc, argv);
+    app.parse(std::move(arguments));
+  } catch (const CLI::Success& shown) {  // --help, --version
+    return app.exit(shown);
+  } catch (const CLI::Error& problem) {
+    std::fprintf(stderr, "llmc: %s\n", problem.what());
+    return 2;
+  } catch (const cli::Failure& problem) {
+    std::fprintf(stderr, "llmc: %s\n", problem.what());
+    return 2;
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "llmc: %s\n", problem.what());
+    return 2;
+  }
+  return 0;
+}

@@ -1,0 +1,36 @@
+#include "command.hpp"
+
+namespace cli {
+
+void SessionSettings::add_to(CLI::App& app) {
+  app.add_option("--threads", threads, "Worker threads; 0: all cores this process may use. The output does not depend on it.")->check(CLI::Range(0, 1024));
+  app.add_option("--device", device, "cpu")->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--cpu-isa", cpu_isa, "Pin the instruction set (sse4, avx2, avx512, avx512_bf16, amx_bf16), so that bytes repeat on another machine");
+}
+
+void Session::Free::operator()(llmc_session* session) const { llmc_session_free(session); }
+
+Session::Session(const SessionSettings& settings, llmc_progress_fn progress, llmc_log_fn log, void* user_data) {
+  llmc_session_options options{};
+  options.struct_size = sizeof options;
+  options.device_type = settings.device == "cuda" ? LLMC_DEVICE_CUDA : LLMC_DEVICE_CPU;
+  options.threads = settings.threads;
+  options.cpu_isa = settings.cpu_isa.empty() ? nullptr : settings.cpu_isa.c_str();
+  options.progress = progress;
+  options.progress_user_data = user_data;
+  options.log = log;
+  options.log_user_data = user_data;
+  llmc_session* made = nullptr;
+  llmc_error* error = nullptr;
+  check(llmc_session_create(&options, &made, &error), error);
+  session_.reset(made);
+}
+
+void check(llmc_status status, llmc_error* error) {
+  if (status == LLMC_OK) return;
+  const std::string message = llmc_error_message(error);
+  llmc_error_free(error);
+  throw Failure(message.empty() ? llmc_status_name(status) : message);
+}
+
+}  // namespace cli

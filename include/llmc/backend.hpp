@@ -1,0 +1,109 @@
+// The one interface between the pipeline and a device: coarse calls, chosen once per session; below it plain data.
+// Results depend on the inputs, the backend and its ISA level only: never on the number of threads.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "llmc/graph.hpp"
+#include "llmc/scheme.hpp"
+#include "llmc/tensor.hpp"
+
+namespace llmc {
+
+// Whole sequences packed one after another, no padding. Attention never crosses a sequence boundary.
+struct TokenBatch {
+  std::vector<int32_t> token_ids;        // [tokens]
+  std::vector<int64_t> sequence_starts;  // [sequences + 1], first 0, last = tokens
+  int64_t tokens() const { return static_cast<int64_t>(token_ids.size()); }
+};
+
+using WeightTable = std::unordered_map<std::string, Tensor>;  // by tensor name
+using ValueTable = std::vector<Tensor>;                       // by ValueId, each [tokens, width]; empty when not alive
+
+// Per-channel statistics of one value over all tokens seen. Sums are kept in double so that they can be merged.
+struct ChannelStatistics {
+  int64_t tokens = 0;
+  std::vector<float> min, max;      // [width]
+  std::vector<double> sum_abs;      // [width]
+};
+
+// The grid that codes live on.
+struct NumberGrid {
+  NumberType type = NumberType::integer;
+  int num_bits = 4;
+  bool symmetric = true;
+};
+
+// One GPTQ problem: the rows of every Linear that shares a Hessian and a scheme, concatenated.
+struct GptqProblem {
+  TensorView weight;                  // [rows, columns] f32, bf16 or f16
+  TensorView gram;                    // [columns, columns] f32: the lower triangle of sum x x^T (accumulate_gram)
+  NumberGrid grid;
+  TensorView scales;                  // [rows, scale_columns] f32, the values as stored on disk
+  TensorView zero_points;             // [rows, scale_columns] i8; data null when symmetric
+  std::vector<int32_t> scale_column;  // [columns]: which scale column each input channel uses
+  DType product_dtype = DType::bf16;  // q * scale is rounded to it, as the reader of the file will do
+  bool activation_order = true;       // visit channels by falling diagonal (ties: lower index first)
+  bool relative_dampening = true;     // H_ii += frac * H_ii; otherwise H_ii += frac * mean(diag H)
+  double dampening_frac = 0.01;
+  int64_t block_size = 128;
+};
+struct GptqSolution {
+  Tensor codes;                    // [rows, columns] i8, or f8_e4m3 for an 8-bit float grid, or u8 fp4 codes
+  std::vector<double> row_loss;    // [rows]: (w - q) H (w - q)^T with the dampened gram of this problem, unnormalized
+  double dampening_frac = 0;       // that worked; each failed factorization tries ten times more
+  int attempts = 1;
+  bool rounded_to_nearest = false;  // every dampening up to 1.0 failed: codes are plain rounding
+};
+
+struct ForwardOptions {
+  DType value_dtype = DType::bf16;  // of the values between nodes; arithmetic accumulates in float32
+};
+
+// Dynamic quantization of a Linear's input as the served model does it (token: per token; group: per group of channels).
+struct ActivationQuantization {
+  NumberGrid grid;
+  int64_t group_size = 0;  // 0: one scale per token
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual Device device() const = 0;
+  virtual std::string description() const = 0;  // "cpu avx512_bf16, 2 threads"
+  virtual int threads() const = 0;
+
+  // Runs the nodes in order: reads values[node.inputs], writes values[node.output] ([tokens, width], value_dtype). Embedding reads batch.token_ids.
+  // Weights may be f32, bf16 or f16. `input_quantization`, by node name, may be null.
+  using InputQuantization = std::unordered_map<std::string, ActivationQuantization>;
+  virtual void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
+                       const InputQuantization* input_quantization = nullptr) = 0;
+
+  // gram[i][j] += sum over tokens of x[t][i] * x[t][j], for j <= i only. x: [tokens, n] f32 or bf16; gram: [n, n] f32. float32 accumulation.
+  virtual void accumulate_gram(const TensorView& x, Tensor& gram) = 0;
+  virtual void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) = 0;
+
+  virtual GptqSolution gptq(const GptqProblem& problem) = 0;
+
+  // For each token t < tokens - 1 that is not the last of its sequence: -log p(next token). logits: [tokens, vocabulary]. When reference logits are given
+  // (same shape), also sum over those tokens KL(reference || logits) and the count of equal arg max.
+  struct CrossEntropy { double negative_log_likelihood = 0, kl = 0; int64_t tokens = 0, top1 = 0; };
+  virtual CrossEntropy cross_entropy(const TensorView& logits, const TensorView* reference_logits, const TokenBatch& batch) = 0;
+
+  // body(begin, end) over disjoint ranges that cover [0, count); chunks of `grain`. The first exception is rethrown here.
+  virtual void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) = 0;
+};
+
+struct BackendOptions {
+  int threads = 0;       // 0: the cores this process may use
+  std::string cpu_isa;   // "", or one of cpu_isa_names(): pins the instruction set, so that bytes repeat across machines
+};
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
+
+}  // namespace llmc

@@ -1,0 +1,114 @@
+// A model as a list of blocks; a block as a list of nodes over named values, each written once.
+// Everything special (shared Hessians, fused layers, smoothing pairs) is derived from this structure, not from names.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "llmc/tensor.hpp"
+
+namespace llmc {
+
+using ValueId = int32_t;  // index into Graph::values
+
+// How position enters queries and keys. Source of the formulas: transformers/modeling_rope_utils.py.
+enum class RopeKind { standard, linear, dynamic, yarn, llama3 };
+struct RopeSpec {
+  RopeKind kind = RopeKind::standard;
+  double theta = 10000.0;
+  int64_t rotary_dim = 0;  // leading channels of each head that rotate (half-split pairs: i with i + rotary_dim / 2)
+  double factor = 1.0;
+  int64_t max_position = 0;           // of the model, for dynamic
+  int64_t original_max_position = 0;  // before extension, for yarn and llama3
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;        // llama3
+  double beta_fast = 32.0, beta_slow = 1.0;                    // yarn
+  double attention_factor = 0.0, mscale = 0.0, mscale_all_dim = 0.0;  // yarn; 0 = derive
+  bool truncate = true;                                        // yarn: round the correction range to whole channels
+  bool operator==(const RopeSpec&) const = default;
+};
+struct RopeFrequencies {
+  std::vector<float> inverse;    // [rotary_dim / 2]
+  float attention_factor = 1.0f;  // multiplies cos and sin
+};
+RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length);
+
+enum class NormKind { rms, rms_plus_one, layer };
+enum class ActivationKind { silu, gelu, gelu_tanh, relu };
+
+// Weights are looked up as node.name + ".weight" and node.name + ".bias".
+struct Embedding { int64_t vocabulary = 0, width = 0; };          // [vocabulary, width]; reads the batch's token ids, no input value
+struct Norm { NormKind kind = NormKind::rms; double epsilon = 1e-6; int64_t width = 0; };  // over groups of `width` channels (a head's width for q/k norms)
+struct Linear { int64_t in_features = 0, out_features = 0; bool bias = false; std::string weight_name; };  // [out, in]; weight_name set when tied to another module's tensor
+struct Rope { RopeSpec spec; int64_t heads = 0, head_dim = 0; };
+struct Attention { int64_t heads = 0, kv_heads = 0, head_dim = 0; double scale = 1.0; int64_t sliding_window = 0; };  // inputs q, k, v; causal; 0 = no window
+struct Activation { ActivationKind kind = ActivationKind::silu; };
+struct Multiply {};
+struct Add {};
+
+using Operation = std::variant<Embedding, Norm, Linear, Rope, Attention, Activation, Multiply, Add>;
+
+enum class Part { other, attention, mlp };  // which half of a decoder layer a node belongs to
+
+struct Node {
+  std::string name;  // module path as in the checkpoint; empty when the node has no weights
+  Operation operation;
+  std::vector<ValueId> inputs;
+  ValueId output = -1;
+  Part part = Part::other;
+
+  const Linear* linear() const { return std::get_if<Linear>(&operation); }
+  const Norm* norm() const { return std::get_if<Norm>(&operation); }
+  std::string weight_name() const;  // the tensor that holds the weight
+};
+
+struct Value {
+  std::string name;   // for error messages and debugging
+  int64_t width = 0;  // channels per token
+};
+
+struct Block {
+  std::string name;  // "model.layers.3"
+  std::vector<Node> nodes;
+  ValueId input = -1, output = -1;  // input is -1 in the first block
+};
+
+struct Module {  // what a recipe's targets and ignore lists match against
+  std::string name, class_name;
+};
+
+struct Graph {
+  std::vector<Value> values;
+  std::vector<Block> blocks;            // embedding, decoder layers, final norm and head
+  std::vector<Module> modules;          // in the reference's named_modules() order
+  DType dtype = DType::bf16;            // the model's dtype
+  int64_t vocabulary = 0;
+  bool tied_embeddings = false;         // lm_head reads embed_tokens' tensor
+  std::string model_type;
+};
+
+// ---- derived structure -------------------------------------------------------------------------------------------
+
+// Linears of one block that read the same value, in execution order: one Hessian serves them all.
+struct SharedInput {
+  ValueId value = -1;
+  std::vector<size_t> nodes;  // indices into block.nodes
+};
+std::vector<SharedInput> shared_inputs(const Block& block);
+
+// Where a per-channel scale can move without changing the function: smooth / s, balance * s.
+struct SmoothingPair {
+  size_t smooth = 0;            // index of the Norm (or Linear) node that produces the channels
+  std::vector<size_t> balance;  // indices of the Linears that read them
+};
+std::vector<SmoothingPair> smoothing_pairs(const Block& block);
+
+// Linears that vLLM fuses into one layer: they read one value and their outputs meet in one Attention or one Multiply.
+std::vector<std::vector<size_t>> fused_linears(const Block& block);
+
+// For every node i: the values that no node after i reads and that are not the block's output.
+std::vector<std::vector<ValueId>> last_uses(const Block& block);
+
+}  // namespace llmc

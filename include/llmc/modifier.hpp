@@ -1,0 +1,76 @@
+// The two kinds of recipe steps. A transform moves scale between weights before they are quantized; a quantizer turns weights into codes.
+// A new one is a file in src/modifiers and a row in registry.cpp. Modifiers know graphs, schemes and the Backend interface, nothing of each other.
+#pragma once
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "llmc/backend.hpp"
+#include "llmc/graph.hpp"
+#include "llmc/recipe.hpp"
+#include "llmc/report.hpp"
+#include "llmc/scheme.hpp"
+
+namespace llmc {
+
+struct QuantizedMatrix;
+
+enum class Compat { vllm, reference };
+
+// What the run decided for every modifier.
+struct RunPolicy {
+  Compat compat = Compat::vllm;
+  Rounding rounding = Rounding::exact;
+};
+
+// What was observed at the input of a set of Linears.
+struct Statistics {
+  int64_t samples = 0, tokens = 0;
+  ChannelStatistics channels;  // filled when a transform asked for it
+  Tensor gram;                 // [width, width] f32, lower triangle of sum x x^T; empty unless a quantizer asked for it
+};
+
+class Modifier {
+ public:
+  virtual ~Modifier() = default;
+  virtual std::string_view type() const = 0;  // as in recipes: "GPTQModifier"
+};
+
+// SmoothQuant, AWQ: called once per smoothing pair, with statistics of the values that flow through it.
+class Transform : public Modifier {
+ public:
+  // The pairs of `block` this transform wants to change, of those the graph allows.
+  virtual std::vector<SmoothingPair> select(const Graph& graph, const Block& block) const = 0;
+  // Changes weights in place: smooth node's and balance nodes' weights of `pair`.
+  virtual void apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const = 0;
+};
+
+// One weight to quantize. `weight` is [out, in] in the model's dtype.
+struct MatrixJob {
+  std::string module;
+  const Tensor* weight = nullptr;
+};
+
+// GPTQ, RTN.
+class Quantizer : public Modifier {
+ public:
+  // The scheme of a module, or null when this quantizer leaves it alone. Stable pointers for the life of the modifier.
+  virtual const Scheme* scheme_for(const Module& module) const = 0;
+  // Every target string, with whether it matched anything: for the error about targets that match nothing.
+  virtual std::vector<std::string> unmatched_targets(std::span<const Module> modules) const = 0;
+  virtual const std::vector<Scheme>& schemes() const = 0;  // in config order
+  virtual bool needs_gram() const = 0;
+  // Quantizes matrices that share one input and one scheme. `statistics` is null when needs_gram() is false.
+  // Appends one report row per job.
+  virtual std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend,
+                                                std::vector<LinearReport>& rows) const = 0;
+};
+
+// Builds the modifier a recipe entry names. Throws Error(invalid_argument) with the line for an unknown modifier or argument.
+std::unique_ptr<Modifier> make_modifier(const ModifierSpec& spec, const RunPolicy& policy);
+std::vector<std::string> modifier_names();
+
+}  // namespace llmc

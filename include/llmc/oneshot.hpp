@@ -1,0 +1,50 @@
+// The main job: model folder + recipe + calibration tokens -> compressed folder.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmc/backend.hpp"
+#include "llmc/modifier.hpp"
+#include "llmc/report.hpp"
+
+namespace llmc {
+
+enum class Propagation { sublayer, layer };
+
+struct Progress {
+  std::string stage;    // "calibrate", "quantize", "write", "verify"
+  std::string layer;    // block name
+  int64_t step = 0, steps = 0;  // over the whole run
+  double loss = 0;      // mean relative error of the last finished block; 0 when unknown
+};
+
+struct Callbacks {
+  std::function<void(const Progress&)> progress;
+  std::function<void(int level, const std::string& line)> log;  // 1 warning, 2 note
+  const std::atomic<bool>* cancel = nullptr;  // polled between steps; true -> Error(cancelled)
+};
+
+struct OneshotOptions {
+  std::string model_dir, output_dir;
+  std::string recipe;  // file or text; empty with `scheme`
+  std::string stage;   // run only stages starting with it
+  std::string scheme;  // shorthand recipe: RTN on Linear, lm_head ignored
+  std::optional<TokenBatch> calibration;  // all sequences; tiles are cut from it in order
+  std::string template_date;              // recorded in the report
+
+  Compat compat = Compat::vllm;
+  std::optional<Rounding> rounding;        // default: by compat
+  std::optional<Propagation> propagation;  // default: by compat
+  bool save_compressed = true;             // false: write dequantized weights in the model's dtype
+  bool tie_word_embeddings = true;         // false: always write lm_head on its own
+  bool overwrite = false;
+  int64_t max_shard_bytes = 20'000'000'000;
+};
+
+Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks& callbacks);
+
+}  // namespace llmc

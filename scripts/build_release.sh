@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Builds build/release: the command, the library and, with `test`, the tests. usage: build_release.sh [test]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+tests=OFF; [ "${1:-}" = test ] && tests=ON
+cmake --preset release -DLLMC_WERROR=ON -DLLMC_TESTS=$tests > build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+cmake --build --preset release

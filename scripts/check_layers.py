@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""The layer law: every #include goes downwards. usage: check_layers.py [CHECKOUT]
+
+cli, bindings -> capi -> oneshot -> {recipe, calibration, modifiers, checkpoint, families, text} -> {quantize} -> {backend, graph, scheme} -> {tensor, error}
+A modifier includes no other modifier; nothing but the CPU backend includes src/cpu; third-party types stay out of include/ and capi's headers.
+"""
+import os, re, sys
+
+ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+HELPERS_OF_MODIFIERS = {"arguments", "quantization_scope", "registry", "row_tiles"}
+THIRD_PARTY = re.compile(r"^(Eigen|yaml-cpp|fmt|nlohmann|hwy|pcre2|CLI)\b")
+# folder -> prefixes of project includes it may use (longest folder wins)
+MAY_INCLUDE = {
+    "include/llmc": ["llmc/"],
+    "src/core/quantize": ["llmc/", "core/quantize/"],
+    "src/core/checkpoint": ["llmc/", "core/quantize/", "core/checkpoint/"],
+    "src/core/recipe": ["llmc/", "core/recipe/"],
+    "src/core/families": ["llmc/", "core/families/"],
+    "src/core/calibration": ["llmc/", "core/"],
+    "src/core": ["llmc/", "core/"],
+    "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
+    "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "cpu/"],
+    "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
+    "capi": ["llmc/", "llmc.h", "llmc_tools.h", "text/text.hpp", "guard.hpp", "session.hpp", "calibration_data.hpp"],
+    "cli": ["llmc.h", "llmc_tools.h", "command.hpp", "argument_table.hpp", "progress_view.hpp", "summary_table.hpp"],
+}
+faults = []
+for top in ("include", "src", "capi", "cli"):
+    for folder, _, files in os.walk(os.path.join(ROOT, top)):
+        for name in files:
+            if not name.endswith((".hpp", ".cpp", ".h", ".c", ".inc")): continue
+            path = os.path.relpath(os.path.join(folder, name), ROOT)
+            room = max((r for r in MAY_INCLUDE if path.startswith(r + "/")), key=len, default=None)
+            if room is None: continue
+            for number, line in enumerate(open(os.path.join(ROOT, path), encoding="utf-8"), 1):
+                m = re.match(r'\s*#\s*include\s+([<"])([^">]+)[">]', line)
+                if not m: continue
+                target, where = m[2], f"{path}:{number}"
+                if m[1] == '"' and not any(target.startswith(p) for p in MAY_INCLUDE[room]): faults.append(f"{where}: {room} may not include \"{target}\"")
+                if THIRD_PARTY.match(target) and (room == "include/llmc" or (room == "capi" and name.endswith((".h", ".hpp")))): faults.append(f"{where}: third-party header <{target}>")
+                if room == "src/modifiers" and target.startswith("modifiers/"):
+                    stem = target[len("modifiers/"):].rsplit(".", 1)[0]
+                    if stem not in HELPERS_OF_MODIFIERS: faults.append(f"{where}: a modifier includes another modifier, \"{target}\"")
+for fault in faults: print(fault)
+print(f"{len(faults)} layer faults")
+sys.exit(bool(faults))

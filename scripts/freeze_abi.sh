@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Records the C interface of build/release/libllmc.so as the baseline that tests compare with. For releases, and for new version nodes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+abidw --headers-dir capi --no-corpus-path --no-comp-dir-path --out-file capi/abi/libllmc.abi build/release/libllmc.so

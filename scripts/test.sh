@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds llmc and runs every test: unit, golden and end-to-end, then the unit tests again under AddressSanitizer and UBSan.
+# usage: test.sh [--no-sanitizers]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+scripts/install_dependencies.sh test
+mkdir -p build
+scripts/build_release.sh test
+if [ "${1:-}" != --no-sanitizers ]; then
+  cmake --preset asan > build/asan.log || { cat build/asan.log; exit 1; }
+  cmake --build --preset asan
+  ctest --test-dir build/asan --output-on-failure -j "$(nproc)" | tail -n 15
+fi
+ctest --test-dir build/release --output-on-failure -j "$(nproc)" | tail -n 25

@@ -1,0 +1,147 @@
+#include "core/checkpoint/checkpoint.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "core/checkpoint/json_value.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
+std::string join(const std::string& directory, const std::string& name) { return (fs::path(directory) / name).string(); }
+
+bool is_file(const std::string& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+
+std::vector<std::string> list_files(const std::string& directory) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (auto it = fs::directory_iterator(directory, error); !error && it != fs::directory_iterator(); it.increment(error)) {
+    std::error_code ignored;
+    if (it->is_regular_file(ignored)) names.push_back(it->path().filename().string());
+  }
+  if (error) throw Error(ErrorCode::io, fmt::format("{}: cannot list the folder: {}", directory, error.message()));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name != "." && name.find("..") == std::string::npos && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+}
+
+// tensor -> shard, as model.safetensors.index.json says
+std::map<std::string, std::string> read_index(const std::string& directory) {
+  const std::string path = join(directory, kIndexFile);
+  const JsonValue index = parse_json(read_text_file(path), path, RepeatedKeys::refused);
+  const JsonValue* map = index.find("weight_map");
+  if (!map || !map->is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no object 'weight_map'", path));
+  std::map<std::string, std::string> result;
+  for (const auto& [name, file] : map->members) {
+    if (!file.is(JsonValue::Kind::string) || !is_plain_name(file.text))
+      throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is said to be in '{}', wanted a file name in the same folder", path, name, file.text));
+    result.emplace(name, file.text);
+  }
+  return result;
+}
+
+bool has_quantization_config(const JsonValue& config) {
+  const auto holds = [](const JsonValue* value) {
+    const JsonValue* found = value ? value->find("quantization_config") : nullptr;
+    return found && found->is(JsonValue::Kind::object);
+  };
+  return holds(&config) || holds(config.find("text_config"));
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) throw Error(ErrorCode::not_found, fmt::format("{}: is not a folder", directory));
+
+  std::map<std::string, std::string> index;
+  if (is_file(join(directory, kSingleFile))) {
+    file_names_ = {kSingleFile};
+  } else if (is_file(join(directory, kIndexFile))) {
+    index = read_index(directory);
+    std::set<std::string> files;
+    for (const auto& [name, file] : index) files.insert(file);
+    file_names_.assign(files.begin(), files.end());
+  } else {
+    for (std::string& name : list_files(directory))
+      if (name.ends_with(".safetensors")) file_names_.push_back(std::move(name));
+  }
+  if (file_names_.empty()) throw Error(ErrorCode::not_found, fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));
+
+  for (const std::string& name : file_names_) {
+    const std::string path = join(directory, name);
+    if (!index.empty() && !is_file(path)) throw Error(ErrorCode::not_found, fmt::format("{}: names the file '{}', which is not there", join(directory, kIndexFile), name));
+    shards_.emplace_back(path);
+    for (const auto& [tensor, entry] : shards_.back().entries()) {
+      const auto [there, added] = where_.emplace(tensor, shards_.size() - 1);
+      if (!added) throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is in '{}' and in '{}'", directory, tensor, file_names_[there->second], name));
+      names_.push_back(tensor);
+      total_bytes_ += entry.bytes;
+    }
+  }
+  for (const auto& [tensor, file] : index) {
+    const auto there = where_.find(tensor);
+    if (there == where_.end() || file_names_[there->second] != file)
+      throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is said to be in '{}', which does not hold it", join(directory, kIndexFile), tensor, file));
+  }
+
+  const std::string config_path = join(directory, "config.json");
+  if (!is_file(config_path)) return;
+  config_ = read_text_file(config_path);
+  const JsonValue config = parse_json(*config_, config_path);
+  if (!config.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", config_path));
+  is_quantized_ = has_quantization_config(config);
+}
+
+const SafetensorsFile& Checkpoint::shard_of(const std::string& name) const {
+  const auto found = where_.find(name);
+  if (found == where_.end()) throw Error(ErrorCode::not_found, fmt::format("{}: has no tensor '{}'", directory_, name));
+  return shards_[found->second];
+}
+
+TensorInfo Checkpoint::info(const std::string& name) const {
+  const SafetensorsFile& shard = shard_of(name);
+  const SafetensorsFile::Entry& entry = shard.entry(name);
+  return {entry.dtype, entry.shape, file_names_[where_.at(name)], entry.bytes};
+}
+
+Tensor Checkpoint::read(const std::string& name, const ParallelFor& parallel) const { return shard_of(name).read(name, parallel); }
+
+void Checkpoint::read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel) const {
+  shard_of(name).read_rows(name, first_row, rows, destination, parallel);
+}
+
+void Checkpoint::read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination) const {
+  const SafetensorsFile& shard = shard_of(name);
+  shard.read_bytes(shard.entry(name), offset, bytes, destination);
+}
+
+const std::string& Checkpoint::config() const {
+  if (!config_) throw Error(ErrorCode::not_found, fmt::format("config.json: not found in '{}'", directory_));
+  return *config_;
+}
+
+bool Checkpoint::is_quantized() const { return is_quantized_; }
+
+std::vector<std::string> Checkpoint::side_files() const {
+  std::vector<std::string> names = list_files(directory_);
+  std::erase_if(names, [](const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"); });
+  return names;
+}
+
+}  // namespace llmc

@@ -1,0 +1,54 @@
+// A model folder: config.json and the safetensors files. Opening it reads and checks every header, no data. Const methods work from any thread.
+#pragma once
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/checkpoint/safetensors_reader.hpp"
+
+namespace llmc {
+
+struct TensorInfo {
+  DType dtype = DType::f32;
+  Shape shape;
+  std::string file;  // "model-00001-of-00002.safetensors"
+  int64_t bytes = 0;
+};
+
+class Checkpoint {
+ public:
+  // model.safetensors, or model.safetensors.index.json and what it names, or every *.safetensors of the folder.
+  explicit Checkpoint(const std::string& directory);
+
+  const std::string& directory() const { return directory_; }
+  const std::vector<std::string>& names() const { return names_; }  // in file order, then name order
+  const std::vector<std::string>& files() const { return file_names_; }
+  bool contains(const std::string& name) const { return where_.count(name) != 0; }
+  TensorInfo info(const std::string& name) const;  // Error(not_found)
+  int64_t total_bytes() const { return total_bytes_; }
+
+  Tensor read(const std::string& name, const ParallelFor& parallel = {}) const;
+  void read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel = {}) const;
+  void read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination) const;
+
+  // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
+  const std::string& config() const;
+  bool is_quantized() const;  // config.json has a quantization_config (top level or in text_config)
+  // File names directly in the folder that are no safetensors and no index: tokenizer, templates, generation_config.json ... sorted.
+  std::vector<std::string> side_files() const;
+
+ private:
+  const SafetensorsFile& shard_of(const std::string& name) const;
+
+  std::string directory_;
+  std::vector<SafetensorsFile> shards_;
+  std::vector<std::string> file_names_;  // of shards_
+  std::vector<std::string> names_;
+  std::unordered_map<std::string, size_t> where_;  // tensor -> index into shards_
+  int64_t total_bytes_ = 0;
+  std::optional<std::string> config_;
+  bool is_quantized_ = false;
+};
+
+}  // namespace llmc

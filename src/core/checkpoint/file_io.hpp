@@ -1,0 +1,42 @@
+// Positioned reads and writes that finish or throw Error(io). Any thread; never mmap: a truncated file is an error, not a SIGBUS.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace llmc {
+
+inline constexpr int64_t kIoPiece = int64_t{8} << 20;  // bytes per system call and per task
+
+// Backend::parallel_for bound to a backend, or empty for the calling thread alone.
+using ParallelFor = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body)>;
+
+class File {
+ public:
+  static File open_for_reading(const std::string& path);  // Error(not_found) when absent, else Error(io)
+  static File create(const std::string& path);            // must not exist
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  ~File();
+
+  const std::string& path() const { return path_; }
+  int64_t size() const;
+  void read_at(int64_t offset, std::byte* destination, int64_t bytes, const ParallelFor& parallel = {}) const;
+  void write_at(int64_t offset, const std::byte* source, int64_t bytes) const;
+  void reserve(int64_t bytes) const;  // allocates the blocks, so that a full disk is reported now
+  void sync() const;
+  void drop_cache() const;            // the next read comes from the disk, where the system obliges
+
+ private:
+  File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
+  int descriptor_ = -1;
+  std::string path_;
+};
+
+std::string read_text_file(const std::string& path, int64_t max_bytes = int64_t{1} << 30);
+void write_text_file(const std::string& path, std::string_view contents);  // must not exist
+void sync_folder(const std::string& path);
+
+}  // namespace llmc

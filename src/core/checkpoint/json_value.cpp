@@ -1,0 +1,278 @@
+#include "core/checkpoint/json_value.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+
+namespace llmc {
+namespace {
+
+constexpr size_t kMaxDepth = 200;
+
+JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
+  JsonValue value;
+  value.kind = kind;
+  value.text = std::move(text);
+  return value;
+}
+
+// nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys.
+class Builder {
+ public:
+  using number_integer_t = nlohmann::json::number_integer_t;
+  using number_unsigned_t = nlohmann::json::number_unsigned_t;
+  using number_float_t = nlohmann::json::number_float_t;
+  using string_t = nlohmann::json::string_t;
+  using binary_t = nlohmann::json::binary_t;
+
+  explicit Builder(RepeatedKeys repeated) : repeated_(repeated) {}
+
+  bool null() { return add({}); }
+  bool boolean(bool value) { return add(JsonValue::from_bool(value)); }
+  bool number_integer(number_integer_t value) { return add(JsonValue::from_int(value)); }
+  bool number_unsigned(number_unsigned_t value) { return add(make_value(JsonValue::Kind::number, fmt::to_string(value))); }
+  bool number_float(number_float_t, const string_t& text) { return add(make_value(JsonValue::Kind::number, text)); }
+  bool string(string_t& text) { return add(JsonValue::from_string(std::move(text))); }
+  bool binary(binary_t&) { return false; }
+  bool start_object(size_t) { return open(JsonValue::Kind::object); }
+  bool start_array(size_t) { return open(JsonValue::Kind::array); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+
+  bool key(string_t& text) {
+    Frame& frame = stack_.back();
+    if (!frame.keys.insert(text).second) {
+      if (repeated_ == RepeatedKeys::refused) return fail(fmt::format("key '{}' is there twice", text));
+      frame.value.erase(text);
+    }
+    frame.value.members.emplace_back(std::move(text), JsonValue{});
+    return true;
+  }
+
+  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) {
+    return fail(fmt::format("is not valid JSON at byte {}", position));
+  }
+
+  JsonValue take() { return std::move(root_); }
+  const std::string& error() const { return error_; }
+
+ private:
+  struct Frame {
+    JsonValue value;
+    std::unordered_set<std::string> keys;
+  };
+
+  bool fail(std::string message) {
+    if (error_.empty()) error_ = std::move(message);
+    return false;
+  }
+  bool open(JsonValue::Kind kind) {
+    if (stack_.size() == kMaxDepth) return fail(fmt::format("is nested deeper than {} levels", kMaxDepth));
+    stack_.push_back({make_value(kind), {}});
+    return true;
+  }
+  bool close() {
+    JsonValue value = std::move(stack_.back().value);
+    stack_.pop_back();
+    return add(std::move(value));
+  }
+  bool add(JsonValue value) {
+    if (stack_.empty())
+      root_ = std::move(value);
+    else if (JsonValue& parent = stack_.back().value; parent.is(JsonValue::Kind::array))
+      parent.items.push_back(std::move(value));
+    else
+      parent.members.back().second = std::move(value);
+    return true;
+  }
+
+  RepeatedKeys repeated_;
+  std::vector<Frame> stack_;
+  JsonValue root_;
+  std::string error_;
+};
+
+// Shortest digits that read back as the same double, laid out as Python's repr does: exponent form below 1e-4 and from 1e16 on.
+std::string python_float(double value) {
+  if (value == 0) return std::signbit(value) ? "-0.0" : "0.0";
+  char buffer[64];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
+  std::string_view text(buffer, static_cast<size_t>(end - buffer));
+  std::string sign;
+  if (text.front() == '-') {
+    sign = "-";
+    text.remove_prefix(1);
+  }
+  const size_t e = text.find('e');
+  std::string digits(1, text[0]);
+  if (e > 2) digits += text.substr(2, e - 2);
+  int exponent = 0;
+  const bool negative = text[e + 1] == '-';
+  std::from_chars(text.data() + e + 2, text.data() + text.size(), exponent);
+  if (negative) exponent = -exponent;
+
+  const auto count = static_cast<int>(digits.size());
+  if (exponent < -4 || exponent >= 16) {
+    if (count > 1) digits.insert(1, ".");
+    return fmt::format("{}{}e{}{:02}", sign, digits, negative ? '-' : '+', std::abs(exponent));
+  }
+  if (exponent < 0) return fmt::format("{}0.{}{}", sign, std::string(static_cast<size_t>(-exponent - 1), '0'), digits);
+  if (count <= exponent + 1) return fmt::format("{}{}{}.0", sign, digits, std::string(static_cast<size_t>(exponent + 1 - count), '0'));
+  return sign + digits.insert(static_cast<size_t>(exponent) + 1, ".");
+}
+
+std::string python_number(const std::string& text) {
+  if (text.find_first_of(".eE") == std::string::npos) return text == "-0" ? "0" : text;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  // Out of double's range: Python would print Infinity, which is no JSON; the original text says what was meant.
+  return error == std::errc{} && end == text.data() + text.size() ? python_float(value) : text;
+}
+
+// The code point at `position` of valid UTF-8, which the parser guarantees for files; stray bytes come out as themselves.
+uint32_t next_code_point(std::string_view text, size_t& position) {
+  const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(text[i])); };
+  const uint32_t first = byte(position);
+  const size_t length = first < 0xC0 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  if (length == 1 || position + length > text.size()) {
+    ++position;
+    return first;
+  }
+  uint32_t point = first & (0xFFu >> (length + 1));
+  for (size_t i = 1; i < length; ++i) point = point << 6 | (byte(position + i) & 0x3F);
+  position += length;
+  return point;
+}
+
+void append_string(std::string& out, std::string_view text) {
+  constexpr std::pair<char, std::string_view> kShort[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\n', "\\n"}, {'\r', "\\r"}, {'\t', "\\t"}, {'\f', "\\f"}, {'\b', "\\b"}};
+  out += '"';
+  for (size_t position = 0; position < text.size();) {
+    const uint32_t point = next_code_point(text, position);
+    const auto* escape = std::find_if(std::begin(kShort), std::end(kShort), [&](const auto& row) { return static_cast<uint32_t>(row.first) == point; });
+    if (escape != std::end(kShort))
+      out += escape->second;
+    else if (point >= 0x20 && point < 0x7F)
+      out += static_cast<char>(point);
+    else if (point < 0x10000)
+      out += fmt::format("\\u{:04x}", point);
+    else
+      out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((point - 0x10000) >> 10), 0xDC00 + ((point - 0x10000) & 0x3FF));
+  }
+  out += '"';
+}
+
+struct Layout {
+  bool indent, sort;
+  void newline(std::string& out, int depth) const {
+    if (indent) out.append(1, '\n').append(static_cast<size_t>(depth) * 2, ' ');
+  }
+};
+
+void append_value(std::string& out, const JsonValue& value, const Layout& layout, int depth) {
+  const auto append_list = [&](char open, char close, size_t count, auto append_item) {
+    out += open;
+    for (size_t i = 0; i < count; ++i) {
+      if (i > 0) out += layout.indent ? "," : ", ";
+      layout.newline(out, depth + 1);
+      append_item(i);
+    }
+    if (count > 0) layout.newline(out, depth);
+    out += close;
+  };
+  switch (value.kind) {
+    case JsonValue::Kind::null: out += "null"; break;
+    case JsonValue::Kind::boolean: out += value.truth ? "true" : "false"; break;
+    case JsonValue::Kind::number: out += python_number(value.text); break;
+    case JsonValue::Kind::string: append_string(out, value.text); break;
+    case JsonValue::Kind::array:
+      append_list('[', ']', value.items.size(), [&](size_t i) { append_value(out, value.items[i], layout, depth + 1); });
+      break;
+    case JsonValue::Kind::object: {
+      std::vector<const std::pair<std::string, JsonValue>*> members;
+      for (const auto& member : value.members) members.push_back(&member);
+      if (layout.sort) std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
+      append_list('{', '}', members.size(), [&](size_t i) {
+        append_string(out, members[i]->first);
+        out += ": ";
+        append_value(out, members[i]->second, layout, depth + 1);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+JsonValue JsonValue::from_bool(bool value) {
+  JsonValue result;
+  result.kind = Kind::boolean;
+  result.truth = value;
+  return result;
+}
+JsonValue JsonValue::from_int(int64_t value) { return make_value(Kind::number, fmt::to_string(value)); }
+JsonValue JsonValue::from_string(std::string value) { return make_value(Kind::string, std::move(value)); }
+JsonValue JsonValue::array(std::vector<JsonValue> values) {
+  JsonValue result = make_value(Kind::array);
+  result.items = std::move(values);
+  return result;
+}
+JsonValue JsonValue::object(std::vector<std::pair<std::string, JsonValue>> values) {
+  JsonValue result = make_value(Kind::object);
+  result.members = std::move(values);
+  return result;
+}
+
+const JsonValue* JsonValue::find(std::string_view key) const {
+  for (const auto& [name, value] : members)
+    if (name == key) return &value;
+  return nullptr;
+}
+
+void JsonValue::set(std::string key, JsonValue value) {
+  if (const JsonValue* there = find(key)) {
+    const_cast<JsonValue&>(*there) = std::move(value);
+    return;
+  }
+  members.emplace_back(std::move(key), std::move(value));
+}
+
+void JsonValue::erase(std::string_view key) {
+  std::erase_if(members, [&](const auto& member) { return member.first == key; });
+}
+
+std::optional<int64_t> JsonValue::as_int() const {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (kind != Kind::number || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<std::string> JsonValue::as_string() const {
+  if (kind != Kind::string) return std::nullopt;
+  return text;
+}
+
+JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys repeated) {
+  Builder builder(repeated);
+  const bool done = nlohmann::json::sax_parse(text, &builder);
+  if (!done) throw Error(ErrorCode::bad_file, fmt::format("{}: {}", place, builder.error()));
+  return builder.take();
+}
+
+std::string dump_json_like_python(const JsonValue& value) {
+  std::string out;
+  append_value(out, value, {true, true}, 0);
+  return out;
+}
+
+std::string dump_json_compact(const JsonValue& value) {
+  std::string out;
+  append_value(out, value, {false, false}, 0);
+  return out;
+}
+
+}  // namespace llmc

@@ -1,0 +1,47 @@
+// JSON for files that others wrote and that we write back: numbers keep their text, so nothing is lost on the way through.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+struct JsonValue {
+  enum class Kind : uint8_t { null, boolean, number, string, array, object };
+  Kind kind = Kind::null;
+  bool truth = false;
+  std::string text;  // of a string (UTF-8) or of a number, as it stood in the file
+  std::vector<JsonValue> items;
+  std::vector<std::pair<std::string, JsonValue>> members;  // in file order
+
+  JsonValue() = default;
+  static JsonValue from_bool(bool value);
+  static JsonValue from_int(int64_t value);
+  static JsonValue from_string(std::string value);
+  static JsonValue array(std::vector<JsonValue> values = {});
+  static JsonValue object(std::vector<std::pair<std::string, JsonValue>> values = {});
+
+  bool is(Kind other) const { return kind == other; }
+  const JsonValue* find(std::string_view key) const;  // null when absent or not an object
+  void set(std::string key, JsonValue value);         // adds or replaces
+  void erase(std::string_view key);
+  std::optional<int64_t> as_int() const;  // a number without fraction or exponent that fits
+  std::optional<std::string> as_string() const;
+};
+
+enum class RepeatedKeys { refused, last_wins };
+
+// `place` starts the message of the Error(bad_file) thrown on broken JSON or nesting deeper than 200.
+JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys repeated = RepeatedKeys::last_wins);
+
+// Exactly Python's json.dumps(value, indent=2, sort_keys=True): ASCII only, floats as repr() prints them.
+std::string dump_json_like_python(const JsonValue& value);
+// One line, members in their own order.
+std::string dump_json_compact(const JsonValue& value);
+
+}  // namespace llmc

@@ -1,0 +1,97 @@
+#include "core/compressed_output.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/checkpoint/verify.hpp"
+#include "core/quantize/number_formats.hpp"
+#include "core/quantize/rounding.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+constexpr int64_t kPieceBytes = 8 << 20;
+constexpr int64_t kRowTile = 256;
+
+// llm-compressor's own leftovers in the source would contradict what is written now.
+bool belongs_to_source_only(const std::string& file) { return file == "config.json" || file == "recipe.yaml"; }
+
+}  // namespace
+
+void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first_element) {
+  if (!is_floating(values.dtype)) return;
+  if (const auto at = first_non_finite(values))
+    throw Error(ErrorCode::numeric, fmt::format("'{}': tensor '{}' holds NaN or Inf at element {}; wanted finite numbers", place, tensor, first_element + *at));
+}
+
+CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend)
+    : source_(source), plan_(plan), options_(options), backend_(backend),
+      writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite, .max_shard_bytes = options.max_shard_bytes}),
+      copyable_(plan.copied.begin(), plan.copied.end()) {
+  writer_.plan(plan.tensors);
+}
+
+void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
+  const std::string& module = assignment.weight.module.name;
+  const ParallelFor parallel = [this](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend_.parallel_for(count, grain, body); };
+  if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, parallel);
+  for (int64_t row = 0; row < matrix.shape[0]; row += kRowTile) {
+    const int64_t end = std::min(matrix.shape[0], row + kRowTile);
+    Tensor tile(assignment.weight.dtype, {end - row, matrix.shape[1]});
+    dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args, tile.dtype(), tile.data());
+    writer_.write_rows(module + ".weight", row, tile);
+  }
+}
+
+void CompressedOutput::put_tensor(const std::string& name, const TensorView& values) {
+  if (!copyable_.count(name) || !put_.insert(name).second) return;
+  check_finite(options_.output_dir, name, values);
+  writer_.write_tensor(name, values);
+}
+
+void CompressedOutput::copy_checked(const std::string& source_name, const std::string& name) {
+  const TensorInfo info = source_.info(source_name);
+  const int64_t rows = info.shape.empty() ? 1 : info.shape[0], row_bytes = rows ? info.bytes / rows : 0;
+  if (!info.bytes || row_bytes > kPieceBytes || info.shape.empty()) return writer_.copy_tensor(source_, source_name, name);
+  const int64_t step = std::max<int64_t>(1, kPieceBytes / row_bytes);
+  for (int64_t row = 0; row < rows; row += step) {
+    Shape shape = info.shape;
+    shape[0] = std::min(step, rows - row);
+    Tensor piece(info.dtype, shape);
+    source_.read_rows(source_name, row, shape[0], piece.data());
+    check_finite(source_.directory(), source_name, piece, row * (row_bytes / static_cast<int64_t>(item_size(info.dtype))));
+    writer_.write_rows(name, row, piece);
+  }
+}
+
+void CompressedOutput::copy_rest() {
+  for (const std::string& name : plan_.copied)
+    if (put_.insert(name).second) copy_checked(name, name);
+  if (plan_.untie && !plan_.find("lm_head") && !copyable_.count("lm_head.weight")) copy_checked("model.embed_tokens.weight", "lm_head.weight");
+}
+
+std::string CompressedOutput::config_text() const {
+  std::string text = source_.config();
+  if (options_.save_compressed && !plan_.config.groups.empty()) {
+    const ConfigFlavor flavor = options_.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm;
+    text = merge_quantization_config(text, write_quantization_config(plan_.config, flavor));
+  }
+  return plan_.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
+}
+
+void CompressedOutput::finish(const Recipe& recipe) {
+  writer_.write_file("config.json", config_text());
+  writer_.write_file("recipe.yaml", write_recipe(recipe));
+  for (const std::string& file : source_.side_files())
+    if (!belongs_to_source_only(file)) writer_.copy_file((std::filesystem::path(source_.directory()) / file).string());
+  const auto faults = verify_folder(Checkpoint(writer_.partial_directory()));
+  if (!faults.empty()) throw Error(ErrorCode::internal, fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))", faults.front(), faults.size()));
+  writer_.finish([this](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend_.parallel_for(count, grain, body); });
+}
+
+}  // namespace llmc

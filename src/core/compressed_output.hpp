@@ -1,0 +1,39 @@
+// The output folder while it is being filled: quantized modules, rewritten tensors, and in the end everything else unchanged.
+#pragma once
+#include <set>
+#include <string>
+
+#include "core/checkpoint/checkpoint_writer.hpp"
+#include "core/run_plan.hpp"
+
+namespace llmc {
+
+struct QuantizedMatrix;
+
+class CompressedOutput {
+ public:
+  CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend);
+
+  void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
+  void put_tensor(const std::string& name, const TensorView& values);  // once per name; later calls and names not planned are ignored
+  void copy_rest();                                                      // every planned tensor nobody has put, straight from the source
+  // config.json, recipe.yaml and the side files; then checks the folder and moves it to its final name.
+  void finish(const Recipe& recipe);
+  int64_t total_bytes() const { return writer_.total_bytes(); }
+
+ private:
+  void copy_checked(const std::string& source_name, const std::string& name);
+  std::string config_text() const;
+
+  const Checkpoint& source_;
+  const RunPlan& plan_;
+  const OneshotOptions& options_;
+  Backend& backend_;
+  CheckpointWriter writer_;
+  std::set<std::string> put_, copyable_;
+};
+
+// Throws Error(numeric) naming the tensor and the position of its first NaN or Inf.
+void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first_element = 0);
+
+}  // namespace llmc

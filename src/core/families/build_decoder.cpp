@@ -1,0 +1,132 @@
+// DecoderSpec -> Graph: the one place that knows how a pre-norm decoder is wired and what its modules are called on disk.
+#include <fmt/format.h>
+
+#include "core/families/decoder_spec.hpp"
+
+namespace llmc {
+
+namespace {
+
+class DecoderBuilder {
+ public:
+  explicit DecoderBuilder(const DecoderSpec& spec) : spec_(spec) {}
+
+  Graph build() {
+    graph_.dtype = spec_.dtype;
+    graph_.vocabulary = spec_.vocabulary;
+    graph_.tied_embeddings = spec_.tied_embeddings;
+    graph_.model_type = spec_.model_type;
+    ValueId hidden = embedding_block();
+    for (int64_t layer = 0; layer < spec_.layers; ++layer) hidden = decoder_block(layer, hidden);
+    head_block(hidden);
+    return std::move(graph_);
+  }
+
+ private:
+  ValueId value(std::string name, int64_t width) {
+    graph_.values.push_back({std::move(name), width});
+    return static_cast<ValueId>(graph_.values.size() - 1);
+  }
+
+  // Appends a node to the current block; a node with a name is also a module recipes can target.
+  ValueId add(std::string name, Operation operation, std::vector<ValueId> inputs, int64_t width, const char* label) {
+    const ValueId output = value(fmt::format("{}:{}", block_.name, label), width);
+    block_.nodes.push_back({std::move(name), std::move(operation), std::move(inputs), output, part_});
+    return output;
+  }
+  ValueId linear(const std::string& name, ValueId input, int64_t in, int64_t out, bool bias, const char* label) {
+    return add(name, Linear{in, out, bias, {}}, {input}, out, label);
+  }
+  void module(std::string name, std::string class_name) { graph_.modules.push_back({std::move(name), std::move(class_name)}); }
+  void modules(const std::string& prefix, std::initializer_list<const char*> names, const std::string& class_name) {
+    for (const char* name : names) module(prefix + name, class_name);
+  }
+
+  void begin_block(std::string name, ValueId input) {
+    block_ = Block{};
+    block_.name = std::move(name);
+    block_.input = input;
+    part_ = Part::other;
+  }
+  ValueId end_block(ValueId output) {
+    block_.output = output;
+    graph_.blocks.push_back(std::move(block_));
+    return output;
+  }
+
+  Norm norm(int64_t width) const { return {spec_.norm, spec_.norm_epsilon, width}; }
+  std::string norm_class() const { return spec_.class_prefix + "RMSNorm"; }
+
+  ValueId embedding_block() {
+    begin_block("model.embed_tokens", -1);
+    module("model.embed_tokens", "Embedding");
+    return end_block(add("model.embed_tokens", Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
+  }
+
+  ValueId decoder_block(int64_t layer, ValueId input) {
+    const std::string prefix = fmt::format("model.layers.{}", layer);
+    begin_block(prefix, input);
+    module(prefix, spec_.class_prefix + "DecoderLayer");
+    const ValueId middle = attention(prefix, layer, input);
+    const ValueId output = mlp(prefix, middle);
+    modules(prefix, {".input_layernorm", ".post_attention_layernorm"}, norm_class());
+    return end_block(output);
+  }
+
+  ValueId attention(const std::string& prefix, int64_t layer, ValueId input) {
+    part_ = Part::attention;
+    const std::string self = prefix + ".self_attn";
+    const int64_t q_width = spec_.heads * spec_.head_dim, kv_width = spec_.kv_heads * spec_.head_dim;
+    module(self, spec_.class_prefix + "Attention");
+    modules(self, {".q_proj", ".k_proj", ".v_proj", ".o_proj"}, "Linear");
+    const ValueId x = add(prefix + ".input_layernorm", norm(spec_.hidden), {input}, spec_.hidden, "attention_input");
+    ValueId q = linear(self + ".q_proj", x, spec_.hidden, q_width, spec_.qkv_bias, "q");
+    ValueId k = linear(self + ".k_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "k");
+    const ValueId v = linear(self + ".v_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "v");
+    if (spec_.query_key_norm) {
+      modules(self, {".q_norm", ".k_norm"}, norm_class());
+      q = add(self + ".q_norm", norm(spec_.head_dim), {q}, q_width, "q_normed");
+      k = add(self + ".k_norm", norm(spec_.head_dim), {k}, kv_width, "k_normed");
+    }
+    q = add("", Rope{spec_.rope, spec_.heads, spec_.head_dim}, {q}, q_width, "q_rotated");
+    k = add("", Rope{spec_.rope, spec_.kv_heads, spec_.head_dim}, {k}, kv_width, "k_rotated");
+    const Attention attend{spec_.heads, spec_.kv_heads, spec_.head_dim, spec_.attention_scale, spec_.sliding_window[static_cast<size_t>(layer)]};
+    const ValueId mixed = add("", attend, {q, k, v}, q_width, "mixed");
+    const ValueId out = linear(self + ".o_proj", mixed, q_width, spec_.hidden, spec_.output_bias, "attention_output");
+    return add("", Add{}, {input, out}, spec_.hidden, "middle");
+  }
+
+  ValueId mlp(const std::string& prefix, ValueId input) {
+    part_ = Part::mlp;
+    const std::string self = prefix + ".mlp";
+    module(self, spec_.class_prefix + "MLP");
+    modules(self, {".gate_proj", ".up_proj", ".down_proj"}, "Linear");
+    const ValueId x = add(prefix + ".post_attention_layernorm", norm(spec_.hidden), {input}, spec_.hidden, "mlp_input");
+    const ValueId gate = linear(self + ".gate_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "gate");
+    const ValueId up = linear(self + ".up_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "up");
+    const ValueId active = add("", Activation{spec_.activation}, {gate}, spec_.intermediate, "gate_active");
+    const ValueId product = add("", Multiply{}, {active, up}, spec_.intermediate, "mlp_product");
+    const ValueId out = linear(self + ".down_proj", product, spec_.intermediate, spec_.hidden, spec_.mlp_bias, "mlp_output");
+    return add("", Add{}, {input, out}, spec_.hidden, "hidden");
+  }
+
+  void head_block(ValueId input) {
+    begin_block("lm_head", input);
+    module("model.norm", norm_class());
+    module("lm_head", "Linear");
+    const ValueId x = add("model.norm", norm(spec_.hidden), {input}, spec_.hidden, "final");
+    Linear head{spec_.hidden, spec_.vocabulary, false, spec_.tied_embeddings ? "model.embed_tokens.weight" : ""};
+    end_block(add("lm_head", std::move(head), {x}, spec_.vocabulary, "logits"));
+  }
+
+  const DecoderSpec& spec_;
+  Graph graph_;
+  Block block_;
+  Part part_ = Part::other;
+};
+
+}  // namespace
+
+Graph build_decoder(const DecoderSpec& spec) { return DecoderBuilder(spec).build(); }
+
+}  // namespace llmc

@@ -1,0 +1,36 @@
+#include "core/families/decoder_spec.hpp"
+
+namespace llmc {
+
+namespace {
+
+// Layers from max_window_layers on slide; newer configs say so layer by layer in layer_types.
+void apply_qwen_windows(const ConfigReader& config, DecoderSpec& spec) {
+  const int64_t window = config.boolean_or("use_sliding_window", false) ? config.integer_or("sliding_window", 0) : 0;
+  const auto types = config.json().find("layer_types");
+  const int64_t first_sliding = config.integer_or("max_window_layers", 28);
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    bool slides = layer >= first_sliding;
+    if (types != config.json().end() && types->is_array() && static_cast<size_t>(layer) < types->size()) slides = (*types)[layer] == "sliding_attention";
+    spec.sliding_window[layer] = slides ? window : 0;
+  }
+}
+
+}  // namespace
+
+DecoderSpec qwen2_spec(const ConfigReader& config) {
+  DecoderSpec spec = common_decoder(config, "Qwen2");
+  spec.qkv_bias = true;
+  apply_qwen_windows(config, spec);
+  return spec;
+}
+
+DecoderSpec qwen3_spec(const ConfigReader& config) {
+  DecoderSpec spec = common_decoder(config, "Qwen3");
+  spec.qkv_bias = spec.output_bias = config.boolean_or("attention_bias", false);
+  spec.query_key_norm = true;
+  apply_qwen_windows(config, spec);
+  return spec;
+}
+
+}  // namespace llmc

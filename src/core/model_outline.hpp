@@ -1,0 +1,32 @@
+// What a model folder holds, as far as a recipe is concerned: its modules, and the 2-D weights that can be quantized.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint/checkpoint.hpp"
+#include "llmc/graph.hpp"
+
+namespace llmc {
+
+struct WeightModule {
+  Module module;
+  std::string tensor;  // the checkpoint tensor that holds its weight (a tied lm_head's is the embedding's)
+  Shape shape;         // [out, in]
+  DType dtype = DType::bf16;
+};
+
+struct ModelOutline {
+  std::optional<Graph> graph;          // when the family is known
+  std::vector<Module> modules;         // in the reference's order
+  std::vector<WeightModule> weights;   // one per Linear, in that order
+  std::string model_type;
+  bool tied_embeddings = false;
+
+  const WeightModule* find(const std::string& module) const;
+};
+
+// need_graph: an unknown architecture is an error instead of an outline made from tensor names.
+ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph);
+
+}  // namespace llmc

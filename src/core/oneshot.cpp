@@ -1,0 +1,142 @@
+// The whole pipeline, from a model folder and a recipe to a compressed folder. Read this file first.
+#include "llmc/oneshot.hpp"
+
+#include <fmt/format.h>
+
+#include "core/calibration/block_compressor.hpp"
+#include "core/compressed_output.hpp"
+#include "core/model_outline.hpp"
+#include "core/quantize/qparams.hpp"
+#include "core/run_clock.hpp"
+#include "core/run_plan.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+// Tells the caller how far we are, looks for a cancellation and keeps the memory high-water mark.
+class Reporter {
+ public:
+  Reporter(const Callbacks& callbacks, Report& report) : callbacks_(callbacks), report_(report) {}
+
+  void begin(int64_t steps) { progress_.steps = steps; }
+  void enter(std::string stage, std::string layer) { progress_.stage = std::move(stage), progress_.layer = std::move(layer); }
+  void leave_layer(size_t first_row) {
+    double sum = 0;
+    for (size_t i = first_row; i < report_.linears.size(); ++i) sum += report_.linears[i].relative_error;
+    if (first_row < report_.linears.size()) progress_.loss = sum / static_cast<double>(report_.linears.size() - first_row);
+  }
+  void step() {
+    if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "oneshot: cancelled");
+    report_.peak_memory = std::max(report_.peak_memory, anonymous_memory());
+    ++progress_.step;
+    if (callbacks_.progress) callbacks_.progress(progress_);
+  }
+  void note(const std::string& line) {
+    report_.notes.push_back(line);
+    if (callbacks_.log) callbacks_.log(2, line);
+  }
+
+ private:
+  const Callbacks& callbacks_;
+  Report& report_;
+  Progress progress_;
+};
+
+WeightTable load_weights(const Checkpoint& checkpoint, const Block& block) {
+  WeightTable weights;
+  for (const Node& node : block.nodes)
+    for (const std::string& name : {node.weight_name(), node.name + ".bias"}) {
+      if (node.name.empty() || !checkpoint.contains(name)) continue;
+      Tensor tensor = checkpoint.read(name);
+      check_finite(checkpoint.directory(), name, tensor);
+      weights.emplace(name, std::move(tensor));
+    }
+  return weights;
+}
+
+// Block by block: read, observe, transform, quantize, write. One block's weights in memory at a time.
+void compress_calibrated(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const RunPlan& plan, const OneshotOptions& options,
+                         Propagation propagation, Backend& backend, CompressedOutput& output, Reporter& reporter, Report& report) {
+  const Graph& graph = *model.graph;
+  Calibrator calibrator(graph, backend, options.calibration.value_or(TokenBatch{}), [&] { reporter.step(); });
+  const BlockCompressor compressor(graph, modifiers, plan, options.compat, calibrator, backend, report,
+                                   [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output.put_quantized(assignment, matrix); });
+  size_t blocks = graph.blocks.size();
+  while (blocks > 0 && !compressor.has_work(graph.blocks[blocks - 1])) --blocks;  // nothing after the last block with work needs a forward
+  int64_t steps = 0;
+  for (size_t b = 0; b < blocks; ++b) steps += compressor.run_count(graph.blocks[b], propagation) * static_cast<int64_t>(calibrator.tiles());
+  reporter.begin(steps);
+  report.samples = calibrator.samples();
+  report.tokens = calibrator.tokens();
+  for (size_t b = 0; b < blocks; ++b) {
+    const Block& block = graph.blocks[b];
+    const size_t first_row = report.linears.size();
+    reporter.enter("calibrate", block.name);
+    WeightTable weights = load_weights(checkpoint, block);
+    compressor.compress(block, weights, propagation);
+    const Timed timed(report.writing_seconds);
+    for (const auto& [name, tensor] : weights) output.put_tensor(name, tensor);
+    reporter.leave_layer(first_row);
+  }
+}
+
+// No data needed: one weight at a time, any model whose tensors can be read.
+void compress_data_free(const Checkpoint& checkpoint, const RunPlan& plan, Backend& backend, CompressedOutput& output, Reporter& reporter, Report& report) {
+  reporter.begin(static_cast<int64_t>(plan.order.size()));
+  for (const std::string& module : plan.order) {
+    const Assignment& assignment = plan.assignments.at(module);
+    reporter.enter("quantize", module);
+    const Tensor weight = checkpoint.read(assignment.weight.tensor);
+    check_finite(checkpoint.directory(), assignment.weight.tensor, weight);
+    const MatrixJob job{module, &weight};
+    const Stopwatch watch;
+    const auto results = assignment.quantizer->quantize(std::span(&job, 1), *assignment.scheme, nullptr, backend, report.linears);
+    report.quantization_seconds += report.linears.back().seconds = watch.seconds();
+    const Timed timed(report.writing_seconds);
+    output.put_quantized(assignment, results.front());
+    reporter.step();
+  }
+}
+
+}  // namespace
+
+Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks& callbacks) {
+  const Stopwatch watch;
+  Report report;
+  Reporter reporter(callbacks, report);
+  const Checkpoint checkpoint(options.model_dir);
+  if (checkpoint.is_quantized()) throw Error(ErrorCode::unsupported, fmt::format("'{}': config.json has a quantization_config: the model is already quantized; wanted an unquantized one", options.model_dir));
+
+  const bool reference = options.compat == Compat::reference;
+  const RunPolicy policy{options.compat, options.rounding.value_or(reference ? Rounding::reference : Rounding::exact)};
+  const Propagation propagation = options.propagation.value_or(reference ? Propagation::layer : Propagation::sublayer);
+  const Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage) : recipe_for_scheme(options.scheme);
+  for (const std::string& line : recipe.notes) reporter.note(line);
+  const ModifierList modifiers(recipe, policy);
+  const ModelOutline model = outline_model(checkpoint, modifiers.need_calibration());
+  const RunPlan plan = make_plan(checkpoint, model, modifiers, options);
+
+  report.model_type = model.model_type;
+  report.device = backend.description();
+  report.compat = reference ? "reference" : "vllm";
+  report.propagation = propagation == Propagation::layer ? "layer" : "sublayer";
+  report.template_date = options.template_date;
+  report.bytes_before = checkpoint.total_bytes();
+
+  CompressedOutput output(checkpoint, plan, options, backend);
+  report.bytes_after = output.total_bytes();
+  if (modifiers.need_calibration()) compress_calibrated(checkpoint, model, modifiers, plan, options, propagation, backend, output, reporter, report);
+  else compress_data_free(checkpoint, plan, backend, output, reporter, report);
+  {
+    const Timed timed(report.writing_seconds);
+    output.copy_rest();
+    output.finish(recipe);
+  }
+  report.peak_memory = std::max(report.peak_memory, anonymous_memory());
+  report.seconds = watch.seconds();
+  return report;
+}
+
+}  // namespace llmc

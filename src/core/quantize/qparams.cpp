@@ -1,0 +1,226 @@
+#include "core/quantize/qparams.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "core/quantize/number_formats.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+namespace {
+
+int64_t ceil_div(int64_t count, int64_t size) { return count / size + (count % size != 0); }
+
+bool is_mx(const QuantizationArgs& args) { return args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8; }
+
+// The scale an exact zero is replaced by, so that nothing divides by zero.
+float smallest_scale(DType dtype) {
+  switch (dtype) {
+    case DType::f8_e4m3: return 0.125f;
+    case DType::bf16: return 0x1p-7f;
+    case DType::f16: return 0x1p-10f;
+    default: return 0x1p-23f;
+  }
+}
+
+// The power of two under `absmax`, raised to the next one from 1.75 times it on, as an exponent; zero and subnormals of the dtype give -infinity.
+float mx_log2(float absmax, DType dtype) {
+  float power;
+  switch (dtype) {
+    case DType::bf16: power = float_from_bf16(static_cast<uint16_t>((bf16_from_float(absmax) + 0x0020u) & 0xFF80u)); break;
+    case DType::f16: power = float_from_f16(static_cast<uint16_t>((f16_from_float(absmax) + 0x0100u) & 0xFC00u)); break;
+    default: power = std::bit_cast<float>((std::bit_cast<uint32_t>(absmax) + 0x00200000u) & 0xFF800000u); break;
+  }
+  return std::log2(power);
+}
+
+uint8_t mx_exponent(float absmax, const QuantizationArgs& args, DType dtype) {
+  const float offset = args.num_bits == 4 ? 2.0f : 8.0f;
+  const float exponent = std::clamp(127.0f + mx_log2(absmax, dtype) - offset, 0.0f, 254.0f);
+  const float scale = round_to(std::ldexp(1.0f, static_cast<int>(exponent) - 127), dtype);
+  return scale == 0.0f ? 127 : static_cast<uint8_t>(127 + std::ilogb(scale));
+}
+
+int8_t zero_point(float minimum, float scale, const QuantizationArgs& args, DType dtype) {
+  const float low = static_cast<float>(args.quant_min()), high = static_cast<float>(args.quant_max());
+  const float exact = round_to(low - round_to(minimum / scale, dtype), dtype);
+  return std::isnan(exact) ? int8_t{0} : static_cast<int8_t>(std::nearbyint(std::clamp(exact, low, high)));
+}
+
+struct Cell {
+  float scale;  // in the model's dtype, before the global scale
+  int8_t zero_point;
+};
+
+Cell integer_or_float_cell(float minimum, float maximum, const QuantizationArgs& args, DType dtype) {
+  const auto steps = static_cast<float>(args.quant_max() - args.quant_min());
+  if (args.symmetric) return {round_to(std::max(-minimum, maximum) / (steps / 2), dtype), 0};
+  const float scale = round_to(round_to(maximum - minimum, dtype) / steps, dtype);
+  return {scale, zero_point(minimum, scale, args, dtype)};
+}
+
+template <class T>
+void reduce_row(const T* values, int64_t count, float& minimum, float& maximum) {
+  constexpr int64_t kLanes = 16;
+  float low[kLanes], high[kLanes];
+  std::fill_n(low, kLanes, minimum);
+  std::fill_n(high, kLanes, maximum);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const float value = values[i + lane];
+      low[lane] = value < low[lane] ? value : low[lane];
+      high[lane] = value > high[lane] ? value : high[lane];
+    }
+  for (; i < count; ++i) {
+    low[0] = std::min(low[0], values[i]);
+    high[0] = std::max(high[0], values[i]);
+  }
+  minimum = *std::min_element(low, low + kLanes);
+  maximum = *std::max_element(high, high + kLanes);
+}
+
+void require_matrix(const Shape& shape, std::string_view where) {
+  if (shape.size() != 2) throw Error(ErrorCode::invalid_argument, fmt::format("{}: shape {} got quantized, wanted [rows, columns]", where, to_string(shape)));
+}
+
+}  // namespace
+
+ScaleLayout scale_layout(const QuantizationArgs& args, int64_t columns) {
+  constexpr int64_t kAllRows = std::numeric_limits<int64_t>::max();
+  switch (args.strategy) {
+    case Strategy::channel: return {1, std::max<int64_t>(columns, 1), 1};
+    case Strategy::group:
+    case Strategy::tensor_group: return {1, args.group_size.value(), scale_columns(args, columns)};
+    case Strategy::block: return {args.block_structure.value()[0], args.block_structure.value()[1], scale_columns(args, columns)};
+    default: return {kAllRows, std::max<int64_t>(columns, 1), 1};
+  }
+}
+
+Shape scale_shape(const QuantizationArgs& args, const Shape& weight_shape, std::string_view where) {
+  require_matrix(weight_shape, where);
+  const int64_t rows = weight_shape[0], columns = weight_shape[1];
+  switch (args.strategy) {
+    case Strategy::tensor: return {1};
+    case Strategy::channel: return {rows, 1};
+    case Strategy::block: return {ceil_div(rows, args.block_structure.value()[0]), scale_columns(args, columns)};
+    case Strategy::group:
+    case Strategy::tensor_group:
+      if (columns % args.group_size.value() != 0)
+        throw Error(ErrorCode::invalid_argument, fmt::format("{}: {} input channels are no multiple of group_size {}", where, columns, *args.group_size));
+      return {rows, columns / *args.group_size};
+    default: throw Error(ErrorCode::invalid_argument, fmt::format("{}: a weight cannot be quantized per token or per head", where));
+  }
+}
+
+DType scale_storage_dtype(const QuantizationArgs& args, DType model_dtype) {
+  if (is_mx(args)) return DType::u8;
+  if (args.strategy == Strategy::tensor_group) return DType::f8_e4m3;
+  switch (model_dtype) {
+    case DType::bf16:
+    case DType::f16:
+    case DType::f32: return model_dtype;
+    case DType::f64: return DType::f32;
+    default: return DType::f16;
+  }
+}
+
+DType code_dtype(const QuantizationArgs& args) {
+  if (args.type == NumberType::integer) return DType::i8;
+  return args.num_bits == 8 ? DType::f8_e4m3 : DType::u8;
+}
+
+ValueRanges observe_ranges(const TensorView& weight, const QuantizationArgs& args) {
+  ValueRanges ranges{scale_shape(args, weight.shape), {}, {}};
+  const auto cells = static_cast<size_t>(element_count(ranges.shape).value());
+  ranges.min.assign(cells, 0.0f);
+  ranges.max.assign(cells, 0.0f);
+
+  const int64_t rows = weight.rows(), columns = weight.columns();
+  const int64_t row_bytes = columns * static_cast<int64_t>(item_size(weight.dtype));
+  const ScaleLayout layout = scale_layout(args, columns);
+  std::vector<float> values(static_cast<size_t>(columns));
+  for (int64_t row = 0; row < rows; ++row) {
+    to_float(weight.data + row * row_bytes, weight.dtype, columns, values.data());
+    size_t cell = static_cast<size_t>(row / layout.rows_per_scale * layout.scale_columns);
+    for (int64_t begin = 0; begin < columns; begin += layout.columns_per_scale, ++cell)
+      reduce_row(values.data() + begin, std::min(layout.columns_per_scale, columns - begin), ranges.min[cell], ranges.max[cell]);
+  }
+  return ranges;
+}
+
+void merge_ranges(ValueRanges& into, const ValueRanges& other) {
+  if (into.shape != other.shape)
+    throw Error(ErrorCode::invalid_argument, fmt::format("ranges: cannot merge {} into {}", to_string(other.shape), to_string(into.shape)));
+  for (size_t i = 0; i < into.min.size(); ++i) {
+    into.min[i] = std::min(into.min[i], other.min[i]);
+    into.max[i] = std::max(into.max[i], other.max[i]);
+  }
+}
+
+QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale) {
+  const DType storage = scale_storage_dtype(args, model_dtype);
+  const DType dtype = model_dtype == DType::f64 ? DType::f32 : model_dtype;
+  if (storage == DType::f8_e4m3 && !global_scale) throw Error(ErrorCode::internal, "qparams: tensor_group scales got no global scale");
+
+  QuantizationParameters result;
+  result.scales = Tensor(storage, ranges.shape);
+  if (!args.symmetric) result.zero_points = Tensor(DType::i8, ranges.shape);
+  if (storage == DType::f8_e4m3) result.global_scale = global_scale;
+
+  const size_t item = item_size(storage);
+  for (size_t i = 0; i < ranges.min.size(); ++i) {
+    const float minimum = std::min(ranges.min[i], 0.0f), maximum = std::max(ranges.max[i], 0.0f);
+    if (storage == DType::u8) {
+      result.scales.as<uint8_t>()[i] = mx_exponent(std::max(-minimum, maximum), args, dtype);
+      continue;
+    }
+    const Cell cell = integer_or_float_cell(minimum, maximum, args, dtype);
+    float scale = cell.scale;
+    if (storage == DType::f8_e4m3) scale = round_to(std::min(*global_scale * scale, 448.0f), DType::f8_e4m3);
+    if (scale == 0.0f) scale = smallest_scale(storage);
+    from_float(&scale, 1, storage, result.scales.data() + i * item);
+    if (!args.symmetric) result.zero_points.as<int8_t>()[i] = cell.zero_point;
+  }
+  return result;
+}
+
+QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale) {
+  if (args.strategy == Strategy::tensor_group && !global_scale) global_scale = nvfp4_global_scale(absolute_maximum(weight), weight.dtype);
+  return qparams_from_ranges(observe_ranges(weight, args), args, weight.dtype, global_scale);
+}
+
+float nvfp4_global_scale(float absmax, DType model_dtype) {
+  constexpr float kRange = 448.0f * 6.0f;
+  // 2688 / absmax overflows float16 for ordinary weights: float32 serves there.
+  const DType dtype = model_dtype == DType::bf16 ? DType::bf16 : DType::f32;
+  const float scale = round_to(round_to(1.0f / std::max(absmax, std::numeric_limits<float>::min()), dtype) * kRange, dtype);
+  return std::isfinite(scale) ? scale : 1.0f;
+}
+
+float absolute_maximum(const TensorView& values) {
+  constexpr int64_t kPiece = 4096;
+  float piece[kPiece], minimum = 0.0f, maximum = 0.0f;
+  const int64_t count = values.size(), item = static_cast<int64_t>(item_size(values.dtype));
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t part = std::min(kPiece, count - begin);
+    to_float(values.data + begin * item, values.dtype, part, piece);
+    reduce_row(piece, part, minimum, maximum);
+  }
+  return std::max(-minimum, maximum);
+}
+
+Tensor scale_values(const QuantizationParameters& parameters, const QuantizationArgs& args) {
+  const TensorView stored(parameters.scales);
+  Tensor values(DType::f32, stored.shape);
+  to_float(stored.data, is_mx(args) ? DType::f8_e8m0 : stored.dtype, stored.size(), values.as<float>());
+  if (parameters.global_scale)
+    for (int64_t i = 0, count = values.size(); i < count; ++i) values.as<float>()[i] /= *parameters.global_scale;
+  return values;
+}
+
+}  // namespace llmc

@@ -1,0 +1,66 @@
+// Scales and zero points of a weight, as they are stored on disk. This is the definition; fast versions are tested against it.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmc/scheme.hpp"
+#include "llmc/tensor.hpp"
+
+namespace llmc {
+
+// Smallest and largest value under each scale, zero included. The grid is that of the scales:
+// tensor [1]; channel [N, 1]; group and tensor_group [N, K / g]; block [ceil(N / bh), ceil(K / bw)].
+struct ValueRanges {
+  Shape shape;
+  std::vector<float> min, max;  // [product of shape]
+};
+
+struct QuantizationParameters {
+  Tensor scales;       // ValueRanges' shape; model dtype, or f8_e4m3 (NVFP4), or u8 exponents (MX)
+  Tensor zero_points;  // i8, the same shape; empty when symmetric
+  std::optional<float> global_scale;  // NVFP4: real scale = scales / global_scale
+};
+
+struct QuantizedMatrix {
+  QuantizationArgs args;
+  Shape shape;   // [N, K]
+  Tensor codes;  // [N, K] i8 | f8_e4m3 | u8 fp4 codes; not packed
+  QuantizationParameters parameters;
+};
+
+// The scale grid of an [N, K] weight. Throws Error(invalid_argument), starting with `where`, when K is no multiple of the group size.
+Shape scale_shape(const QuantizationArgs& args, const Shape& weight_shape, std::string_view where = "weight");
+// Which scale an element belongs to: index = (row / rows_per_scale) * scale_columns + column / columns_per_scale.
+struct ScaleLayout {
+  int64_t rows_per_scale = 1, columns_per_scale = 1, scale_columns = 1;
+};
+ScaleLayout scale_layout(const QuantizationArgs& args, int64_t columns);
+
+DType scale_storage_dtype(const QuantizationArgs& args, DType model_dtype);  // of QuantizationParameters::scales
+DType code_dtype(const QuantizationArgs& args);                             // of QuantizedMatrix::codes
+
+// Works on any range of rows (block: ranges that start at a multiple of the block height); `merge_ranges` joins two views of the same grid
+// (row tiles of a per-tensor scheme, batches of activations).
+ValueRanges observe_ranges(const TensorView& weight, const QuantizationArgs& args);
+void merge_ranges(ValueRanges& into, const ValueRanges& other);
+
+// `model_dtype` is the dtype the arithmetic rounds to and the scales are stored in.
+QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale = {});
+
+// observe_ranges and qparams_from_ranges in one. A tensor_group weight without `global_scale` gets its own.
+QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale = {});
+
+// NVFP4's per-tensor divisor, 2688 / absmax, for the largest |value| of a weight and all its fused partners, or of an activation.
+float nvfp4_global_scale(float absmax, DType model_dtype);
+float absolute_maximum(const TensorView& values);
+
+// The multipliers that codes stand for: f32, the scales' shape, exponents expanded and the global scale divided in.
+Tensor scale_values(const QuantizationParameters& parameters, const QuantizationArgs& args);
+
+// The parameters of a static activation (input_scale, input_zero_point) or KV cache: like a per-tensor weight's.
+inline QuantizationParameters activation_qparams(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype) {
+  return qparams_from_ranges({{1}, {minimum}, {maximum}}, args, model_dtype);
+}
+
+}  // namespace llmc

@@ -1,0 +1,114 @@
+#include "core/recipe/quantization_args_reader.hpp"
+
+#include <fmt/format.h>
+
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+[[noreturn]] void fail(const RecipeValue& value, const std::string& what, const std::string& problem) {
+  throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}: {}", value.line, what, problem));
+}
+
+template <class T>
+struct Named {
+  const char* name;
+  T value;
+};
+constexpr Named<Strategy> kStrategies[] = {{"tensor", Strategy::tensor}, {"channel", Strategy::channel}, {"group", Strategy::group}, {"block", Strategy::block},
+                                           {"token", Strategy::token}, {"tensor_group", Strategy::tensor_group}, {"attn_head", Strategy::attn_head}};
+constexpr Named<NumberType> kTypes[] = {{"int", NumberType::integer}, {"float", NumberType::floating}};
+constexpr Named<ActOrder> kActOrders[] = {{"static", ActOrder::weight}, {"weight", ActOrder::weight}, {"group", ActOrder::group}, {"dynamic", ActOrder::group}};
+
+template <class T, size_t N>
+T pick(const Named<T> (&table)[N], const RecipeValue& value, const std::string& what) {
+  const std::string text = value.as_string(what);
+  std::string names;
+  for (const auto& row : table) {
+    if (text == row.name) return row.value;
+    names += (names.empty() ? "" : ", ") + std::string(row.name);
+  }
+  fail(value, what, fmt::format("got '{}', wanted one of {}", text, names));
+}
+
+std::array<int64_t, 2> read_block(const RecipeValue& value, const std::string& what) {
+  if (value.kind == RecipeValue::Kind::list && value.items.size() == 2) return {value.items[0].as_int(what), value.items[1].as_int(what)};
+  long long rows = 0, columns = 0;
+  char rest = 0;
+  if (value.kind == RecipeValue::Kind::string && std::sscanf(value.scalar.c_str(), "%lldx%lld%c", &rows, &columns, &rest) == 2) return {rows, columns};
+  fail(value, what, "wanted [rows, columns] or 'RxC'");
+}
+
+DType read_dtype(const RecipeValue& value, const std::string& what) {
+  const auto dtype = parse_torch_dtype(value.as_string(what));
+  if (!dtype) fail(value, what, fmt::format("got '{}', wanted a dtype such as torch.float8_e4m3fn", value.scalar));
+  return *dtype;
+}
+
+std::string json_text(const RecipeValue& value) {
+  std::string out;
+  switch (value.kind) {
+    case RecipeValue::Kind::map:
+      for (const auto& [key, item] : value.entries) out += fmt::format("{}\"{}\": {}", out.empty() ? "" : ", ", key, json_text(item));
+      return "{" + out + "}";
+    case RecipeValue::Kind::list:
+      for (const auto& item : value.items) out += (out.empty() ? "" : ", ") + json_text(item);
+      return "[" + out + "]";
+    case RecipeValue::Kind::null: return "null";
+    case RecipeValue::Kind::string: return "\"" + value.scalar + "\"";
+    case RecipeValue::Kind::boolean: return value.as_bool("value") ? "true" : "false";
+    default: return value.scalar;
+  }
+}
+
+}  // namespace
+
+ActOrder parse_actorder(const RecipeValue& value, const std::string& what) { return pick(kActOrders, value, what); }
+
+QuantizationArgs read_quantization_args(const RecipeValue& value, const std::string& what) {
+  if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping with num_bits, type, strategy, ...");
+  QuantizationArgs args;
+  bool strategy_given = false;
+  for (const auto& [key, item] : value.entries) {
+    const std::string name = what + "." + key;
+    if (item.is_null() && key != "observer") continue;
+    if (key == "num_bits") args.num_bits = static_cast<int>(item.as_int(name));
+    else if (key == "type") args.type = pick(kTypes, item, name);
+    else if (key == "symmetric") args.symmetric = item.as_bool(name);
+    else if (key == "group_size") args.group_size = item.as_int(name);
+    else if (key == "strategy") args.strategy = pick(kStrategies, item, name), strategy_given = true;
+    else if (key == "block_structure") args.block_structure = read_block(item, name);
+    else if (key == "dynamic") args.dynamic = item.scalar == "local" ? Dynamic::local : item.as_bool(name) ? Dynamic::yes : Dynamic::no;
+    else if (key == "actorder") args.actorder = pick(kActOrders, item, name), args.actorder_text = item.scalar;
+    else if (key == "scale_dtype") args.scale_dtype = read_dtype(item, name);
+    else if (key == "zp_dtype") args.zp_dtype = read_dtype(item, name);
+    else if (key == "observer") args.observer = item.is_null() ? std::nullopt : std::optional(item.as_string(name));
+    else if (key == "observer_kwargs") args.observer_kwargs = json_text(item);
+    else fail(item, what, fmt::format("unknown key '{}'", key));
+  }
+  complete_and_check(args, strategy_given, fmt::format("recipe line {}: {}", value.line, what));
+  return args;
+}
+
+Scheme read_scheme_value(const RecipeValue& value, const std::string& what) {
+  if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping with targets and weights");
+  Scheme scheme;
+  for (const auto& [key, item] : value.entries) {
+    const std::string name = what + "." + key;
+    if (key == "targets") scheme.targets = item.as_strings(name);
+    else if (item.is_null()) continue;
+    else if (key == "weights") scheme.weights = read_quantization_args(item, name);
+    else if (key == "input_activations") scheme.input_activations = read_quantization_args(item, name);
+    else if (key == "output_activations") scheme.output_activations = read_quantization_args(item, name);
+    else if (key == "format") {
+      scheme.format = parse_format(item.as_string(name));
+      if (!scheme.format) fail(item, name, fmt::format("unknown format '{}'", item.scalar));
+    } else fail(item, what, fmt::format("unknown key '{}'; wanted targets, weights, input_activations, output_activations, format", key));
+  }
+  if (scheme.targets.empty()) fail(value, what, "no targets");
+  return scheme;
+}
+
+}  // namespace llmc

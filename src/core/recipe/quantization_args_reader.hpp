@@ -1,0 +1,17 @@
+// One entry of config_groups -> Scheme. Unknown keys are errors, as in compressed-tensors.
+#pragma once
+#include <string>
+
+#include "llmc/recipe.hpp"
+#include "llmc/scheme.hpp"
+
+namespace llmc {
+
+// `what` names the entry in errors: "GPTQModifier.config_groups.group_0".
+Scheme read_scheme_value(const RecipeValue& value, const std::string& what);
+QuantizationArgs read_quantization_args(const RecipeValue& value, const std::string& what);
+
+// "static" | "weight" | "group" | "dynamic"; null or absent is for the caller.
+ActOrder parse_actorder(const RecipeValue& value, const std::string& what);
+
+}  // namespace llmc

@@ -1,0 +1,133 @@
+#include "core/run_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/checkpoint/compressed_tensors.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+constexpr size_t kNamesInError = 8;
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kNamesInError); ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > kNamesInError) text += fmt::format(" and {} more", names.size() - kNamesInError);
+  return text;
+}
+
+void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers) {
+  for (const Quantizer* quantizer : modifiers.quantizers) {
+    const auto unmatched = quantizer->unmatched_targets(model.modules);
+    if (!unmatched.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}: no module of this model matches target '{}'", quantizer->type(), join(unmatched)));
+    for (const WeightModule& weight : model.weights)
+      if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
+        const auto [at, added] = plan.assignments.insert({weight.module.name, {quantizer, scheme, scheme->format.value_or(infer_format(*scheme)), weight}});
+        if (!added) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is targeted by {} and by {}; a module gets one scheme", weight.module.name, at->second.quantizer->type(), quantizer->type()));
+      }
+  }
+  for (const WeightModule& weight : model.weights)
+    if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
+  if (plan.order.empty() && !modifiers.quantizers.empty()) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
+}
+
+void check_divisibility(const RunPlan& plan) {
+  std::vector<std::string> odd;
+  int64_t size = 0;
+  for (const std::string& name : plan.order) {
+    const Assignment& assignment = plan.assignments.at(name);
+    const QuantizationArgs& args = *assignment.scheme->weights;
+    const bool grouped = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group;
+    if (grouped && assignment.weight.shape[1] % *args.group_size) odd.push_back(fmt::format("{} ({} columns)", name, assignment.weight.shape[1])), size = *args.group_size;
+  }
+  if (!odd.empty())
+    throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {} layer(s) have columns that are no multiple of the group size {}: {}; ignore them or choose another group_size", odd.size(), size, join(odd)));
+}
+
+// lm_head of a tied model is quantized on its own: the embedding keeps the shared tensor.
+bool must_untie(const RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
+  return model.tied_embeddings && (!options.tie_word_embeddings || plan.assignments.count("lm_head"));
+}
+
+void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutline& model, const OneshotOptions& options) {
+  std::unordered_map<std::string, const Assignment*> replaced;  // source tensor -> who replaces it
+  for (const auto& [name, assignment] : plan.assignments)
+    if (assignment.weight.tensor == name + ".weight") replaced[assignment.weight.tensor] = &assignment;
+  const auto add_quantized = [&](const Assignment& assignment) {
+    if (!options.save_compressed) return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype, assignment.weight.shape});
+    for (PlannedTensor& tensor : planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme, assignment.format, assignment.weight.dtype)) plan.tensors.push_back(std::move(tensor));
+  };
+  const bool drops_stale_head = model.tied_embeddings && plan.untie;  // some tied folders carry an lm_head.weight nobody reads
+  for (const std::string& name : checkpoint.names()) {
+    if (const auto it = replaced.find(name); it != replaced.end()) {
+      add_quantized(*it->second);
+    } else if (!(drops_stale_head && name == "lm_head.weight")) {
+      const TensorInfo info = checkpoint.info(name);
+      plan.tensors.push_back({name, info.dtype, info.shape});
+      plan.copied.push_back(name);
+    }
+  }
+  if (!plan.untie) return;
+  if (const Assignment* head = plan.find("lm_head")) add_quantized(*head);
+  else if (const WeightModule* head_weight = model.find("lm_head")) plan.tensors.push_back({"lm_head.weight", head_weight->dtype, head_weight->shape});
+}
+
+void plan_config(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
+  std::vector<const Scheme*> used;
+  bool quantizes_linears = false;
+  for (const std::string& name : plan.order) {
+    const Assignment& assignment = plan.assignments.at(name);
+    quantizes_linears = true;
+    if (std::find(used.begin(), used.end(), assignment.scheme) != used.end()) continue;
+    used.push_back(assignment.scheme);
+    QuantizationConfig::Group group{fmt::format("group_{}", used.size() - 1), *assignment.scheme};
+    group.scheme.format = assignment.format;
+    plan.config.groups.push_back(std::move(group));
+  }
+  // vLLM's head is no "Linear" to its target matching: name it, so that a quantized one is found.
+  if (const Assignment* head = plan.find("lm_head"); head && options.compat == Compat::vllm) {
+    auto& targets = plan.config.groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())].scheme.targets;
+    if (std::find(targets.begin(), targets.end(), "lm_head") == targets.end()) targets.push_back("lm_head");
+  }
+  for (const Module& module : model.modules)
+    if (quantizes_linears && module.class_name == "Linear" && !plan.assignments.count(module.name)) plan.config.ignore.push_back(module.name);
+}
+
+}  // namespace
+
+ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
+  for (const ModifierSpec& spec : recipe.modifiers) {
+    all.push_back(make_modifier(spec, policy));
+    if (const auto* quantizer = dynamic_cast<const Quantizer*>(all.back().get())) quantizers.push_back(quantizer);
+    if (const auto* transform = dynamic_cast<const Transform*>(all.back().get())) {
+      if (!quantizers.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {} comes after {}; it changes weights, so it must come first", spec.line, spec.type, quantizers.back()->type()));
+      transforms.push_back(transform);
+    }
+  }
+}
+
+bool ModifierList::need_calibration() const {
+  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) { return q->needs_gram(); });
+}
+
+const Assignment* RunPlan::find(const std::string& module) const {
+  const auto it = assignments.find(module);
+  return it == assignments.end() ? nullptr : &it->second;
+}
+
+RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {
+  RunPlan plan;
+  assign(plan, model, modifiers);
+  check_divisibility(plan);
+  plan.untie = must_untie(plan, model, options);
+  plan_tensors(plan, checkpoint, model, options);
+  plan_config(plan, model, options);
+  return plan;
+}
+
+}  // namespace llmc

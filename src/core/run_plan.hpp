@@ -1,0 +1,47 @@
+// Everything decided before the first byte of weights is read: who quantizes what, and what the output folder will hold.
+#pragma once
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/checkpoint/checkpoint_writer.hpp"
+#include "core/checkpoint/quantization_config.hpp"
+#include "core/model_outline.hpp"
+#include "llmc/modifier.hpp"
+#include "llmc/oneshot.hpp"
+
+namespace llmc {
+
+// The recipe's steps, sorted into their two kinds.
+struct ModifierList {
+  ModifierList(const Recipe& recipe, const RunPolicy& policy);
+  bool need_calibration() const;
+
+  std::vector<std::unique_ptr<Modifier>> all;  // owner, in recipe order
+  std::vector<const Transform*> transforms;
+  std::vector<const Quantizer*> quantizers;
+};
+
+struct Assignment {
+  const Quantizer* quantizer = nullptr;
+  const Scheme* scheme = nullptr;
+  Format format = Format::dense;
+  WeightModule weight;
+};
+
+struct RunPlan {
+  std::unordered_map<std::string, Assignment> assignments;  // by module name
+  std::vector<std::string> order;                           // assigned modules in model order
+  std::vector<PlannedTensor> tensors;                       // the output's, in file order
+  std::vector<std::string> copied;                          // source tensors that go over unchanged (a transform may still rewrite them)
+  bool untie = false;                                       // lm_head gets tensors of its own; config.json says so
+  QuantizationConfig config;
+
+  const Assignment* find(const std::string& module) const;
+};
+
+// Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing to quantize.
+RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options);
+
+}  // namespace llmc

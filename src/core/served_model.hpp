@@ -1,0 +1,36 @@
+// A plain or compressed folder as its server would run it: weights decoded, dynamic activation quantization emulated.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint/checkpoint.hpp"
+#include "core/checkpoint/quantization_config.hpp"
+#include "llmc/backend.hpp"
+#include "llmc/graph.hpp"
+
+namespace llmc {
+
+class ServedModel {
+ public:
+  explicit ServedModel(const std::string& directory);
+
+  const Graph& graph() const { return graph_; }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  WeightTable load(const Block& block) const;
+
+  // Runs every block but the head over each tile; returns the head block's input per tile. `visit`, when given, sees the output of each block as it is made.
+  using Visit = std::function<void(size_t block, size_t tile, const Tensor& output)>;
+  std::vector<Tensor> run_body(Backend& backend, const std::vector<TokenBatch>& tiles, const ForwardOptions& options, const Visit& visit = {}) const;
+  // One block over one tile; returns its values (only the block's own are alive).
+  Tensor run_block(Backend& backend, const Block& block, const WeightTable& weights, const TokenBatch& tile, const ForwardOptions& options, Tensor input) const;
+
+ private:
+  Checkpoint checkpoint_;
+  Graph graph_;
+  std::optional<QuantizationConfig> quantization_;
+  std::unique_ptr<GroupMatcher> groups_;
+  Backend::InputQuantization input_quantization_;
+};
+
+}  // namespace llmc

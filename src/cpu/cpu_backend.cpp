@@ -1,0 +1,47 @@
+// The CPU behind llmc::Backend.
+#include "cpu/forward.hpp"
+#include "cpu/gptq.hpp"
+#include "cpu/token_loss.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+namespace {
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const BackendOptions& options) : engine_(cpu::choose_isa(options.cpu_isa), options.threads) {}
+
+  Device device() const override { return {}; }
+  int threads() const override { return engine_.pool.threads(); }
+  std::string description() const override { return "cpu " + std::string(engine_.isa.name) + ", " + std::to_string(threads()) + (threads() == 1 ? " thread" : " threads"); }
+
+  void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
+               const InputQuantization* input_quantization) override {
+    cpu::execute_nodes(engine_, rope_, segment, weights, batch, options, values, input_quantization);
+  }
+
+  void accumulate_gram(const TensorView& x, Tensor& gram) override {
+    const int64_t n = x.columns();
+    if ((x.dtype != DType::f32 && x.dtype != DType::bf16) || gram.dtype() != DType::f32 || gram.shape() != Shape{n, n})
+      throw Error(ErrorCode::internal, "cpu: gram " + to_string(gram.shape()) + " of " + std::string(dtype_name(x.dtype)) + " values " + to_string(x.shape));
+    cpu::accumulate_gram(engine_, x.data, x.dtype, x.rows(), n, gram.as<float>());
+  }
+
+  void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) override { cpu::accumulate_channel_statistics(engine_, x, statistics); }
+  GptqSolution gptq(const GptqProblem& problem) override { return cpu::solve_gptq(engine_, problem); }
+  CrossEntropy cross_entropy(const TensorView& logits, const TensorView* reference, const TokenBatch& batch) override { return cpu::token_loss(engine_, logits, reference, batch); }
+  void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) override { engine_.pool.parallel_for(count, grain, body); }
+
+ private:
+  cpu::Engine engine_;
+  cpu::RopeTables rope_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
+  if (options.threads < 0) throw Error(ErrorCode::invalid_argument, "cpu: " + std::to_string(options.threads) + " threads, wanted 0 (all cores) or more");
+  return std::make_unique<CpuBackend>(options);
+}
+
+}  // namespace llmc

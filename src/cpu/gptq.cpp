@@ -1,0 +1,268 @@
+// GPTQ from one triangular factor. With H = R R^T (R upper) and D = W - Q of the columns done so far, the conditional optimum of the
+// columns B is W[:, B] + D[:, 0:b] R[0:b, B] inv(R_BB): no inverse of H, no update of W.
+// Rows lie across SIMD lanes throughout: W, D and the codes are kept in the float32 kernel's B panels, [panel][column][row].
+#include "cpu/gptq.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "cpu/cholesky.hpp"
+#include "cpu/gptq_kernel.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc::cpu {
+namespace {
+
+constexpr int64_t kMirrorTile = 64;
+
+void check(const GptqProblem& problem) {
+  const auto bad = [](const std::string& text) { throw Error(ErrorCode::internal, "cpu: gptq: " + text); };
+  const int64_t columns = problem.weight.columns();
+  if (problem.weight.shape.size() != 2) bad("weight of shape " + to_string(problem.weight.shape) + ", wanted [rows, columns]");
+  if (problem.gram.dtype != DType::f32 || problem.gram.shape != Shape{columns, columns}) bad("gram of shape " + to_string(problem.gram.shape) + ", wanted F32 [columns, columns]");
+  if (problem.scales.dtype != DType::f32 || problem.scales.rows() != problem.weight.rows()) bad("scales of shape " + to_string(problem.scales.shape) + ", wanted F32 [rows, scale columns]");
+  if (static_cast<int64_t>(problem.scale_column.size()) != columns) bad("scale_column of " + std::to_string(problem.scale_column.size()) + " entries, wanted " + std::to_string(columns));
+  for (const int32_t column : problem.scale_column)
+    if (column < 0 || column >= problem.scales.columns()) bad("scale_column " + std::to_string(column) + " of " + std::to_string(problem.scales.columns()));
+}
+
+// One problem while it is solved. `order[i]` is the original column that is visited i-th.
+class Solver {
+ public:
+  Solver(Engine& engine, const GptqProblem& problem)
+      : engine_(engine), problem_(problem), rows_(problem.weight.rows()), columns_(problem.weight.columns()), width_(engine.f32.b.width), panels_(divide_up(rows_, width_)),
+        blocks_(divide_up(columns_, kFactorBlock)), order_(static_cast<size_t>(columns_)), dead_(static_cast<size_t>(columns_), 0) {}
+
+  GptqSolution run() {
+    const bool floating8 = problem_.grid.type == NumberType::floating && problem_.grid.num_bits == 8;
+    solution_.codes = Tensor(problem_.grid.type == NumberType::integer ? DType::i8 : floating8 ? DType::f8_e4m3 : DType::u8, {rows_, columns_});
+    solution_.row_loss.assign(static_cast<size_t>(rows_), 0.0);
+    solution_.dampening_frac = problem_.dampening_frac;
+    if (rows_ == 0 || columns_ == 0) return std::move(solution_);
+    const auto full = engine_.buffers.lease_of<float>(static_cast<size_t>(columns_ * columns_));
+    const auto work = engine_.buffers.lease_of<float>(static_cast<size_t>(columns_ * columns_));
+    const auto inverses = engine_.buffers.lease_of<float>(static_cast<size_t>(blocks_ * kFactorBlock * kFactorBlock));
+    full_ = full.as<float>();
+    factor_ = work.as<float>();
+    inverses_ = inverses.as<float>();
+    mirror_gram();
+    choose_order();
+    factor_with_rising_dampening();
+    quantize();
+    return std::move(solution_);
+  }
+
+ private:
+  // full_ [columns, columns]: the gram with both triangles.
+  void mirror_gram() {
+    const float* gram = problem_.gram.as<float>();
+    const int64_t tiles = divide_up(columns_, kMirrorTile);
+    std::vector<uint8_t> finite(static_cast<size_t>(tiles), 1);
+    engine_.pool.run(tiles, [&](int64_t tile, int) {
+      const int64_t begin = tile * kMirrorTile, end = std::min(columns_, begin + kMirrorTile);
+      for (int64_t column0 = 0; column0 < end; column0 += kMirrorTile)
+        for (int64_t i = begin; i < end; ++i)
+          for (int64_t j = column0; j < std::min(column0 + kMirrorTile, i + 1); ++j) {
+            const float value = gram[i * columns_ + j];
+            if (!std::isfinite(value)) finite[static_cast<size_t>(tile)] = 0;
+            full_[i * columns_ + j] = full_[j * columns_ + i] = value;
+          }
+    });
+    if (std::count(finite.begin(), finite.end(), 0) > 0) throw Error(ErrorCode::numeric, "gptq: the gram matrix of " + std::to_string(columns_) + " columns holds NaN or Inf, wanted finite numbers");
+  }
+
+  void choose_order() {
+    std::iota(order_.begin(), order_.end(), 0);
+    const auto diagonal = [&](int32_t i) { return full_[i * columns_ + i]; };
+    if (problem_.activation_order) std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
+    double sum = 0;
+    for (int64_t i = 0; i < columns_; ++i) {
+      float& value = full_[i * columns_ + i];
+      if (value == 0.0f) {
+        dead_[static_cast<size_t>(i)] = 1;
+        value = 1.0f;
+      }
+      sum += static_cast<double>(value);
+    }
+    mean_diagonal_ = static_cast<float>(sum / static_cast<double>(columns_));
+  }
+
+  void factor_with_rising_dampening() {
+    constexpr double kMost = 1.0 + 1e-9, kFirstAfterZero = 1e-3;
+    double frac = problem_.dampening_frac;
+    for (solution_.attempts = 1;; ++solution_.attempts) {
+      solution_.dampening_frac = frac;
+      gather_reversed(static_cast<float>(frac));
+      if (factor_reversed(engine_, factor_, columns_, inverses_)) return;
+      frac = frac > 0 ? 10 * frac : kFirstAfterZero;
+      if (frac > kMost) break;
+    }
+    solution_.rounded_to_nearest = true;
+  }
+
+  // factor_'s lower triangle: the dampened gram in visiting order, reversed.
+  void gather_reversed(float frac) {
+    engine_.pool.parallel_for(columns_, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t original = order_[static_cast<size_t>(columns_ - 1 - i)];
+        const float* from = full_ + original * columns_;
+        float* to = factor_ + i * columns_;
+        for (int64_t j = 0; j <= i; ++j) to[j] = from[order_[static_cast<size_t>(columns_ - 1 - j)]];
+        to[i] += frac * (problem_.relative_dampening ? to[i] : mean_diagonal_);
+      }
+    });
+  }
+
+  void quantize() {
+    const auto panel_floats = static_cast<size_t>(panels_ * width_ * columns_);
+    const auto weights = engine_.buffers.lease_of<float>(panel_floats), differences = engine_.buffers.lease_of<float>(panel_floats);
+    const int64_t scale_columns = problem_.scales.columns();
+    const auto scales = engine_.buffers.lease_of<float>(static_cast<size_t>(panels_ * width_ * scale_columns)), zeros = engine_.buffers.lease_of<float>(static_cast<size_t>(panels_ * width_ * scale_columns));
+    weights_ = weights.as<float>();
+    differences_ = differences.as<float>();
+    scales_ = scales.as<float>();
+    zeros_ = problem_.zero_points.data ? zeros.as<float>() : nullptr;
+    engine_.pool.run(panels_, [&](int64_t panel, int) { load_panel(panel); });
+    loss_.assign(static_cast<size_t>(panels_ * width_), 0.0);
+
+    const int64_t padded = round_up(kFactorBlock, engine_.f32.a.width), scratch_floats = (padded + kFactorBlock) * width_;
+    const auto scratch = engine_.buffers.lease_of<float>(static_cast<size_t>(scratch_floats * engine_.pool.slots()));
+    const auto updates = engine_.buffers.lease_of<float>(static_cast<size_t>(kFactorBlock * columns_));
+    const auto packed_updates = engine_.buffers.lease(packed_bytes(engine_.f32, Side::a, kFactorBlock, columns_));
+    const ColumnKernel kernel = column_kernel(engine_.isa.vectors);
+    std::vector<float> transposed(static_cast<size_t>(kFactorBlock * kFactorBlock));  // U_B^T
+    std::vector<int32_t> scale_column(static_cast<size_t>(columns_));
+    for (size_t i = 0; i < scale_column.size(); ++i) scale_column[i] = problem_.scale_column[static_cast<size_t>(order_[i])];
+
+    for (int64_t block = 0; block < blocks_; ++block) {
+      const int64_t begin = block * kFactorBlock, size = std::min(kFactorBlock, columns_ - begin);
+      const float* inverse = inverses_ + block * kFactorBlock * kFactorBlock;
+      for (int64_t i = 0; i < kFactorBlock; ++i)
+        for (int64_t j = 0; j < kFactorBlock; ++j) transposed[static_cast<size_t>(j * kFactorBlock + i)] = inverse[i * kFactorBlock + j];
+      const bool updated = begin > 0 && !solution_.rounded_to_nearest;
+      PackedOperand update;
+      if (updated) update = pack_update(begin, size, transposed.data(), updates.as<float>(), packed_updates.data());
+      engine_.pool.run(panels_, [&](int64_t panel, int slot) {
+        float* current = scratch.as<float>() + slot * scratch_floats;  // [padded columns][width]
+        auto* codes = reinterpret_cast<uint8_t*>(current + padded * width_);
+        const float* original = weights_ + (panel * columns_ + begin) * width_;
+        std::memcpy(current, original, static_cast<size_t>(size * width_) * sizeof(float));
+        if (updated)
+          for (int64_t k = 0; k < update.blocks(); ++k)
+            engine_.f32.multiply(update.block_depth(k), update.panels, update.at(k, 0), 1, differences_ + (panel * columns_ + k * update.depth_block) * width_, current, width_, true);
+        ColumnBlock columns;
+        columns.columns = size;
+        columns.width = width_;
+        columns.factor = solution_.rounded_to_nearest ? nullptr : transposed.data();
+        columns.factor_stride = kFactorBlock;
+        columns.current = current;
+        columns.original = original;
+        columns.difference = differences_ + (panel * columns_ + begin) * width_;
+        columns.scales = scales_ + panel * width_ * scale_columns;
+        columns.zero_points = zeros_ ? zeros_ + panel * width_ * scale_columns : nullptr;
+        columns.scale_column = scale_column.data() + begin;
+        columns.codes = codes;
+        columns.loss = loss_.data() + panel * width_;
+        columns.grid = problem_.grid;
+        columns.product_dtype = problem_.product_dtype;
+        kernel(columns);
+        store_codes(panel, begin, size, codes);
+      });
+    }
+    std::copy_n(loss_.begin(), rows_, solution_.row_loss.begin());
+    if (solution_.rounded_to_nearest) measure_rounding_loss();
+  }
+
+  // weights_, scales_, zeros_ of one panel: rows across lanes, columns in visiting order; zero weights and unit scales beyond the last row.
+  void load_panel(int64_t panel) {
+    const int64_t first = panel * width_, count = std::min(width_, rows_ - first), scale_columns = problem_.scales.columns();
+    float* weights = weights_ + panel * columns_ * width_;
+    std::memset(weights, 0, static_cast<size_t>(columns_ * width_) * sizeof(float));
+    std::vector<float> row(static_cast<size_t>(columns_));
+    const int64_t item = static_cast<int64_t>(item_size(problem_.weight.dtype));
+    for (int64_t r = 0; r < count; ++r) {
+      engine_.elements.load_row(problem_.weight.data + (first + r) * columns_ * item, problem_.weight.dtype, columns_, row.data());
+      for (int64_t i = 0; i < columns_; ++i) {
+        const auto original = static_cast<size_t>(order_[static_cast<size_t>(i)]);
+        weights[i * width_ + r] = dead_[original] ? 0.0f : row[original];
+      }
+    }
+    float* scales = scales_ + panel * width_ * scale_columns;
+    std::fill_n(scales, width_ * scale_columns, 1.0f);
+    if (zeros_) std::fill_n(zeros_ + panel * width_ * scale_columns, width_ * scale_columns, 0.0f);
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t s = 0; s < scale_columns; ++s) {
+        scales[s * width_ + r] = problem_.scales.as<float>()[(first + r) * scale_columns + s];
+        if (zeros_) zeros_[(panel * scale_columns + s) * width_ + r] = static_cast<float>(problem_.zero_points.as<int8_t>()[(first + r) * scale_columns + s]);
+      }
+  }
+
+  // (R[0:b, B] inv(R_BB))^T as a packed A operand: [size, b], depth being the columns done.
+  PackedOperand pack_update(int64_t begin, int64_t size, const float* transposed, float* updates, std::byte* storage) {
+    Operand inverse, rows;
+    inverse.data = transposed;
+    inverse.rows = inverse.depth = size;
+    inverse.row_stride = kFactorBlock;
+    rows.data = factor_ + begin;
+    rows.rows = begin;
+    rows.depth = size;
+    rows.row_stride = columns_;
+    gemm(engine_, inverse, rows, nullptr, {updates, DType::f32, begin});
+    Operand update;
+    update.data = updates;
+    update.rows = size;
+    update.depth = begin;
+    update.row_stride = begin;
+    return pack_operand(engine_, engine_.f32, Side::a, update, storage);
+  }
+
+  void store_codes(int64_t panel, int64_t begin, int64_t size, const uint8_t* codes) {
+    auto* out = reinterpret_cast<uint8_t*>(solution_.codes.data());
+    for (int64_t r = 0; r < std::min(width_, rows_ - panel * width_); ++r)
+      for (int64_t i = 0; i < size; ++i) out[(panel * width_ + r) * columns_ + order_[static_cast<size_t>(begin + i)]] = codes[i * width_ + r];
+  }
+
+  // Without a factor: (w - q) H (w - q)^T row by row, with the last dampening tried.
+  void measure_rounding_loss() {
+    const auto frac = static_cast<float>(solution_.dampening_frac);
+    engine_.pool.run(panels_, [&](int64_t panel, int) {
+      const float* difference = differences_ + panel * columns_ * width_;
+      std::vector<double> loss(static_cast<size_t>(width_), 0.0);
+      for (int64_t i = 0; i < columns_; ++i) {
+        const float* from = full_ + static_cast<int64_t>(order_[static_cast<size_t>(i)]) * columns_;
+        for (int64_t r = 0; r < width_; ++r) {
+          double product = 0;
+          for (int64_t j = 0; j < columns_; ++j) product += static_cast<double>(from[order_[static_cast<size_t>(j)]]) * static_cast<double>(difference[j * width_ + r]);
+          const float own = from[order_[static_cast<size_t>(i)]];
+          const auto d = static_cast<double>(difference[i * width_ + r]);
+          loss[static_cast<size_t>(r)] += d * (product + d * static_cast<double>(frac * (problem_.relative_dampening ? own : mean_diagonal_)));
+        }
+      }
+      for (int64_t r = 0; r < std::min(width_, rows_ - panel * width_); ++r) solution_.row_loss[static_cast<size_t>(panel * width_ + r)] = loss[static_cast<size_t>(r)];
+    });
+  }
+
+  Engine& engine_;
+  const GptqProblem& problem_;
+  GptqSolution solution_;
+  const int64_t rows_, columns_, width_, panels_, blocks_;
+  std::vector<int32_t> order_;  // [columns]
+  std::vector<uint8_t> dead_;   // [columns], by original column
+  float mean_diagonal_ = 0;
+  float *full_ = nullptr, *factor_ = nullptr;                // [columns, columns]
+  float* inverses_ = nullptr;                                // [blocks][128, 128]
+  float *weights_ = nullptr, *differences_ = nullptr;        // [panels][columns][width]
+  float *scales_ = nullptr, *zeros_ = nullptr;               // [panels][scale columns][width]
+  std::vector<double> loss_;                                 // [panels * width]
+};
+
+}  // namespace
+
+GptqSolution solve_gptq(Engine& engine, const GptqProblem& problem) {
+  check(problem);
+  return Solver(engine, problem).run();
+}
+
+}  // namespace llmc::cpu

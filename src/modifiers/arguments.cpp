@@ -1,0 +1,64 @@
+#include "modifiers/arguments.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+Arguments::Arguments(const ModifierSpec& spec) : spec_(spec), known_{"index", "group", "start", "end", "update", "requires_calibration_data"} {}
+
+bool Arguments::has(std::string_view key) {
+  known_.emplace_back(key);
+  return spec_.arguments.find(key) != nullptr;
+}
+
+const RecipeValue* Arguments::find(std::string_view key) {
+  known_.emplace_back(key);
+  const RecipeValue* value = spec_.arguments.find(key);
+  return value && !value->is_null() ? value : nullptr;
+}
+
+double Arguments::number(std::string_view key, double otherwise) {
+  const RecipeValue* value = find(key);
+  return value ? value->as_double(what(key)) : otherwise;
+}
+int64_t Arguments::integer(std::string_view key, int64_t otherwise) {
+  const RecipeValue* value = find(key);
+  return value ? value->as_int(what(key)) : otherwise;
+}
+bool Arguments::boolean(std::string_view key, bool otherwise) {
+  const RecipeValue* value = find(key);
+  return value ? value->as_bool(what(key)) : otherwise;
+}
+std::string Arguments::text(std::string_view key, std::string otherwise) {
+  const RecipeValue* value = find(key);
+  return value ? value->as_string(what(key)) : std::move(otherwise);
+}
+std::vector<std::string> Arguments::texts(std::string_view key, std::vector<std::string> otherwise) {
+  const RecipeValue* value = find(key);
+  return value ? value->as_strings(what(key)) : std::move(otherwise);
+}
+
+std::string Arguments::what(std::string_view key) const { return fmt::format("{}.{}", spec_.type, key); }
+
+void Arguments::fail(std::string_view key, const std::string& problem) const {
+  const RecipeValue* value = spec_.arguments.find(key);
+  throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}: {}", value ? value->line : spec_.line, what(key), problem));
+}
+
+void Arguments::finish() const {
+  for (const auto& [key, value] : spec_.arguments.entries) {
+    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+    std::vector<std::string> names(known_.begin() + 6, known_.end());
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    std::string list;
+    for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
+    throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {} has no argument '{}'; it takes {}", value.line, spec_.type, key, list));
+  }
+}
+
+}  // namespace llmc

@@ -1,0 +1,35 @@
+// Reads a modifier's recipe arguments; finish() refuses the ones nobody asked for.
+//   Arguments args(spec);
+//   alpha_ = args.number("smoothing_strength", 0.5);
+//   args.finish();
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "llmc/recipe.hpp"
+
+namespace llmc {
+
+class Arguments {
+ public:
+  explicit Arguments(const ModifierSpec& spec);
+
+  const RecipeValue* find(std::string_view key);  // null when absent or null
+  bool has(std::string_view key);                 // present, even when null
+  double number(std::string_view key, double otherwise);
+  int64_t integer(std::string_view key, int64_t otherwise);
+  bool boolean(std::string_view key, bool otherwise);
+  std::string text(std::string_view key, std::string otherwise);
+  std::vector<std::string> texts(std::string_view key, std::vector<std::string> otherwise);
+
+  std::string what(std::string_view key) const;  // "GPTQModifier.block_size"
+  [[noreturn]] void fail(std::string_view key, const std::string& problem) const;  // with the line
+  void finish() const;
+
+ private:
+  ModifierSpec spec_;
+  std::vector<std::string> known_;
+};
+
+}  // namespace llmc

@@ -1,0 +1,187 @@
+// GPTQModifier (arXiv 2210.17323): rounds column by column, each error pushed onto the columns still to come through the Hessian of the inputs.
+// The arithmetic is the backend's; this file decides the grid, the scales and the order, and turns the solution into matrices and report rows.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/quantize/number_formats.hpp"
+#include "core/recipe/quantization_args_reader.hpp"
+#include "llmc/error.hpp"
+#include "modifiers/arguments.hpp"
+#include "modifiers/quantization_scope.hpp"
+#include "modifiers/registry.hpp"
+#include "modifiers/row_tiles.hpp"
+
+namespace llmc {
+
+namespace {
+
+// The matrices of one call stacked by rows, with one scale per (row, scale column).
+struct StackedMatrices {
+  Tensor weight;       // [rows, columns] model dtype
+  Tensor scales;       // [rows, scale_columns] f32
+  Tensor zero_points;  // [rows, scale_columns] i8; empty when symmetric
+};
+
+void copy_rows(Tensor& to, int64_t first_row, const TensorView& from) {
+  std::memcpy(to.data() + first_row * (to.bytes() / to.rows()), from.data, static_cast<size_t>(from.bytes()));
+}
+
+StackedMatrices stack(std::span<const MatrixJob> jobs, std::span<const QuantizationParameters> parameters, const QuantizationArgs& args) {
+  int64_t rows = 0;
+  for (const MatrixJob& job : jobs) rows += job.weight->rows();
+  const int64_t columns = jobs[0].weight->columns();
+  const int64_t per_row = scale_columns(args, columns);
+  const int64_t scale_row_height = args.strategy == Strategy::block ? (*args.block_structure)[0] : 1;  // rows that share one row of scales
+  StackedMatrices all{Tensor(jobs[0].weight->dtype(), {rows, columns}), Tensor(DType::f32, {rows, per_row}), args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
+  int64_t first = 0;
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    const Tensor values = scale_values(parameters[j], args);
+    const int64_t count = jobs[j].weight->rows();
+    copy_rows(all.weight, first, *jobs[j].weight);
+    for (int64_t row = 0; row < count; ++row) {
+      const int64_t from = args.strategy == Strategy::tensor ? 0 : row / scale_row_height;
+      std::memcpy(all.scales.as<float>() + (first + row) * per_row, values.as<float>() + from * per_row, sizeof(float) * static_cast<size_t>(per_row));
+      if (!args.symmetric) std::memcpy(all.zero_points.as<int8_t>() + (first + row) * per_row, parameters[j].zero_points.as<int8_t>() + from * per_row, static_cast<size_t>(per_row));
+    }
+    first += count;
+  }
+  return all;
+}
+
+std::vector<int32_t> scale_column_of(const QuantizationArgs& args, int64_t columns) {
+  std::vector<int32_t> map(static_cast<size_t>(columns), 0);
+  const int64_t width = args.strategy == Strategy::block ? (*args.block_structure)[1] : args.group_size.value_or(0);
+  if (scale_columns(args, columns) > 1)
+    for (int64_t k = 0; k < columns; ++k) map[static_cast<size_t>(k)] = static_cast<int32_t>(k / width);
+  return map;
+}
+
+// w H w^T over a few evenly spaced rows, in the units of GptqSolution::row_loss.
+double relative_output_error(const Tensor& weight, const Tensor& gram, std::span<const double> row_loss) {
+  constexpr int64_t kSampledRows = 32;
+  const int64_t rows = weight.rows(), n = weight.columns(), step = std::max<int64_t>(1, rows / kSampledRows);
+  std::vector<float> w(static_cast<size_t>(n));
+  double loss = 0, energy = 0;
+  for (int64_t row = 0; row < rows; row += step) {
+    to_float(weight.view().row_range(row, row + 1), w.data());
+    for (int64_t i = 0; i < n; ++i) {
+      const float* h = gram.as<float>() + i * n;  // lower triangle
+      float below = 0;
+      for (int64_t k = 0; k < i; ++k) below += h[k] * w[static_cast<size_t>(k)];
+      energy += static_cast<double>(w[static_cast<size_t>(i)]) * (2.0 * below + static_cast<double>(h[i]) * w[static_cast<size_t>(i)]);
+    }
+    loss += row_loss[static_cast<size_t>(row)];
+  }
+  return energy > 0 ? std::sqrt(loss / energy) : 0.0;
+}
+
+class Gptq final : public Quantizer {
+ public:
+  Gptq(const ModifierSpec& spec, const RunPolicy& policy) : policy_(policy), arguments_(spec), scope_(arguments_) {
+    block_size_ = arguments_.integer("block_size", 128);
+    dampening_frac_ = arguments_.number("dampening_frac", 0.01);
+    const std::string dampening = arguments_.text("dampening", policy.compat == Compat::reference ? "mean" : "relative");
+    if (dampening != "relative" && dampening != "mean") arguments_.fail("dampening", fmt::format("got '{}', wanted relative or mean", dampening));
+    relative_dampening_ = dampening == "relative";
+    if (block_size_ < 1) arguments_.fail("block_size", fmt::format("got {}, wanted at least 1", block_size_));
+    if (!(dampening_frac_ > 0.0 && dampening_frac_ <= 1.0)) arguments_.fail("dampening_frac", fmt::format("got {}, wanted more than 0 and at most 1", dampening_frac_));
+    arguments_.boolean("offload_hessians", false);  // llmc keeps one Hessian at a time: nothing to offload
+    arguments_.text("batched_quantization", "auto");
+    set_activation_order();
+    arguments_.finish();
+  }
+
+  std::string_view type() const override { return "GPTQModifier"; }
+  const Scheme* scheme_for(const Module& module) const override { return scope_.scheme_for(module); }
+  std::vector<std::string> unmatched_targets(std::span<const Module> modules) const override { return scope_.unmatched_targets(modules); }
+  const std::vector<Scheme>& schemes() const override { return scope_.schemes(); }
+  bool needs_gram() const override { return true; }
+
+  std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
+    const QuantizationArgs& args = *scheme.weights;
+    std::vector<QuantizationParameters> parameters;
+    for (const MatrixJob& job : jobs) parameters.push_back(compute_qparams(*job.weight, args));
+    const StackedMatrices all = stack(jobs, parameters, args);
+
+    GptqProblem problem;
+    problem.weight = all.weight;
+    problem.gram = statistics->gram;
+    problem.grid = {args.type, args.num_bits, args.symmetric};
+    problem.scales = all.scales;
+    if (!args.symmetric) problem.zero_points = all.zero_points;
+    problem.scale_column = scale_column_of(args, all.weight.columns());
+    problem.product_dtype = all.weight.dtype();
+    problem.activation_order = args.actorder == ActOrder::weight;
+    problem.relative_dampening = relative_dampening_;
+    problem.dampening_frac = dampening_frac_;
+    problem.block_size = block_size_;
+    const GptqSolution solution = backend.gptq(problem);
+
+    std::vector<QuantizedMatrix> results;
+    int64_t first = 0;
+    for (size_t j = 0; j < jobs.size(); ++j) {
+      const int64_t count = jobs[j].weight->rows();
+      QuantizedMatrix result{args, jobs[j].weight->shape(), Tensor::copy_of(solution.codes.view().row_range(first, first + count)), std::move(parameters[j])};
+      if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight->dtype(), backend);
+      const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
+      rows.push_back(report_row(jobs[j], args, solution, losses, *statistics));
+      results.push_back(std::move(result));
+      first += count;
+    }
+    return results;
+  }
+
+ private:
+  // Unset means static, null means none; what the scheme itself says must not contradict what the modifier says.
+  void set_activation_order() {
+    const bool given = arguments_.has("actorder");
+    const RecipeValue* value = arguments_.find("actorder");
+    for (Scheme& scheme : scope_.schemes()) {
+      QuantizationArgs& args = *scheme.weights;
+      const auto asked = value ? std::optional(parse_actorder(*value, arguments_.what("actorder"))) : given ? std::optional(ActOrder::none) : std::nullopt;
+      if (asked && args.actorder && *asked != *args.actorder) arguments_.fail("actorder", "contradicts the actorder of the scheme's weights");
+      if (!args.actorder) {
+        args.actorder = asked.value_or(ActOrder::weight);
+        args.actorder_text = *args.actorder == ActOrder::none ? "" : value ? value->scalar : "static";
+      }
+      if (*args.actorder == ActOrder::group)
+        arguments_.fail("actorder", "'group' needs a column index on disk and slower kernels; wanted 'static', which visits columns in the same order");
+    }
+  }
+
+  // llm-compressor keeps dequantized weights and rounds them again when it saves: for int8 in bfloat16 that moves about 3 % of the codes by one.
+  static void requantize(QuantizedMatrix& matrix, DType model_dtype, Backend& backend) {
+    const Tensor decoded = dequantize_in_tiles(matrix, model_dtype, backend);
+    matrix.codes = quantize_in_tiles(decoded, matrix.parameters, matrix.args, Rounding::reference, backend);
+  }
+
+  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const Statistics& statistics) {
+    LinearReport row;
+    row.name = job.module;
+    row.scheme = describe(args);
+    row.method = solution.rounded_to_nearest ? "RTN" : "GPTQ";
+    row.dampening = solution.dampening_frac;
+    for (double loss : losses) row.loss += loss;
+    row.loss /= static_cast<double>(std::max<int64_t>(1, statistics.tokens));
+    row.relative_error = relative_output_error(*job.weight, statistics.gram, losses);
+    if (solution.rounded_to_nearest) row.note = fmt::format("the Hessian is not positive definite even with dampening {}: rounded to nearest", solution.dampening_frac);
+    else if (solution.attempts > 1) row.note = fmt::format("dampening raised to {} after {} failed factorization(s)", solution.dampening_frac, solution.attempts - 1);
+    return row;
+  }
+
+  RunPolicy policy_;
+  Arguments arguments_;
+  QuantizationScope scope_;
+  int64_t block_size_ = 128;
+  double dampening_frac_ = 0.01;
+  bool relative_dampening_ = true;
+};
+
+}  // namespace
+
+std::unique_ptr<Modifier> make_gptq(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<Gptq>(spec, policy); }
+
+}  // namespace llmc

@@ -1,0 +1,107 @@
+#include "modifiers/quantization_scope.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/recipe/quantization_args_reader.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+QuantizationScope::QuantizationScope(Arguments& arguments) {
+  const RecipeValue* groups = arguments.find("config_groups");
+  const RecipeValue* scheme = arguments.find("scheme");
+  const std::vector<std::string> targets = arguments.texts("targets", {"Linear"});
+  if (groups && scheme) arguments.fail("scheme", "given together with config_groups; wanted one of the two");
+  if (!groups && !scheme) arguments.fail("scheme", "missing; wanted a preset name (W4A16, W8A8, FP8_DYNAMIC, ...) or config_groups");
+  if (groups) read_config_groups(arguments, *groups);
+  else read_scheme(arguments, *scheme, targets);
+  set_observers(arguments);
+  arguments.boolean("bypass_divisibility_checks", false);
+  refuse_what_is_not_built(arguments);
+
+  std::vector<std::string> all_targets;
+  for (const auto& [target, index] : scheme_of_target_) all_targets.push_back(target);
+  targets_.emplace(all_targets);
+  ignore_.emplace(arguments.texts("ignore", {}));
+}
+
+void QuantizationScope::add_scheme(Scheme scheme) {
+  for (const std::string& target : scheme.targets) scheme_of_target_[target] = schemes_.size();
+  schemes_.push_back(std::move(scheme));
+}
+
+void QuantizationScope::read_scheme(Arguments& arguments, const RecipeValue& value, const std::vector<std::string>& targets) {
+  const auto add_preset = [&](const std::string& name, const std::vector<std::string>& of) {
+    try {
+      Scheme scheme = preset_scheme(name);
+      scheme.targets = of;
+      add_scheme(std::move(scheme));
+    } catch (const Error& problem) {
+      arguments.fail("scheme", problem.what());
+    }
+  };
+  if (value.kind != RecipeValue::Kind::map) return add_preset(value.as_string(arguments.what("scheme")), targets);
+  for (const auto& [name, of] : value.entries) add_preset(name, of.as_strings(arguments.what("scheme")));
+}
+
+void QuantizationScope::read_config_groups(Arguments& arguments, const RecipeValue& groups) {
+  if (groups.kind != RecipeValue::Kind::map || groups.entries.empty()) arguments.fail("config_groups", "wanted a mapping of group names to groups");
+  for (const auto& [name, value] : groups.entries) {
+    const std::string what = fmt::format("{}.{}", arguments.what("config_groups"), name);
+    if (value.kind == RecipeValue::Kind::list || value.kind == RecipeValue::Kind::string) {  // "W4A16": ["Linear"]
+      Scheme scheme = preset_scheme(name);
+      scheme.targets = value.as_strings(what);
+      add_scheme(std::move(scheme));
+    } else {
+      add_scheme(read_scheme_value(value, what));
+    }
+  }
+}
+
+void QuantizationScope::set_observers(Arguments& arguments) {
+  struct Field { const char* key; const char* part; std::optional<QuantizationArgs> Scheme::*args; };
+  static constexpr Field kFields[] = {{"weight_observer", "weights", &Scheme::weights}, {"input_observer", "input", &Scheme::input_activations}, {"output_observer", "output", &Scheme::output_activations}};
+  const RecipeValue* both = arguments.find("observer");
+  for (const Field& field : kFields) {
+    const RecipeValue* single = arguments.find(field.key);
+    if (single && both) arguments.fail(field.key, "given together with observer; wanted one of the two");
+    const RecipeValue* observer = single ? single : both ? both->find(field.part) : nullptr;
+    if (!observer || observer->is_null()) continue;
+    for (Scheme& scheme : schemes_)
+      if (auto& args = scheme.*field.args; args && args->dynamic != Dynamic::yes) args->observer = observer->as_string(arguments.what(field.key));
+  }
+}
+
+void QuantizationScope::refuse_what_is_not_built(Arguments& arguments) const {
+  if (arguments.find("kv_cache_scheme")) throw Error(ErrorCode::unsupported, fmt::format("{}: KV-cache scales are not built yet", arguments.what("kv_cache_scheme")));
+  static constexpr std::string_view kMinMax[] = {"memoryless_minmax", "static_minmax", "minmax"};
+  for (const Scheme& scheme : schemes_) {
+    if (!scheme.weights) throw Error(ErrorCode::unsupported, fmt::format("{}: schemes without weights are not built yet", arguments.what("config_groups")));
+    const std::string observer = scheme.weights->observer.value_or("memoryless_minmax");
+    if (std::find(std::begin(kMinMax), std::end(kMinMax), observer) == std::end(kMinMax))
+      throw Error(ErrorCode::unsupported, fmt::format("{}: weight observer '{}' is not built yet; there are memoryless_minmax, static_minmax, minmax", arguments.what("observer"), observer));
+    if (scheme.output_activations) throw Error(ErrorCode::unsupported, fmt::format("{}: output activations are not built yet", arguments.what("config_groups")));
+    if (scheme.input_activations && scheme.input_activations->dynamic != Dynamic::yes)
+      throw Error(ErrorCode::unsupported, fmt::format("{}: static input activation scales are not built yet; dynamic ones are (W8A8, FP8_DYNAMIC)", arguments.what("scheme")));
+  }
+}
+
+const Scheme* QuantizationScope::scheme_for(const Module& module) const {
+  if (module.class_name != "Linear") return nullptr;
+  if (ignore_->match(module.name, module.class_name)) return nullptr;
+  const std::string* target = targets_->match(module.name, module.class_name);
+  return target ? &schemes_[scheme_of_target_.at(*target)] : nullptr;
+}
+
+std::vector<std::string> QuantizationScope::unmatched_targets(std::span<const Module> modules) const {
+  std::vector<std::string> unmatched;
+  for (const auto& [target, index] : scheme_of_target_) {
+    const TargetMatcher matcher({target});
+    if (std::none_of(modules.begin(), modules.end(), [&](const Module& m) { return matcher.match(m.name, m.class_name); })) unmatched.push_back(target);
+  }
+  return unmatched;
+}
+
+}  // namespace llmc

@@ -1,0 +1,35 @@
+// The fields every quantizer shares: which modules get which scheme (targets, ignore, scheme, config_groups, observers).
+#pragma once
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "llmc/modifier.hpp"
+#include "modifiers/arguments.hpp"
+
+namespace llmc {
+
+class QuantizationScope {
+ public:
+  explicit QuantizationScope(Arguments& arguments);
+
+  const Scheme* scheme_for(const Module& module) const;  // null: ignored, not targeted, or not a Linear
+  std::vector<std::string> unmatched_targets(std::span<const Module> modules) const;
+  const std::vector<Scheme>& schemes() const { return schemes_; }
+  std::vector<Scheme>& schemes() { return schemes_; }
+
+ private:
+  void add_scheme(Scheme scheme);
+  void read_config_groups(Arguments& arguments, const RecipeValue& groups);
+  void read_scheme(Arguments& arguments, const RecipeValue& scheme, const std::vector<std::string>& targets);
+  void set_observers(Arguments& arguments);
+  void refuse_what_is_not_built(Arguments& arguments) const;
+
+  std::vector<Scheme> schemes_;
+  std::map<std::string, size_t> scheme_of_target_;  // the later group wins a target string both name
+  std::optional<TargetMatcher> targets_, ignore_;
+};
+
+}  // namespace llmc

@@ -1,0 +1,166 @@
+//! A model's chat template, rendered as `transformers.apply_chat_template` renders it.
+
+use crate::error::{Error, Result, Status};
+use crate::generation_tag::rewrite_generation_tags;
+use crate::python_json::{float_repr, tojson};
+use crate::python_methods::call_python_method;
+use crate::strftime::DateTime;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value, ValueKind};
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value as Json};
+use std::collections::BTreeMap;
+use std::fmt;
+
+const PLACE: &str = "chat template";
+const NAME: &str = "chat_template";
+
+/// Marks what `raise_exception` threw, whose text is reported alone: it is the template author's own message.
+#[derive(Debug)]
+struct Raised(String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// bos_token, eos_token and their like, by the name templates know them by.
+    special_tokens: Vec<(String, Json)>,
+}
+
+impl ChatTemplate {
+    pub fn compile(source: &str, special_tokens: Vec<(String, Json)>) -> Result<Self> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| describe(&error))?);
+        environment.set_unknown_method_callback(call_python_method);
+        environment.add_filter("tojson", tojson);
+        // Jinja2 asks for a length and an index, which strings and dicts have too.
+        environment.add_test("sequence", |value: &Value| {
+            matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
+        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<Value, minijinja::Error> {
+                let error = minijinja::Error::new(ErrorKind::InvalidOperation, message.clone());
+                Err(error.with_source(Raised(message)))
+            },
+        );
+        environment.set_formatter(|out, state, value| {
+            // Only floats differ from Python here: the exponent of very large and very small ones.
+            if value.kind() == ValueKind::Number && !value.is_integer() {
+                if let Ok(number) = f64::try_from(value.clone()) {
+                    if number.is_finite() {
+                        out.write_str(&float_repr(number))?;
+                        return Ok(());
+                    }
+                }
+            }
+            minijinja::escape_formatter(out, state, value)
+        });
+        // Jinja2 reads every line end as \n.
+        let source = rewrite_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        environment.add_template_owned(NAME, source).map_err(|error| describe(&error))?;
+        Ok(ChatTemplate { environment, special_tokens })
+    }
+
+    /// Renders `messages`; `variables` are further template variables (tools, enable_thinking, ...), which win
+    /// over the defaults.
+    pub fn render(
+        &self,
+        messages: &Json,
+        variables: &Map<String, Json>,
+        add_generation_prompt: bool,
+        date: DateTime,
+    ) -> Result<String> {
+        let mut context: BTreeMap<String, Value> = BTreeMap::new();
+        for (name, token) in &self.special_tokens {
+            context.insert(name.clone(), Value::from(Serde(token)));
+        }
+        context.insert("tools".into(), Value::from(()));
+        context.insert("documents".into(), Value::from(()));
+        context.insert("add_generation_prompt".into(), Value::from(add_generation_prompt));
+        context.insert("strftime_now".into(), Value::from_function(move |format: &str| date.format(format)));
+        for (name, value) in variables {
+            context.insert(name.clone(), Value::from(Serde(value)));
+        }
+        context.insert("messages".into(), Value::from(Serde(messages)));
+        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(Value::from(context)));
+        rendered.map_err(|error| describe(&error))
+    }
+}
+
+fn describe(error: &minijinja::Error) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(Raised(message)) = inner.downcast_ref::<Raised>() {
+            return Error::new(Status::BadFile, format!("{PLACE}: {message}"));
+        }
+        cause = inner.source();
+    }
+    let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
+    let detail = error.detail().map_or(String::new(), |detail| format!(": {detail}"));
+    Error::new(Status::BadFile, format!("{PLACE}: {line}{}{detail}", error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strftime::DEFAULT_DATE;
+
+    fn render(source: &str) -> Result<String> {
+        let tokens = vec![("bos_token".to_string(), Json::from("<s>"))];
+        ChatTemplate::compile(source, tokens)?.render(&Json::Array(vec![]), &Map::new(), false, DEFAULT_DATE)
+    }
+
+    #[test]
+    fn values_print_as_in_python() {
+        let printed = "True None 1.0 [1, 'a', True] {'k': 'v'} 1e+16 <s> abab";
+        assert_eq!(
+            render("{{ true }} {{ none }} {{ 1.0 }} {{ [1, 'a', true] }} {{ {'k': 'v'} }} {{ 1e16 }} {{ bos_token }} {{ 'ab' * 2 }}").unwrap(),
+            printed
+        );
+    }
+
+    #[test]
+    fn strings_and_dicts_are_sequences_as_in_jinja2() {
+        assert_eq!(
+            render("{{ 'a' is sequence }} {{ {} is sequence }} {{ 1 is sequence }}").unwrap(),
+            "True True False"
+        );
+    }
+
+    #[test]
+    fn a_missing_name_prints_nothing_and_its_attribute_is_an_error() {
+        assert_eq!(render("[{{ nothing }}{{ messages.nothing }}]{{ tools is none }}").unwrap(), "[]True");
+        let error = render("\n{{ nothing.at_all }}").unwrap_err();
+        assert_eq!(error.message, "chat template: line 2: undefined value");
+    }
+
+    #[test]
+    fn the_date_is_the_one_given() {
+        assert_eq!(
+            render("{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}").unwrap(),
+            "26 Jul 2024"
+        );
+    }
+
+    #[test]
+    fn a_raised_message_is_reported_alone_even_from_a_macro() {
+        let error =
+            render("{% macro m() %}{{ raise_exception('roles\nmust alternate') }}{% endmacro %}{{ m() }}").unwrap_err();
+        assert_eq!(error.message, "chat template: roles must alternate");
+    }
+
+    #[test]
+    fn a_template_that_does_not_parse_names_the_line() {
+        let error = render("a\n{% if %}").unwrap_err();
+        assert!(error.message.starts_with("chat template: line 2: syntax error: "), "{}", error.message);
+    }
+}

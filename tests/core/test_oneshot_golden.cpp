@@ -1,0 +1,185 @@
+// Whole runs on tests/golden/micro-llama against what llm-compressor wrote.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/checkpoint/quantization_config.hpp"
+#include "core/quantize/number_formats.hpp"
+#include "core/run_tools.hpp"
+
+using namespace llmc;
+
+namespace {
+
+nlohmann::json quantization_config(const std::string& folder) {
+  auto config = nlohmann::json::parse(test::read_text(folder + "/config.json")).at("quantization_config");
+  config.erase("version");
+  return config;
+}
+
+struct Agreement {
+  int64_t codes = 0, equal = 0, largest_step = 0;
+  double share() const { return static_cast<double>(equal) / static_cast<double>(codes); }
+};
+
+Agreement compare_codes(const Checkpoint& want, const Checkpoint& got, const std::string& prefix) {
+  const auto config = parse_quantization_config(want.config());
+  const GroupMatcher groups(*config);
+  Agreement total;
+  for (const std::string& name : want.names()) {
+    const std::string suffix = ".weight_scale";
+    if (name.size() < suffix.size() || name.substr(name.size() - suffix.size()) != suffix || name.rfind(prefix, 0) != 0) continue;
+    const std::string module = name.substr(0, name.size() - suffix.size());
+    const auto* group = groups.match(module);
+    REQUIRE(group);
+    const QuantizedMatrix a = read_quantized(want, module, *group->scheme.weights, *group->scheme.format), b = read_quantized(got, module, *group->scheme.weights, *group->scheme.format);
+    for (int64_t i = 0; i < a.codes.size(); ++i) {
+      const int step = std::abs(a.codes.as<int8_t>()[i] - b.codes.as<int8_t>()[i]);
+      total.equal += step == 0;
+      total.largest_step = std::max<int64_t>(total.largest_step, step);
+    }
+    total.codes += a.codes.size();
+  }
+  return total;
+}
+
+// Names, dtypes, shapes and quantization_config of two folders are one.
+void check_same_layout(const Checkpoint& want, const Checkpoint& got) {
+  const std::set<std::string> want_names(want.names().begin(), want.names().end()), got_names(got.names().begin(), got.names().end());
+  CHECK(want_names == got_names);
+  for (const std::string& name : want.names()) {
+    CAPTURE(name);
+    CHECK(want.info(name).dtype == got.info(name).dtype);
+    CHECK(want.info(name).shape == got.info(name).shape);
+  }
+  CHECK(quantization_config(want.directory()) == quantization_config(got.directory()));
+}
+
+Report run_recipe(const std::string& name, const std::string& output, int threads = 0) {
+  OneshotOptions options = test::micro_llama(output);
+  options.recipe = test::golden("recipes/" + name + "/recipe_in.yaml");
+  options.compat = Compat::reference;
+  const auto backend = make_cpu_backend({threads, ""});
+  return oneshot(options, *backend, {});
+}
+
+}  // namespace
+
+TEST_CASE("--scheme NAME --compat reference writes the reference's bytes") {
+  const char* scheme = GENERATE("W8A8", "FP8_DYNAMIC", "W4A16", "W4A16_ASYM", "W8A16", "INT8", "W2A16", "W3A16", "W5A16", "W6A16", "W7A16", "W4A8", "W4A4", "FP8_BLOCK", "MXFP4A16", "MXFP8A16", "MXFP4", "MXFP8", "NVFP4A16");
+  CAPTURE(scheme);
+  const test::ScratchFolder scratch;
+  OneshotOptions options = test::micro_llama(scratch / "out");
+  options.calibration.reset();
+  options.scheme = scheme;
+  options.compat = Compat::reference;
+  const auto backend = make_cpu_backend({});
+  oneshot(options, *backend, {});
+  const Checkpoint want(test::golden(std::string("rtn/") + scheme)), got(scratch / "out");
+  check_same_layout(want, got);
+  for (const std::string& name : want.names()) {
+    CAPTURE(name);
+    const Tensor a = want.read(name), b = got.read(name);
+    CHECK(std::string(reinterpret_cast<const char*>(a.data()), static_cast<size_t>(a.bytes())) == std::string(reinterpret_cast<const char*>(b.data()), static_cast<size_t>(b.bytes())));
+  }
+}
+
+TEST_CASE("GPTQ recipes write the reference's layout, and its codes as far as two float32 programs can agree") {
+  const char* name = GENERATE("gptq_w4a16", "gptq_w4a16_asym", "gptq_w4a16_noorder", "gptq_w4a16_damp", "gptq_w8a8", "gptq_w8a16", "gptq_w3a16", "gptq_fp8", "w4_g32", "w4_channel", "mixed");
+  CAPTURE(name);
+  const test::ScratchFolder scratch;
+  run_recipe(name, scratch / "out");
+  const Checkpoint want(test::golden(std::string("recipes/") + name)), got(scratch / "out");
+  check_same_layout(want, got);
+  // Measured by an independent program: q, k and v of layer 0 above 98 %, layer 1 83 % and more (tests/golden/README.md).
+  for (const char* projection : {"q_proj", "k_proj", "v_proj"}) CHECK(compare_codes(want, got, std::string("model.layers.0.self_attn.") + projection).share() >= 0.96);
+  CHECK(compare_codes(want, got, "model.layers.0.").share() >= 0.90);
+  CHECK(compare_codes(want, got, "model.layers.1.").share() >= 0.70);
+}
+
+TEST_CASE("SmoothQuant with rounding or GPTQ stays within the reference's own spread") {
+  const char* name = GENERATE("sq_rtn_w8a8", "sq_half_rtn_w8a8", "sq_gptq_w8a8");
+  CAPTURE(name);
+  const test::ScratchFolder scratch;
+  run_recipe(name, scratch / "out");
+  const Checkpoint want(test::golden(std::string("recipes/") + name)), got(scratch / "out");
+  check_same_layout(want, got);
+  const bool rounds_only = std::string(name) != "sq_gptq_w8a8";
+  const Agreement agreement = compare_codes(want, got, "model.layers.");
+  CHECK(agreement.share() >= (rounds_only ? 0.88 : 0.60));
+  if (rounds_only) CHECK(agreement.largest_step <= 3);
+}
+
+TEST_CASE("a run writes the same bytes with one, two and five threads") {
+  const char* recipe = GENERATE("gptq_w4a16", "sq_gptq_w8a8");
+  const test::ScratchFolder scratch;
+  std::string first;
+  for (int threads : {1, 2, 5}) {
+    const std::string out = scratch / std::to_string(threads);
+    OneshotOptions options = test::micro_llama(out);
+    options.recipe = test::golden(std::string("recipes/") + recipe + "/recipe_in.yaml");
+    const auto backend = make_cpu_backend({threads, ""});
+    oneshot(options, *backend, {});
+    const std::string bytes = test::read_text(out + "/model.safetensors");
+    if (first.empty()) first = bytes;
+    CHECK(bytes == first);
+  }
+}
+
+TEST_CASE("save_compressed false writes the rounded weights in the model's dtype") {
+  const test::ScratchFolder scratch;
+  OneshotOptions options = test::micro_llama(scratch / "dense");
+  options.scheme = "W8A8";
+  options.save_compressed = false;
+  const auto backend = make_cpu_backend({});
+  oneshot(options, *backend, {});
+  options.output_dir = scratch / "packed";
+  options.save_compressed = true;
+  oneshot(options, *backend, {});
+  const Checkpoint dense(scratch / "dense"), packed(scratch / "packed");
+  CHECK_FALSE(dense.is_quantized());
+  const auto config = parse_quantization_config(packed.config());
+  const std::string module = "model.layers.1.mlp.down_proj";
+  const Tensor want = read_dequantized(packed, module, *config->groups.at(0).scheme.weights, Format::int_quantized, DType::bf16), got = dense.read(module + ".weight");
+  REQUIRE(got.shape() == want.shape());
+  CHECK(std::equal(got.data(), got.data() + got.bytes(), want.data()));
+}
+
+TEST_CASE("lm_head is quantized when targets cover it, and named so that vLLM finds it") {
+  const test::ScratchFolder scratch;
+  OneshotOptions options = test::micro_llama(scratch / "out");
+  options.recipe = "a_stage: {b_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear]}}}";
+  const auto backend = make_cpu_backend({});
+  const Report report = oneshot(options, *backend, {});
+  CHECK(report.linears.size() == 15);
+  const Checkpoint got(scratch / "out");
+  CHECK(got.contains("lm_head.weight_packed"));
+  CHECK_FALSE(got.contains("lm_head.weight"));
+  const auto config = quantization_config(got.directory());
+  CHECK(config.at("ignore").empty());
+  CHECK(config.at("config_groups").at("group_0").at("targets") == nlohmann::json({"Linear", "lm_head"}));
+}
+
+TEST_CASE("a quantized head of a tied model gets tensors of its own, the embedding stays") {
+  const test::ScratchFolder scratch;
+  OneshotOptions options;
+  options.model_dir = test::golden("archs/llama_bias_tied");
+  options.output_dir = scratch / "out";
+  options.recipe = "a_stage: {b_modifiers: {QuantizationModifier: {scheme: W8A8, targets: [Linear]}}}";
+  const auto backend = make_cpu_backend({});
+  oneshot(options, *backend, {});
+  const Checkpoint got(scratch / "out");
+  CHECK(got.contains("model.embed_tokens.weight"));
+  CHECK(got.contains("lm_head.weight_scale"));
+  CHECK(got.contains("model.layers.0.self_attn.q_proj.bias"));
+  CHECK(nlohmann::json::parse(got.config()).at("tie_word_embeddings") == false);
+
+  options.output_dir = scratch / "tied";
+  options.recipe.clear();
+  options.scheme = "FP8_DYNAMIC";
+  oneshot(options, *backend, {});
+  CHECK_FALSE(Checkpoint(scratch / "tied").contains("lm_head.weight"));
+  CHECK(nlohmann::json::parse(Checkpoint(scratch / "tied").config()).at("tie_word_embeddings") == true);
+}
