@@ -19,8 +19,8 @@ MAY_INCLUDE = {
     "src/core/calibration": ["llmc/", "core/"],
     "src/core": ["llmc/", "core/"],
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
-    "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "cpu/"],
-    "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
+    "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "cpu/", "hwy/"],
+    "src/text": ["llmc/error.hpp", "text.hpp", "llmc_text.h"],
     "capi": ["llmc/", "llmc.h", "llmc_tools.h", "text/text.hpp", "guard.hpp", "session.hpp", "calibration_data.hpp"],
     "cli": ["llmc.h", "llmc_tools.h", "command.hpp", "argument_table.hpp", "progress_view.hpp", "summary_table.hpp"],
 }

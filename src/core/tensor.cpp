@@ -72,7 +72,11 @@ std::optional<DType> parse_torch_dtype(std::string_view name) {
   return std::nullopt;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string to_string(const Shape& shape) {
+  std::string text = "[";
+  for (const int64_t extent : shape) text += fmt::format("{}{}", text.size() > 1 ? ", " : "", extent);
+  return text + "]";
+}
 
 std::optional<int64_t> element_count(const Shape& shape) {
   if (std::any_of(shape.begin(), shape.end(), [](int64_t extent) { return extent < 0; })) return std::nullopt;

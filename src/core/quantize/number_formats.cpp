@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "llmc/error.hpp"
 
@@ -24,19 +23,6 @@ void narrow(const float* source, int64_t count, std::byte* destination, Convert 
 
 template <class T>
 float cast_to_float(T value) { return static_cast<float>(value); }
-
-template <class Convert>
-std::array<float, 256> byte_table(Convert convert) {
-  std::array<float, 256> table;
-  for (int code = 0; code < 256; ++code) table[static_cast<size_t>(code)] = convert(static_cast<uint8_t>(code));
-  return table;
-}
-
-template <class Convert>
-void widen_bytes(const std::byte* source, int64_t count, float* destination, Convert convert) {
-  const auto table = byte_table(convert);
-  widen<uint8_t>(source, count, destination, [&](uint8_t code) { return table[code]; });
-}
 
 [[noreturn]] void refuse(DType dtype) { throw Error(ErrorCode::unsupported, fmt::format("number formats: no conversion from float32 to {}", dtype_name(dtype))); }
 
@@ -76,9 +62,9 @@ void to_float(const std::byte* source, DType dtype, int64_t count, float* destin
     case DType::f32: return widen<float>(source, count, destination, cast_to_float<float>);
     case DType::f16: return widen<uint16_t>(source, count, destination, float_from_f16);
     case DType::bf16: return widen<uint16_t>(source, count, destination, float_from_bf16);
-    case DType::f8_e4m3: return widen_bytes(source, count, destination, float_from_e4m3);
-    case DType::f8_e5m2: return widen_bytes(source, count, destination, float_from_e5m2);
-    case DType::f8_e8m0: return widen_bytes(source, count, destination, float_from_e8m0);
+    case DType::f8_e4m3: return widen<uint8_t>(source, count, destination, float_from_e4m3);
+    case DType::f8_e5m2: return widen<uint8_t>(source, count, destination, float_from_e5m2);
+    case DType::f8_e8m0: return widen<uint8_t>(source, count, destination, float_from_e8m0);
     case DType::i64: return widen<int64_t>(source, count, destination, cast_to_float<int64_t>);
     case DType::i32: return widen<int32_t>(source, count, destination, cast_to_float<int32_t>);
     case DType::i16: return widen<int16_t>(source, count, destination, cast_to_float<int16_t>);

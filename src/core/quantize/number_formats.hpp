@@ -12,8 +12,8 @@ namespace llmc {
 inline float float_from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 inline uint16_t bf16_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
 }
 inline float round_to_bf16(float value) { return float_from_bf16(bf16_from_float(value)); }
 
@@ -25,12 +25,12 @@ template <int mantissa, int bias>
 inline uint32_t round_magnitude(uint32_t magnitude) {
   constexpr int kShift = 23 - mantissa;
   constexpr uint32_t kSmallestNormal = static_cast<uint32_t>(128 - bias) << 23;
-  if (magnitude < kSmallestNormal) {
-    constexpr uint32_t kAlign = static_cast<uint32_t>(128 - bias + kShift) << 23;  // one unit in its last place is our smallest subnormal
-    return std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(kAlign)) - kAlign;
-  }
+  constexpr uint32_t kAlign = static_cast<uint32_t>(128 - bias + kShift) << 23;  // one unit in its last place is our smallest subnormal
+  // Both are computed and one is taken: loops over this have no branch.
+  const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(kAlign)) - kAlign;
   const uint32_t rebased = magnitude - (static_cast<uint32_t>(127 - bias) << 23);
-  return (rebased + ((1u << (kShift - 1)) - 1) + ((rebased >> kShift) & 1u)) >> kShift;
+  const uint32_t normal = (rebased + ((1u << (kShift - 1)) - 1) + ((rebased >> kShift) & 1u)) >> kShift;
+  return magnitude < kSmallestNormal ? subnormal : normal;
 }
 
 template <int mantissa, int bias>
@@ -49,9 +49,9 @@ inline float float_from_f16(uint16_t bits) {
 inline uint16_t f16_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFu;
   const uint32_t sign = (bits >> 16) & 0x8000u;
-  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u);
-  if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7C00u);  // 65520 and above
-  return static_cast<uint16_t>(sign | detail::round_magnitude<10, 15>(magnitude));
+  uint32_t rounded = detail::round_magnitude<10, 15>(magnitude);
+  rounded = magnitude >= 0x477FF000u ? 0x7C00u : rounded;  // 65520 and above
+  return static_cast<uint16_t>(sign | (magnitude > 0x7F800000u ? 0x7E00u : rounded));
 }
 
 inline float float_from_e4m3(uint8_t bits) {
@@ -62,17 +62,17 @@ inline float float_from_e4m3(uint8_t bits) {
 inline uint8_t e4m3_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFu;
   const uint32_t sign = (bits >> 24) & 0x80u;
-  if (magnitude > 0x43E80000u) return static_cast<uint8_t>(sign | 0x7Fu);  // above 464, half way from 448 to the missing 480
-  return static_cast<uint8_t>(sign | detail::round_magnitude<3, 7>(magnitude));
+  const uint32_t rounded = detail::round_magnitude<3, 7>(magnitude);
+  return static_cast<uint8_t>(sign | (magnitude > 0x43E80000u ? 0x7Fu : rounded));  // above 464, half way from 448 to the missing 480
 }
 
 inline float float_from_e5m2(uint8_t bits) { return float_from_f16(static_cast<uint16_t>(bits << 8)); }
 inline uint8_t e5m2_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFu;
   const uint32_t sign = (bits >> 24) & 0x80u;
-  if (magnitude > 0x7F800000u) return static_cast<uint8_t>(sign | 0x7Fu);
-  if (magnitude >= 0x47700000u) return static_cast<uint8_t>(sign | 0x7Cu);  // 61440 and above
-  return static_cast<uint8_t>(sign | detail::round_magnitude<2, 15>(magnitude));
+  uint32_t rounded = detail::round_magnitude<2, 15>(magnitude);
+  rounded = magnitude >= 0x47700000u ? 0x7Cu : rounded;  // 61440 and above
+  return static_cast<uint8_t>(sign | (magnitude > 0x7F800000u ? 0x7Fu : rounded));
 }
 
 // E8M0: byte e stands for 2^(e - 127); 255 is NaN where a reader follows OCP, and is never written by us.

@@ -1,8 +1,8 @@
-// Weights -> codes -> weights. Rounding (llmc/modifier.hpp): `exact` divides in float32 by the stored scale; `reference` rounds that
+// Weights -> codes -> weights. Rounding (llmc/scheme.hpp): `exact` divides in float32 by the stored scale; `reference` rounds that
 // quotient to the weight's dtype before it is rounded to a code, as llm-compressor does.
 #pragma once
 #include "core/quantize/qparams.hpp"
-#include "llmc/modifier.hpp"
+#include "llmc/scheme.hpp"
 
 namespace llmc {
 

@@ -189,7 +189,9 @@ Scheme preset_scheme(std::string_view name) {
     if (row.inputs) scheme.input_activations = row.inputs(row.input_bits);
     return scheme;
   }
-  throw Error(ErrorCode::invalid_argument, fmt::format("scheme '{}' is unknown, wanted one of {}", name, fmt::join(preset_names(), ", ")));
+  std::string known;
+  for (const PresetRow& row : kPresets) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
+  throw Error(ErrorCode::invalid_argument, fmt::format("scheme '{}' is unknown, wanted one of {}", name, known));
 }
 
 Format infer_format(const Scheme& scheme) {

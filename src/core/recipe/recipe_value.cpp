@@ -13,7 +13,7 @@ namespace {
 
 [[noreturn]] void wrong(const RecipeValue& value, std::string_view what, const char* wanted) {
   const char* shape = value.kind == RecipeValue::Kind::list ? "a list" : value.kind == RecipeValue::Kind::map ? "a mapping" : "null";
-  const std::string got = value.scalar.empty() ? shape : "'" + value.scalar.substr(0, 60) + "'";
+  const std::string got = value.scalar.empty() ? shape : fmt::format("'{}'", value.scalar.substr(0, 60));
   throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}: got {}, wanted {}", value.line, what, got, wanted));
 }
 
@@ -22,9 +22,9 @@ bool plain(const std::string& text) { return text.find_first_of(":#[]{},&*!|>'\"
 std::string scalar_text(const RecipeValue& value) {
   if (value.kind == RecipeValue::Kind::null) return "null";
   if (value.kind != RecipeValue::Kind::string || plain(value.scalar)) return value.scalar;
-  std::string quoted = "'";
-  for (char c : value.scalar) quoted += c == '\'' ? "''" : std::string(1, c);
-  return quoted + "'";
+  std::string quoted;
+  for (char c : value.scalar) quoted.append(c == '\'' ? 2 : 1, c);
+  return fmt::format("'{}'", quoted);
 }
 
 std::string flow_text(const RecipeValue& value) {
