@@ -29,7 +29,8 @@ void run(const EvalArguments& arguments) {
   const Session session(arguments.session);
   char* text = nullptr;
   llmc_error* error = nullptr;
-  check(llmc_eval(session.get(), &options, &text, &error), error);
+  const llmc_status status = llmc_eval(session.get(), &options, &text, &error);
+  check(status, error);
   const std::string result = text;
   llmc_json_free(text);
   if (arguments.json) {

@@ -24,7 +24,8 @@ void add_forward_command(CLI::App& app) {
     options.output = arguments->output.c_str();
     const Session session(arguments->session);
     llmc_error* error = nullptr;
-    check(llmc_forward(session.get(), &options, &error), error);
+    const llmc_status status = llmc_forward(session.get(), &options, &error);
+    check(status, error);
   });
 }
 

@@ -85,7 +85,8 @@ void run(OneshotArguments& arguments) {
   const InterruptScope interruptible(session.get());
   llmc_report* report = nullptr;
   llmc_error* error = nullptr;
-  check(llmc_oneshot(session.get(), &options, &report, &error), error);
+  const llmc_status status = llmc_oneshot(session.get(), &options, &report, &error);
+  check(status, error);
   const std::string json = llmc_report_json(report);
   llmc_report_free(report);
   view.finish();

@@ -22,7 +22,8 @@ Session::Session(const SessionSettings& settings, llmc_progress_fn progress, llm
   options.log_user_data = user_data;
   llmc_session* made = nullptr;
   llmc_error* error = nullptr;
-  check(llmc_session_create(&options, &made, &error), error);
+  const llmc_status status = llmc_session_create(&options, &made, &error);
+  check(status, error);
   session_.reset(made);
 }
 

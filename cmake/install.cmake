@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llmc)
 
-install(TARGETS llmc EXPORT llmc-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS llmc EXPORT llmc-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS llmc_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES capi/llmc.h capi/llmc_tools.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES LICENSE THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llmc)
@@ -13,6 +13,6 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/llmc-config-version.cmake
 install(FILES ${PROJECT_BINARY_DIR}/llmc-config.cmake ${PROJECT_BINARY_DIR}/llmc-config-version.cmake DESTINATION ${package_dir})
 
 # Relative to the .pc file, so that the tree can be moved.
-file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+file(RELATIVE_PATH prefix_from_pc /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/llmc.pc.in ${PROJECT_BINARY_DIR}/llmc.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/llmc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

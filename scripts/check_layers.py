@@ -7,7 +7,7 @@ A modifier includes no other modifier; nothing but the CPU backend includes src/
 import os, re, sys
 
 ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-HELPERS_OF_MODIFIERS = {"arguments", "quantization_scope", "registry", "row_tiles"}
+HELPERS_OF_MODIFIERS = {"arguments", "joint_scales", "quantization_scope", "registry", "row_tiles"}
 THIRD_PARTY = re.compile(r"^(Eigen|yaml-cpp|fmt|nlohmann|hwy|pcre2|CLI)\b")
 # folder -> prefixes of project includes it may use (longest folder wins)
 MAY_INCLUDE = {
@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "src/core": ["llmc/", "core/"],
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
     "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "cpu/", "hwy/"],
-    "src/text": ["llmc/error.hpp", "text.hpp", "llmc_text.h"],
+    "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
     "capi": ["llmc/", "llmc.h", "llmc_tools.h", "text/text.hpp", "guard.hpp", "session.hpp", "calibration_data.hpp"],
     "cli": ["llmc.h", "llmc_tools.h", "command.hpp", "argument_table.hpp", "progress_view.hpp", "summary_table.hpp"],
 }

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/families/decoder_spec.hpp"
@@ -52,6 +54,10 @@ void outline_from_graph(ModelOutline& outline, const Checkpoint& checkpoint) {
   outline.modules = graph.modules;
   outline.tied_embeddings = graph.tied_embeddings;
   for (const Block& block : graph.blocks) {
+    for (const auto& nodes : fused_linears(block)) {
+      outline.fused.emplace_back();
+      for (size_t node : nodes) outline.fused.back().push_back(block.nodes[node].name);
+    }
     for (const Node& node : block.nodes) {
       if (const Linear* linear = node.linear()) {
         check_shape(checkpoint, node.weight_name(), {linear->out_features, linear->in_features});
@@ -64,6 +70,21 @@ void outline_from_graph(ModelOutline& outline, const Checkpoint& checkpoint) {
       }
     }
   }
+}
+
+// Without a graph fused layers are known by name: siblings "x.q_proj", "x.k_proj", "x.v_proj".
+constexpr std::array<std::array<const char*, 3>, 5> kFusedLeaves{{{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj", ""}, {"w1", "w3", ""}, {"q_a_proj", "kv_a_proj_with_mqa", ""}, {"wq_a", "wkv_a_with_mqa", ""}}};
+
+void fuse_by_name(ModelOutline& outline) {
+  std::map<std::pair<std::string, size_t>, std::vector<std::string>> siblings;  // (parent, row of the table) -> modules
+  for (const WeightModule& weight : outline.weights) {
+    const std::string& name = weight.module.name;
+    const size_t dot = name.rfind('.') + 1;
+    for (size_t row = 0; row < kFusedLeaves.size(); ++row)
+      for (const char* leaf : kFusedLeaves[row])
+        if (name.compare(dot, std::string::npos, leaf) == 0) siblings[{name.substr(0, dot), row}].push_back(name);
+  }
+  for (auto& [key, modules] : siblings) outline.fused.push_back(std::move(modules));
 }
 
 // No graph: every 2-D floating "X.weight" is a Linear unless its name says embedding or norm.
@@ -79,6 +100,7 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
     outline.modules.push_back({module, embedding ? "Embedding" : "Linear"});
     if (!embedding) add_weight(outline, checkpoint, outline.modules.back(), name);
   }
+  fuse_by_name(outline);
 }
 
 }  // namespace

@@ -82,20 +82,27 @@ void compress_calibrated(const Checkpoint& checkpoint, const ModelOutline& model
   }
 }
 
-// No data needed: one weight at a time, any model whose tensors can be read.
+// No data needed: one weight (or one set of fused weights) at a time, any model whose tensors can be read.
 void compress_data_free(const Checkpoint& checkpoint, const RunPlan& plan, Backend& backend, CompressedOutput& output, Reporter& reporter, Report& report) {
-  reporter.begin(static_cast<int64_t>(plan.order.size()));
-  for (const std::string& module : plan.order) {
-    const Assignment& assignment = plan.assignments.at(module);
-    reporter.enter("quantize", module);
-    const Tensor weight = checkpoint.read(assignment.weight.tensor);
-    check_finite(checkpoint.directory(), assignment.weight.tensor, weight);
-    const MatrixJob job{module, &weight};
+  reporter.begin(static_cast<int64_t>(plan.batches.size()));
+  for (const auto& modules : plan.batches) {
+    reporter.enter("quantize", modules.front());
+    std::vector<Tensor> weights;
+    std::vector<MatrixJob> jobs;
+    for (const std::string& module : modules) {
+      const std::string& tensor = plan.assignments.at(module).weight.tensor;
+      weights.push_back(checkpoint.read(tensor));
+      check_finite(checkpoint.directory(), tensor, weights.back());
+    }
+    for (size_t i = 0; i < modules.size(); ++i) jobs.push_back({modules[i], &weights[i]});
+    const Assignment& first = plan.assignments.at(modules.front());
     const Stopwatch watch;
-    const auto results = assignment.quantizer->quantize(std::span(&job, 1), *assignment.scheme, nullptr, backend, report.linears);
-    report.quantization_seconds += report.linears.back().seconds = watch.seconds();
+    const auto results = first.quantizer->quantize(jobs, *first.scheme, nullptr, backend, report.linears);
+    const double seconds = watch.seconds();
+    report.quantization_seconds += seconds;
+    for (size_t i = 0; i < jobs.size(); ++i) report.linears[report.linears.size() - 1 - i].seconds = seconds / static_cast<double>(jobs.size());
     const Timed timed(report.writing_seconds);
-    output.put_quantized(assignment, results.front());
+    for (size_t i = 0; i < modules.size(); ++i) output.put_quantized(plan.assignments.at(modules[i]), results[i]);
     reporter.step();
   }
 }

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "llmc/error.hpp"
@@ -21,19 +21,38 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
-void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers) {
+void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, ConfigFlavor flavor) {
   for (const Quantizer* quantizer : modifiers.quantizers) {
     const auto unmatched = quantizer->unmatched_targets(model.modules);
     if (!unmatched.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}: no module of this model matches target '{}'", quantizer->type(), join(unmatched)));
     for (const WeightModule& weight : model.weights)
       if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
-        const auto [at, added] = plan.assignments.insert({weight.module.name, {quantizer, scheme, scheme->format.value_or(infer_format(*scheme)), weight}});
+        const auto [at, added] = plan.assignments.insert({weight.module.name, {quantizer, scheme, choose_format(*scheme, flavor), weight}});
         if (!added) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is targeted by {} and by {}; a module gets one scheme", weight.module.name, at->second.quantizer->type(), quantizer->type()));
       }
   }
   for (const WeightModule& weight : model.weights)
     if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
   if (plan.order.empty() && !modifiers.quantizers.empty()) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
+}
+
+void batch(RunPlan& plan, const ModelOutline& model) {
+  std::unordered_map<std::string, size_t> fused_set;
+  for (size_t set = 0; set < model.fused.size(); ++set)
+    for (const std::string& module : model.fused[set]) fused_set[module] = set;
+  std::map<std::pair<size_t, const Scheme*>, size_t> batch_of;  // (fused set, scheme) -> batch
+  for (const std::string& name : plan.order) {
+    const Scheme* scheme = plan.assignments.at(name).scheme;
+    const auto set = fused_set.find(name);
+    if (scheme->weights->strategy == Strategy::tensor_group && set != fused_set.end()) {
+      const auto [at, added] = batch_of.insert({{set->second, scheme}, plan.batches.size()});
+      if (!added) {
+        plan.batches[at->second].push_back(name);
+        continue;
+      }
+    }
+    plan.batches.push_back({name});
+  }
 }
 
 void check_divisibility(const RunPlan& plan) {
@@ -122,8 +141,9 @@ const Assignment* RunPlan::find(const std::string& module) const {
 
 RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {
   RunPlan plan;
-  assign(plan, model, modifiers);
+  assign(plan, model, modifiers, options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
   check_divisibility(plan);
+  batch(plan, model);
   plan.untie = must_untie(plan, model, options);
   plan_tensors(plan, checkpoint, model, options);
   plan_config(plan, model, options);

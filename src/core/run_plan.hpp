@@ -33,6 +33,7 @@ struct Assignment {
 struct RunPlan {
   std::unordered_map<std::string, Assignment> assignments;  // by module name
   std::vector<std::string> order;                           // assigned modules in model order
+  std::vector<std::vector<std::string>> batches;            // the same, together where they must be quantized together (a shared global scale)
   std::vector<PlannedTensor> tensors;                       // the output's, in file order
   std::vector<std::string> copied;                          // source tensors that go over unchanged (a transform may still rewrite them)
   bool untie = false;                                       // lm_head gets tensors of its own; config.json says so

@@ -10,6 +10,7 @@
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
+#include "modifiers/joint_scales.hpp"
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
 #include "modifiers/row_tiles.hpp"
@@ -102,8 +103,7 @@ class Gptq final : public Quantizer {
 
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
     const QuantizationArgs& args = *scheme.weights;
-    std::vector<QuantizationParameters> parameters;
-    for (const MatrixJob& job : jobs) parameters.push_back(compute_qparams(*job.weight, args));
+    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args);
     const StackedMatrices all = stack(jobs, parameters, args);
 
     GptqProblem problem;

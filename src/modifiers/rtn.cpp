@@ -1,5 +1,6 @@
 // QuantizationModifier: round each weight to the nearest code. No data needed.
 #include "modifiers/arguments.hpp"
+#include "modifiers/joint_scales.hpp"
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
 #include "modifiers/row_tiles.hpp"
@@ -21,8 +22,10 @@ class RoundToNearest final : public Quantizer {
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics*, Backend& backend, std::vector<LinearReport>& rows) const override {
     std::vector<QuantizedMatrix> results;
     const QuantizationArgs& args = *scheme.weights;
-    for (const MatrixJob& job : jobs) {
-      QuantizedMatrix result{args, job.weight->shape(), {}, compute_qparams(*job.weight, args)};
+    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args);
+    for (size_t j = 0; j < jobs.size(); ++j) {
+      const MatrixJob& job = jobs[j];
+      QuantizedMatrix result{args, job.weight->shape(), {}, std::move(parameters[j])};
       result.codes = quantize_in_tiles(*job.weight, result.parameters, args, policy_.rounding, backend);
       LinearReport row;
       row.name = job.module;

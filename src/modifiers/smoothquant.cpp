@@ -49,7 +49,7 @@ std::vector<float> largest_per_column(const Block& block, const std::vector<size
 
 class SmoothQuant final : public Transform {
  public:
-  explicit SmoothQuant(const ModifierSpec& spec) : type_(spec.type), arguments_(spec), ignore_(arguments_.texts("ignore", {})) {
+  SmoothQuant(const ModifierSpec& spec, const RunPolicy& policy) : type_(spec.type), rounds_like_reference_(policy.compat == Compat::reference), arguments_(spec), ignore_(arguments_.texts("ignore", {})) {
     strength_ = static_cast<float>(arguments_.number("smoothing_strength", 0.5));
     const std::string algorithm = arguments_.text("algorithm", spec.type == "LogarithmicEqualizationModifier" ? "log_equalization" : "smoothquant");
     if (algorithm != "smoothquant" && algorithm != "log_equalization") arguments_.fail("algorithm", fmt::format("got '{}', wanted smoothquant or log_equalization", algorithm));
@@ -74,7 +74,8 @@ class SmoothQuant final : public Transform {
   }
 
   void apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const override {
-    const std::vector<float> scales = smoothing_scales(statistics.channels, largest_per_column(block, pair.balance, weights));
+    const DType dtype = rounds_like_reference_ ? weights.at(block.nodes[pair.smooth].weight_name()).dtype() : DType::f32;
+    const std::vector<float> scales = smoothing_scales(statistics.channels, largest_per_column(block, pair.balance, weights), dtype);
     for (size_t node : pair.balance)
       scale_columns_in_place(weights.at(block.nodes[node].weight_name()), [&](float w, size_t j) { return w * scales[j]; });
     const Node& norm = block.nodes[pair.smooth];
@@ -107,13 +108,15 @@ class SmoothQuant final : public Transform {
     return true;
   }
 
-  std::vector<float> smoothing_scales(const ChannelStatistics& channels, const std::vector<float>& weight_maximum) const {
+  // `dtype`: every step is rounded to it, as the reference computes in the model's dtype; float32 otherwise.
+  std::vector<float> smoothing_scales(const ChannelStatistics& channels, const std::vector<float>& weight_maximum, DType dtype) const {
+    const auto rounded = [&](float value) { return round_to(value, dtype); };
     std::vector<float> scales(channels.max.size());
     for (size_t j = 0; j < scales.size(); ++j) {
-      const float range = channels.max[j] - channels.min[j], weight = 2.0f * weight_maximum[j];
+      const float range = rounded(channels.max[j] - channels.min[j]), weight = rounded(2.0f * weight_maximum[j]);
       float s = range;
-      if (logarithmic_) s = range / std::log2(2.0f + range);
-      else if (weight > 0.0f) s = std::pow(range, strength_) / std::pow(weight, 1.0f - strength_);
+      if (logarithmic_) s = rounded(range / rounded(std::log2(rounded(2.0f + range))));
+      else if (weight > 0.0f) s = rounded(rounded(std::pow(range, strength_)) / rounded(std::pow(weight, 1.0f - strength_)));
       if (!std::isfinite(s)) throw Error(ErrorCode::numeric, fmt::format("{}: channel {} has range {} and largest weight {}: its scale is not finite", type_, j, range, weight_maximum[j]));
       scales[j] = std::max(s, kSmallestScale);
     }
@@ -121,6 +124,7 @@ class SmoothQuant final : public Transform {
   }
 
   std::string type_;
+  bool rounds_like_reference_ = false;
   Arguments arguments_;
   TargetMatcher ignore_;
   float strength_ = 0.5f;
@@ -130,6 +134,6 @@ class SmoothQuant final : public Transform {
 
 }  // namespace
 
-std::unique_ptr<Modifier> make_smoothquant(const ModifierSpec& spec, const RunPolicy&) { return std::make_unique<SmoothQuant>(spec); }
+std::unique_ptr<Modifier> make_smoothquant(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<SmoothQuant>(spec, policy); }
 
 }  // namespace llmc

@@ -1,4 +1,4 @@
-#include "text.hpp"
+#include "text/text.hpp"
 
 #include "llmc/error.hpp"
 #include "llmc_text.h"

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "llmc/error.hpp"
-#include "text.hpp"
+#include "text/text.hpp"
 
 namespace llmc::text {
 namespace {

@@ -100,7 +100,7 @@ try:
     inside = model_copy("outer")
     r = run("oneshot", "--model", inside, "--scheme", "FP8_DYNAMIC", "--output", inside + "/inside")
     expect("an output inside the input", r.returncode == 2 and "inside" in r.stderr and not os.path.exists(inside + "/inside"), r.stderr)
-    refused("a disk that is full", ["write"], "--model", TINY, "--scheme", "W8A8", preexec_fn=lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_FSIZE, (1_000_000, 1_000_000)) or __import__("signal").signal(__import__("signal").SIGXFSZ, __import__("signal").SIG_IGN))
+    refused("a disk that is full", ["model.safetensors", "cannot"], "--model", TINY, "--scheme", "W8A8", preexec_fn=lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_FSIZE, (1_000_000, 1_000_000)) or __import__("signal").signal(__import__("signal").SIGXFSZ, __import__("signal").SIG_IGN))
 
     # Arguments
     refused("an unknown option", ["--no-such"], "--model", TINY, "--scheme", "W8A8", "--no-such", "1")

@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "llmc/error.hpp"
-#include "text.hpp"
+#include "text/text.hpp"
 
 namespace {
 

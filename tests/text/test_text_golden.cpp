@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "llmc/error.hpp"
-#include "text.hpp"
+#include "text/text.hpp"
 
 namespace {
 
