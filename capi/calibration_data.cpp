@@ -10,12 +10,14 @@ namespace llmc::capi {
 namespace {
 
 constexpr int64_t kDefaultSamples = 512;
+constexpr const char* kDefaultTemplateDate = "2024-07-26";  // never today: calibration tokens must not change from day to day
 
 TokenBatch borrow_tokens(const llmc_oneshot_options& options) {
   if (!options.sequence_starts || options.num_sequences < 1) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options: token_ids without sequence_starts and num_sequences");
+  if (options.sequence_starts[0] != 0) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.sequence_starts[0] is " + std::to_string(options.sequence_starts[0]) + "; wanted 0");
   for (int64_t s = 0; s < options.num_sequences; ++s)
-    if (options.sequence_starts[0] != 0 || options.sequence_starts[s + 1] < options.sequence_starts[s])
-      throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.sequence_starts: wanted 0 first and no decrease; it breaks at index " + std::to_string(s + 1));
+    if (options.sequence_starts[s + 1] < options.sequence_starts[s])
+      throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.sequence_starts decreases at index " + std::to_string(s + 1));
   TokenBatch batch;
   batch.sequence_starts.assign(options.sequence_starts, options.sequence_starts + options.num_sequences + 1);
   batch.token_ids.assign(options.token_ids, options.token_ids + batch.sequence_starts.back());
@@ -24,11 +26,15 @@ TokenBatch borrow_tokens(const llmc_oneshot_options& options) {
 
 }  // namespace
 
+std::string template_date(const llmc_oneshot_options& options) { return options.template_date && *options.template_date ? options.template_date : kDefaultTemplateDate; }
+
 CalibrationData load_calibration(const llmc_oneshot_options& options, const Backend& backend) {
   CalibrationData data;
   const std::string path = text_or_empty(options.dataset);
   if (options.token_ids && !path.empty()) throw Error(ErrorCode::invalid_argument, "oneshot: dataset and token_ids were both given; wanted one of them");
   if (options.num_calibration_samples < 0 || options.max_seq_length < 0) throw Error(ErrorCode::invalid_argument, "oneshot: num_calibration_samples and max_seq_length must not be negative");
+  if (!options.token_ids && (options.sequence_starts || options.num_sequences)) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options: sequence_starts or num_sequences without token_ids");
+  const bool shuffle = tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle"), concatenate = tri_state(options.concatenate_data, false, "llmc_oneshot_options.concatenate_data");
   if (options.token_ids) data.tokens = borrow_tokens(options);
   if (path.empty()) return data;
 
@@ -36,10 +42,10 @@ CalibrationData load_calibration(const llmc_oneshot_options& options, const Back
   wanted.path = path;
   wanted.num_samples = options.num_calibration_samples ? options.num_calibration_samples : kDefaultSamples;
   wanted.max_seq_length = options.max_seq_length;
-  if (tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle")) wanted.shuffle_seed = options.shuffle_seed;
-  wanted.concatenate = tri_state(options.concatenate_data, false, "llmc_oneshot_options.concatenate_data");
+  if (shuffle) wanted.shuffle_seed = options.shuffle_seed;
+  wanted.concatenate = concatenate;
   if (options.text_column) wanted.text_column = options.text_column;
-  wanted.template_date = text_or_empty(options.template_date);
+  wanted.template_date = template_date(options);
   wanted.threads = backend.threads();
   // A folder without tokenizer.json still serves rows of input_ids.
   const std::string folder = options.tokenizer_dir ? options.tokenizer_dir : text_or_empty(options.model_dir);

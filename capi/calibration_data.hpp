@@ -13,6 +13,7 @@ struct CalibrationData {
   std::optional<TokenBatch> tokens;  // nothing when neither was given
   std::vector<std::string> notes;
 };
+std::string template_date(const llmc_oneshot_options& options);  // the given one, or the fixed default
 CalibrationData load_calibration(const llmc_oneshot_options& options, const Backend& backend);
 
 }  // namespace llmc::capi

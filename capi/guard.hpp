@@ -55,7 +55,7 @@ Options read_options(const Options* given, const char* name) {
   options.struct_size = sizeof(Options);
   if (!given) return options;
   const uint32_t size = given->struct_size;
-  if (size < 8 || size > 65536) throw Error(ErrorCode::invalid_argument, std::string(name) + ".struct_size is " + std::to_string(size) + "; wanted sizeof(" + name + "), " + std::to_string(sizeof(Options)));
+  if (size < 8 || size % 8 || size > 65536) throw Error(ErrorCode::invalid_argument, std::string(name) + ".struct_size is " + std::to_string(size) + "; wanted sizeof(" + name + "), " + std::to_string(sizeof(Options)));
   const unsigned char* bytes = reinterpret_cast<const unsigned char*>(given);
   for (uint32_t i = sizeof(Options); i < size; ++i)
     if (bytes[i]) throw Error(ErrorCode::unsupported, std::string(name) + ": byte " + std::to_string(i) + " is set, but this library knows only " + std::to_string(sizeof(Options)) + " bytes of it; a newer library is needed");

@@ -43,9 +43,10 @@ OneshotOptions convert(const llmc_oneshot_options& given) {
   options.save_compressed = tri_state(given.save_compressed, true, "llmc_oneshot_options.save_compressed");
   options.tie_word_embeddings = tri_state(given.tie_word_embeddings, true, "llmc_oneshot_options.tie_word_embeddings");
   options.overwrite = tri_state(given.overwrite, false, "llmc_oneshot_options.overwrite");
+  if (given.reserved) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.reserved is not 0");
   if (given.max_shard_bytes < 0) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.max_shard_bytes is negative");
   if (given.max_shard_bytes) options.max_shard_bytes = given.max_shard_bytes;
-  options.template_date = text_or_empty(given.template_date);
+  options.template_date = template_date(given);
   return options;
 }
 

@@ -118,7 +118,8 @@ LLMC_API llmc_status llmc_session_create(const llmc_session_options *options, ll
 LLMC_API void llmc_session_free(llmc_session *session);
 /* "cpu amx_bf16, 8 threads". Borrowed. */
 LLMC_API const char *llmc_session_device(const llmc_session *session);
-/* Makes the running call, or else the next one, return LLMC_CANCELLED; nothing appears under the output name. Lock-free. */
+/* Makes the running call, or else the next one, return LLMC_CANCELLED; nothing appears under the output name. A call uses the request up,
+ * however it ends: one that comes after the last look at the flag has no effect. Lock-free. */
 LLMC_API void llmc_session_cancel(llmc_session *session);
 
 /* ---- the main job -------------------------------------------------------------------------------------------------- */
@@ -157,7 +158,7 @@ typedef struct llmc_oneshot_options {
   int32_t save_compressed;         /* LLMC_OFF: weights that were rounded to the grid, in the model's own dtype */
   int32_t tie_word_embeddings;     /* LLMC_OFF: lm_head gets a tensor of its own */
   int32_t overwrite;               /* LLMC_ON: the finished folder takes the place of what stands there */
-  int32_t reserved;
+  int32_t reserved;                /* 0 */
 } llmc_oneshot_options;
 
 typedef struct llmc_report llmc_report;

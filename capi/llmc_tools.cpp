@@ -1,6 +1,7 @@
 #include "llmc_tools.h"
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -23,7 +24,7 @@ llmc::DType value_dtype(int32_t dtype, llmc::DType otherwise) {
 
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw llmc::Error(llmc::ErrorCode::not_found, "eval: text file '" + path + "' cannot be opened");
+  if (!file || std::filesystem::is_directory(path)) throw llmc::Error(llmc::ErrorCode::not_found, "eval: text file '" + path + "' cannot be opened");
   std::stringstream text;
   text << file.rdbuf();
   if (file.bad()) throw llmc::Error(llmc::ErrorCode::io, "eval: text file '" + path + "': read error");

@@ -1,7 +1,5 @@
 #include "session.hpp"
 
-#include <exception>
-
 #include "guard.hpp"
 
 llmc::Callbacks llmc_session::callbacks() {
@@ -18,13 +16,13 @@ llmc::Callbacks llmc_session::callbacks() {
 
 namespace llmc::capi {
 
-SessionLock::SessionLock(llmc_session* session) : session_(session), exceptions_(std::uncaught_exceptions()) {
+SessionLock::SessionLock(llmc_session* session) : session_(session) {
   if (!session) throw Error(ErrorCode::invalid_argument, "session is NULL");
   if (session->busy.exchange(true)) throw Error(ErrorCode::invalid_argument, "session: another call is running on it; one call at a time per session");
 }
 
 SessionLock::~SessionLock() {
-  if (std::uncaught_exceptions() > exceptions_) session_->cancel.store(false);
+  session_->cancel.store(false);
   session_->busy.store(false);
 }
 

@@ -24,7 +24,7 @@ struct llmc_session {
 
 namespace llmc::capi {
 
-// Holds a session for the length of one call. A cancellation that ended the call is used up.
+// Holds a session for the length of one call. However the call ends, a request to cancel is used up.
 class SessionLock {
  public:
   explicit SessionLock(llmc_session* session);
@@ -34,7 +34,6 @@ class SessionLock {
 
  private:
   llmc_session* session_;
-  int exceptions_;
 };
 
 }  // namespace llmc::capi

@@ -28,8 +28,8 @@ std::vector<LayerRow> rows_by_layer(const nlohmann::json& linears) {
     const std::string layer = layer_of(linear.at("name"));
     if (rows.empty() || rows.back().name != layer) rows.push_back({layer, linear.at("scheme"), linear.at("method")});
     LayerRow& row = rows.back();
-    if (row.scheme != linear.at("scheme")) row.scheme = "mixed";
-    if (row.method != linear.at("method")) row.method = "mixed";
+    if (row.scheme != linear.at("scheme").get_ref<const std::string&>()) row.scheme = "mixed";
+    if (row.method != linear.at("method").get_ref<const std::string&>()) row.method = "mixed";
     row.error += linear.at("relative_error").get<double>();
     row.dampening = std::max(row.dampening, linear.at("dampening").get<double>());
     row.seconds += linear.at("seconds").get<double>();

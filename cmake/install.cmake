@@ -13,6 +13,6 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/llmc-config-version.cmake
 install(FILES ${PROJECT_BINARY_DIR}/llmc-config.cmake ${PROJECT_BINARY_DIR}/llmc-config-version.cmake DESTINATION ${package_dir})
 
 # Relative to the .pc file, so that the tree can be moved.
-file(RELATIVE_PATH prefix_from_pc /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+string(REGEX REPLACE "[^/]+" ".." prefix_from_pc ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 configure_file(cmake/llmc.pc.in ${PROJECT_BINARY_DIR}/llmc.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/llmc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

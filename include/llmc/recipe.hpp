@@ -12,6 +12,7 @@ namespace llmc {
 
 // One YAML value with the line it stood on (1-based; 0 for values not from a file).
 struct RecipeValue {
+  RecipeValue() = default;  // clang needs it before the members below
   enum class Kind { null, boolean, integer, number, string, list, map };
   Kind kind = Kind::null;
   std::string scalar;                                         // the text of boolean, integer, number, string

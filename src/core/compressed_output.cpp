@@ -29,17 +29,23 @@ void check_finite(const std::string& place, const std::string& tensor, const Ten
     throw Error(ErrorCode::numeric, fmt::format("'{}': tensor '{}' holds NaN or Inf at element {}; wanted finite numbers", place, tensor, first_element + *at));
 }
 
-CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend)
-    : source_(source), plan_(plan), options_(options), backend_(backend),
+CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, std::function<void()> poll)
+    : source_(source), plan_(plan), options_(options), backend_(backend), poll_(std::move(poll)),
       writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite, .max_shard_bytes = options.max_shard_bytes}),
       copyable_(plan.copied.begin(), plan.copied.end()) {
   writer_.plan(plan.tensors);
 }
 
+void CompressedOutput::parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const {
+  backend_.parallel_for(count, grain, [&](int64_t begin, int64_t end) {
+    poll_();
+    body(begin, end);
+  });
+}
+
 void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
   const std::string& module = assignment.weight.module.name;
-  const ParallelFor parallel = [this](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend_.parallel_for(count, grain, body); };
-  if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, parallel);
+  if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, [this](auto... work) { parallel_for(work...); });
   for (int64_t row = 0; row < matrix.shape[0]; row += kRowTile) {
     const int64_t end = std::min(matrix.shape[0], row + kRowTile);
     Tensor tile(assignment.weight.dtype, {end - row, matrix.shape[1]});
@@ -62,6 +68,7 @@ void CompressedOutput::copy_checked(const std::string& source_name, const std::s
   for (int64_t row = 0; row < rows; row += step) {
     Shape shape = info.shape;
     shape[0] = std::min(step, rows - row);
+    poll_();
     Tensor piece(info.dtype, shape);
     source_.read_rows(source_name, row, shape[0], piece.data());
     check_finite(source_.directory(), source_name, piece, row * (row_bytes / static_cast<int64_t>(item_size(info.dtype))));
@@ -92,7 +99,7 @@ void CompressedOutput::finish(const Recipe& recipe) {
   const bool quantized = options_.save_compressed && !plan_.config.groups.empty();
   const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory())) : std::vector<std::string>{};
   if (!faults.empty()) throw Error(ErrorCode::internal, fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))", faults.front(), faults.size()));
-  writer_.finish([this](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend_.parallel_for(count, grain, body); });
+  writer_.finish([this](auto... work) { parallel_for(work...); });
 }
 
 }  // namespace llmc

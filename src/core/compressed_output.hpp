@@ -1,5 +1,6 @@
 // The output folder while it is being filled: quantized modules, rewritten tensors, and in the end everything else unchanged.
 #pragma once
+#include <functional>
 #include <set>
 #include <string>
 
@@ -12,7 +13,8 @@ struct QuantizedMatrix;
 
 class CompressedOutput {
  public:
-  CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend);
+  // `poll` is called between pieces of work, from any thread; what it throws (a cancellation) ends the run.
+  CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, std::function<void()> poll);
 
   void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
   void put_tensor(const std::string& name, const TensorView& values);  // once per name; later calls and names not planned are ignored
@@ -22,6 +24,7 @@ class CompressedOutput {
   int64_t total_bytes() const { return writer_.total_bytes(); }
 
  private:
+  void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const;
   void copy_checked(const std::string& source_name, const std::string& name);
   std::string config_text() const;
 
@@ -29,6 +32,7 @@ class CompressedOutput {
   const RunPlan& plan_;
   const OneshotOptions& options_;
   Backend& backend_;
+  std::function<void()> poll_;
   CheckpointWriter writer_;
   std::set<std::string> put_, copyable_;
 };

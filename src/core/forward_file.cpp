@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <cstring>
+#include <filesystem>
 
 #include "core/quantize/number_formats.hpp"
 #include "core/served_model.hpp"
@@ -15,6 +15,7 @@ TokenBatch read_input_ids(const SafetensorsFile& file) {
   const Tensor ids = file.read("input_ids");
   if (ids.shape().size() != 2 || (ids.dtype() != DType::i64 && ids.dtype() != DType::i32))
     throw Error(ErrorCode::bad_file, fmt::format("'{}': input_ids is {} {}, wanted I64 or I32 [sequences, length]", file.path(), dtype_name(ids.dtype()), to_string(ids.shape())));
+  if (!ids.size()) throw Error(ErrorCode::invalid_argument, fmt::format("'{}': input_ids {} holds no token", file.path(), to_string(ids.shape())));
   TokenBatch batch;
   for (int64_t i = 0; i < ids.size(); ++i) {
     const int64_t id = ids.dtype() == DType::i64 ? ids.as<int64_t>()[i] : ids.as<int32_t>()[i];
@@ -35,6 +36,7 @@ Tensor as_float(const Tensor& values, Shape shape) {
 }  // namespace
 
 void forward_file(const std::string& model_dir, const std::string& input_path, const std::string& output_path, DType value_dtype, Backend& backend) {
+  if (std::filesystem::exists(output_path)) throw Error(ErrorCode::exists, fmt::format("forward: output '{}' exists; wanted a new file name", output_path));
   const ServedModel model(model_dir);
   const std::vector<TokenBatch> tile{read_input_ids(SafetensorsFile(input_path))};
   const int64_t sequences = static_cast<int64_t>(tile[0].sequence_starts.size()) - 1, length = tile[0].tokens() / std::max<int64_t>(1, sequences);
@@ -57,13 +59,16 @@ void forward_file(const std::string& model_dir, const std::string& input_path, c
   std::vector<PlannedTensor> plan;
   for (const auto& [name, tensor] : outputs) plan.push_back({name, tensor.dtype(), tensor.shape()});
   const std::string header = make_safetensors_header(plan);
-  const File file = File::create(output_path);
+  const std::string partial = output_path + ".llmc-partial";
+  std::filesystem::remove(partial);
+  const File file = File::create(partial);
   file.write_at(0, reinterpret_cast<const std::byte*>(header.data()), static_cast<int64_t>(header.size()));
   int64_t at = static_cast<int64_t>(header.size());
   for (const auto& [name, tensor] : outputs) {
     file.write_at(at, tensor.data(), tensor.bytes());
     at += tensor.bytes();
   }
+  std::filesystem::rename(partial, output_path);
 }
 
 }  // namespace llmc

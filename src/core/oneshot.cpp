@@ -27,8 +27,11 @@ class Reporter {
     for (size_t i = first_row; i < report_.linears.size(); ++i) sum += report_.linears[i].relative_error;
     if (first_row < report_.linears.size()) progress_.loss = sum / static_cast<double>(report_.linears.size() - first_row);
   }
-  void step() {
+  void poll() const {
     if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "oneshot: cancelled");
+  }
+  void step() {
+    poll();
     report_.peak_memory = std::max(report_.peak_memory, anonymous_memory());
     ++progress_.step;
     if (callbacks_.progress) callbacks_.progress(progress_);
@@ -132,7 +135,7 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   report.template_date = options.template_date;
   report.bytes_before = checkpoint.total_bytes();
 
-  CompressedOutput output(checkpoint, plan, options, backend);
+  CompressedOutput output(checkpoint, plan, options, backend, [&] { reporter.poll(); });
   report.bytes_after = output.total_bytes();
   if (modifiers.need_calibration()) compress_calibrated(checkpoint, model, modifiers, plan, options, propagation, backend, output, reporter, report);
   else compress_data_free(checkpoint, plan, backend, output, reporter, report);

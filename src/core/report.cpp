@@ -24,7 +24,7 @@ std::string to_json(const Report& report) {
   auto& rows = json["linears"] = nlohmann::ordered_json::array();
   for (const LinearReport& row : report.linears)
     rows.push_back({{"name", row.name}, {"scheme", row.scheme}, {"method", row.method}, {"relative_error", row.relative_error}, {"loss", row.loss}, {"dampening", row.dampening}, {"seconds", row.seconds}, {"note", row.note}});
-  return json.dump();
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a name that is no UTF-8 must not lose the report
 }
 
 }  // namespace llmc

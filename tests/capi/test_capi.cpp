@@ -261,8 +261,6 @@ TEST_CASE("enum values that this library does not know are refused, not guessed"
                                    &Options::shuffle, &Options::concatenate_data})
     for (const int32_t value : {-1, 3, INT_MAX}) {
       Job job;
-      job.options.token_ids = nullptr;
-      job.options.dataset = "/nonexistent/rows.jsonl";
       job.options.*member = value;
       const Result result = job.run(session);
       CHECK(result.status == LLMC_INVALID_ARGUMENT);

@@ -114,6 +114,16 @@ try:
         expect(f"{side} goes over byte for byte", open(f"{TINY}/{side}", "rb").read() == open(f"{out}/{side}", "rb").read())
     r = run("oneshot", "--model", TINY, "--scheme", "FP8_DYNAMIC", "--output", out, "--overwrite", "--quiet")
     expect("--overwrite replaces the folder; --quiet prints nothing", r.returncode == 0 and r.stdout + r.stderr == "" and "float-quantized" in open(out + "/config.json").read(), r.stderr)
+    table = re.findall(r"^\| `(\w+)` \| (\w+) \|", run("oneshot", "--arguments").stdout, re.M)
+    shown = run("oneshot", "--help").stdout + " --output-dir --dataset-path --processor --propagate-error"
+    expect("the table covers all 47 arguments of llm-compressor's oneshot()", len(table) == 47, len(table))
+    for name, disposition in table:
+        option = "--" + name
+        if disposition == "accepted": expect(f"{option} is accepted", option.replace("_", "-") in shown)
+        elif disposition == "refused": refused(f"{option} is refused by name", [option.replace("_", "-")], "--model", TINY, "--scheme", "W8A8", option, "x")
+    ignored = [name for name, disposition in table if disposition == "ignored"]
+    r = run("oneshot", "--model", MICRO, "--scheme", "W8A8", "--output", os.path.join(work, "ignored"), *[x for name in ignored for x in ("--" + name, "1")])
+    expect("every ignored argument is taken, with a note", r.returncode == 0 and all(f"--{name} is ignored" in r.stderr for name in ignored), r.stderr[-500:])
     r = run("oneshot", "--arguments")
     expect("docs/oneshot-arguments.md is the table the command knows", r.stdout in open(os.path.join(SOURCE, "docs/oneshot-arguments.md")).read(), "run: llmc oneshot --arguments")
     r = run("eval", "--model", out, "--reference", TINY, "--text", os.path.join(TINY, "eval.txt"), "--json")

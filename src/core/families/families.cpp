@@ -12,6 +12,8 @@ namespace llmc {
 
 namespace {
 
+constexpr int64_t kMostLayers = 10'000;  // a graph is built before any tensor is looked at: a lie must not cost memory
+
 constexpr Family kFamilies[] = {
     {"llama", "LlamaForCausalLM", llama_spec},
     {"mistral", "MistralForCausalLM", mistral_spec},
@@ -56,6 +58,7 @@ DecoderSpec common_decoder(const ConfigReader& config, std::string class_prefix)
   spec.hidden = config.integer("hidden_size");
   spec.intermediate = config.integer("intermediate_size");
   spec.layers = config.integer("num_hidden_layers");
+  if (spec.layers > kMostLayers) throw Error(ErrorCode::bad_file, fmt::format("config.json: num_hidden_layers is {}, wanted at most {}", spec.layers, kMostLayers));
   spec.heads = config.integer("num_attention_heads");
   spec.kv_heads = config.has("num_key_value_heads") ? config.integer("num_key_value_heads") : spec.heads;
   spec.head_dim = config.has("head_dim") ? config.integer("head_dim") : spec.hidden / spec.heads;
