@@ -49,7 +49,7 @@ void forward_file(const std::string& model_dir, const std::string& input_path, c
     if (block < layers) keep(fmt::format("hidden.{}", block), output);
   });
   const Block& head = model.graph().blocks.back();
-  const WeightTable weights = model.load(head);
+  const WeightTable weights = model.load(head, value_dtype);
   ValueTable values(model.graph().values.size());
   values[static_cast<size_t>(head.input)] = std::move(hidden[0]);
   backend.execute(head.nodes, weights, tile[0], options, values);

@@ -5,6 +5,8 @@
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/compressed_output.hpp"
 #include "core/families/decoder_spec.hpp"
+#include "core/quantize/number_formats.hpp"
+#include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -28,14 +30,17 @@ ServedModel::ServedModel(const std::string& directory) : checkpoint_(directory),
         if (const auto* group = groups_->match(node.name); group && group->scheme.input_activations) input_quantization_[node.name] = emulated(*group->scheme.input_activations, node.name);
 }
 
-WeightTable ServedModel::load(const Block& block) const {
+WeightTable ServedModel::load(const Block& block, DType dtype) const {
   WeightTable weights;
   for (const Node& node : block.nodes) {
     if (node.name.empty()) continue;
     const std::string name = node.weight_name();
     const auto* group = groups_ && node.linear() ? groups_->match(node.name) : nullptr;
     if (group) {
-      weights.emplace(name, read_dequantized(checkpoint_, node.name, *group->scheme.weights, group->scheme.format.value_or(infer_format(group->scheme)), graph_.dtype));
+      QuantizedMatrix matrix = read_quantized(checkpoint_, node.name, *group->scheme.weights, group->scheme.format.value_or(infer_format(group->scheme)));
+      Tensor& scales = matrix.parameters.scales;
+      if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16)) scales = converted(scales, DType::f32);
+      weights.emplace(name, dequantize_matrix(matrix, dtype == DType::f32 ? dtype : graph_.dtype));
     } else if (checkpoint_.contains(name)) {
       weights.emplace(name, checkpoint_.read(name));
     } else {
@@ -61,7 +66,7 @@ Tensor ServedModel::run_block(Backend& backend, const Block& block, const Weight
 std::vector<Tensor> ServedModel::run_body(Backend& backend, const std::vector<TokenBatch>& tiles, const ForwardOptions& options, const Visit& visit) const {
   std::vector<Tensor> hidden(tiles.size());
   for (size_t b = 0; b + 1 < graph_.blocks.size(); ++b) {
-    const WeightTable weights = load(graph_.blocks[b]);
+    const WeightTable weights = load(graph_.blocks[b], options.value_dtype);
     for (size_t t = 0; t < tiles.size(); ++t) {
       hidden[t] = run_block(backend, graph_.blocks[b], weights, tiles[t], options, std::move(hidden[t]));
       if (visit) visit(b, t, hidden[t]);

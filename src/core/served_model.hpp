@@ -17,7 +17,8 @@ class ServedModel {
 
   const Graph& graph() const { return graph_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
-  WeightTable load(const Block& block) const;
+  // Decoded weights: codes times scales in `dtype` (float32: unrounded, as the kernels that scale their float32 sums see them; else the model's own rounding).
+  WeightTable load(const Block& block, DType dtype) const;
 
   // Runs every block but the head over each tile; returns the head block's input per tile. `visit`, when given, sees the output of each block as it is made.
   using Visit = std::function<void(size_t block, size_t tile, const Tensor& output)>;
