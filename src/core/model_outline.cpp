@@ -15,8 +15,6 @@ namespace llmc {
 
 namespace {
 
-bool ends_with(const std::string& text, std::string_view end) { return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0; }
-
 // "layers.2" before "layers.10": runs of digits compare as numbers.
 bool natural_less(const std::string& a, const std::string& b) {
   size_t i = 0, j = 0;
@@ -93,9 +91,9 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   std::sort(names.begin(), names.end(), natural_less);
   for (const std::string& name : names) {
     const TensorInfo info = checkpoint.info(name);
-    if (!ends_with(name, ".weight") || info.shape.size() != 2 || (info.dtype != DType::bf16 && info.dtype != DType::f16 && info.dtype != DType::f32)) continue;
+    if (!name.ends_with(".weight") || info.shape.size() != 2 || (info.dtype != DType::bf16 && info.dtype != DType::f16 && info.dtype != DType::f32)) continue;
     const std::string module = name.substr(0, name.size() - 7), leaf = module.substr(module.rfind('.') + 1);
-    if (ends_with(leaf, "norm")) continue;
+    if (leaf.ends_with("norm")) continue;
     const bool embedding = leaf.find("embed") != std::string::npos || leaf == "wte" || leaf == "wpe";
     outline.modules.push_back({module, embedding ? "Embedding" : "Linear"});
     if (!embedding) add_weight(outline, checkpoint, outline.modules.back(), name);

@@ -99,8 +99,6 @@ std::string recipe_text(const std::string& file_or_text) {
   return std::filesystem::path(file_or_text).extension() == ".md" ? front_matter(text) : text;
 }
 
-bool ends_with(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
-
 const RecipeValue& want_map(const RecipeValue& value, const std::string& what) {
   if (value.kind != RecipeValue::Kind::map) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: '{}' is not a mapping", value.line, what));
   return value;
@@ -120,14 +118,14 @@ Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
   Recipe recipe;
   std::string stages;
   for (const auto& [stage_name, stage_value] : root.entries) {
-    if (!ends_with(stage_name, "stage")) {
+    if (!stage_name.ends_with("stage")) {
       recipe.notes.push_back(fmt::format("recipe line {}: key '{}' is not a stage ('..._stage') and is skipped", stage_value.line, stage_name));
       continue;
     }
     stages += (stages.empty() ? "" : ", ") + stage_name;
     if (stage_name.rfind(stage, 0) != 0) continue;
     for (const auto& [group_name, group_value] : want_map(stage_value, stage_name).entries) {
-      if (!ends_with(group_name, "modifiers")) {
+      if (!group_name.ends_with("modifiers")) {
         recipe.notes.push_back(fmt::format("recipe line {}: key '{}' in '{}' is not a group of modifiers ('..._modifiers') and is skipped", group_value.line, group_name, stage_name));
         continue;
       }
