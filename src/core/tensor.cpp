@@ -1,9 +1,11 @@
 #include "llmc/tensor.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 
 #include "llmc/error.hpp"
@@ -40,7 +42,15 @@ constexpr DTypeRow kDTypes[] = {
 
 constexpr std::pair<std::string_view, DType> kTorchAliases[] = {{"half", DType::f16}, {"float", DType::f32}, {"double", DType::f64}};
 
-constexpr std::align_val_t kAlignment{64};
+constexpr size_t kAlignment = 64;
+constexpr size_t kPage = size_t{64} << 10;       // a multiple of every system's page
+constexpr size_t kLargePage = size_t{2} << 20;
+constexpr size_t kOwnMapping = size_t{2} << 20;  // from this size on a tensor has pages of its own, which go back to the system with it
+
+// Stands kAlignment bytes before the data.
+struct AllocationHead {
+  size_t mapped;  // bytes of the mapping; 0: from the heap
+};
 
 const DTypeRow& row_of(DType dtype) { return kDTypes[static_cast<size_t>(dtype)]; }
 
@@ -48,6 +58,35 @@ int64_t checked_bytes(const Shape& shape, DType dtype) {
   const auto bytes = byte_count(shape, dtype);
   if (!bytes) throw Error(ErrorCode::invalid_argument, fmt::format("tensor: shape {} {} has a negative or too large size", to_string(shape), dtype_name(dtype)));
   return *bytes;
+}
+
+// `bytes` (a multiple of kPage) of fresh pages that start at a large page, so that few faults fill them. Null when there are none.
+void* map_pages(size_t bytes) {
+  void* const mapping = mmap(nullptr, bytes + kLargePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  auto* const first = static_cast<std::byte*>(mapping);
+  const size_t before = (kLargePage - reinterpret_cast<uintptr_t>(first) % kLargePage) % kLargePage;
+  if (before > 0) munmap(first, before);
+  munmap(first + before + bytes, kLargePage - before);
+#if defined(MADV_HUGEPAGE)
+  madvise(first + before, bytes, MADV_HUGEPAGE);
+#endif
+  return first + before;
+}
+
+std::byte* allocate_bytes(size_t bytes) {
+  if (bytes > std::numeric_limits<size_t>::max() / 2) return nullptr;
+  const size_t total = bytes + kAlignment, mapped = total >= kOwnMapping ? (total + kPage - 1) / kPage * kPage : 0;
+  void* const start = mapped ? map_pages(mapped) : ::operator new(total, std::align_val_t{kAlignment}, std::nothrow);
+  if (!start) return nullptr;
+  new (start) AllocationHead{mapped};
+  return static_cast<std::byte*>(start) + kAlignment;
+}
+
+void free_bytes(std::byte* bytes) noexcept {
+  std::byte* start = bytes - kAlignment;
+  if (const size_t mapped = reinterpret_cast<const AllocationHead*>(start)->mapped) munmap(start, mapped);
+  else ::operator delete(start, std::align_val_t{kAlignment});
 }
 
 }  // namespace
@@ -107,13 +146,12 @@ TensorView TensorView::row_range(int64_t begin, int64_t end) const {
   return TensorView(data + begin * row_bytes, dtype, std::move(part), device);
 }
 
-void Tensor::Free::operator()(std::byte* bytes) const noexcept { ::operator delete[](bytes, kAlignment); }
+void Tensor::Free::operator()(std::byte* bytes) const noexcept { free_bytes(bytes); }
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
-  const int64_t wanted = std::max<int64_t>(checked_bytes(shape_, dtype), 1);
-  auto* bytes = static_cast<std::byte*>(::operator new[](static_cast<size_t>(wanted), kAlignment, std::nothrow));
-  if (!bytes) throw Error(ErrorCode::out_of_memory, fmt::format("tensor: no memory for {} bytes, shape {} {}", wanted, to_string(shape_), dtype_name(dtype)));
-  data_.reset(bytes);
+  const int64_t wanted = checked_bytes(shape_, dtype);
+  data_.reset(allocate_bytes(static_cast<size_t>(wanted)));
+  if (!data_) throw Error(ErrorCode::out_of_memory, fmt::format("tensor: no memory for {} bytes, shape {} {}", wanted, to_string(shape_), dtype_name(dtype)));
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {

@@ -11,36 +11,18 @@ namespace llmc::cpu {
 namespace {
 
 constexpr int64_t kQueries = 64;      // of one task; a multiple of every kernel's b.width
-constexpr int64_t kKeyBlock = 128;    // depth block of the packed values: weights are padded with zeros to whole blocks
+constexpr int64_t kKeyBlock = 128;    // keys whose weights are packed at a time
 constexpr int64_t kStride = kQueries + 16;
 
 // One sequence and one key/value head, packed for all query heads that read it.
 struct PackedHead {
-  PackedOperand keys;    // A operand [keys, head_dim]
-  PackedOperand values;  // A operand [head_dim, keys]
+  PackedPanels keys;    // A operand [keys, head_dim]
+  PackedPanels values;  // A operand [head_dim, keys]
 };
 
 struct Task {
   int64_t sequence, head, query;  // `query` counts from the sequence's start
 };
-
-PackedOperand describe(const MicroKernel& kernel, int64_t rows, int64_t depth, int64_t depth_block, const std::byte* data) {
-  PackedOperand packed;
-  packed.data = data;
-  packed.panels = divide_up(rows, kernel.a.width);
-  packed.depth = round_up(depth, kernel.depth_step);
-  packed.panel_row_bytes = kernel.a.width * static_cast<int64_t>(item_size(kernel.element));
-  packed.depth_block = depth_block;
-  return packed;
-}
-
-void pack_all(const MicroKernel& kernel, const Operand& operand, const PackedOperand& packed) {
-  for (int64_t block = 0; block < packed.blocks(); ++block)
-    for (int64_t panel = 0; panel < packed.panels; ++panel) {
-      const int64_t begin = block * packed.depth_block;
-      kernel.pack(operand, {panel * kernel.a.width, begin, std::min(operand.depth, begin + packed.depth_block)}, kernel.a, kernel.depth_step, const_cast<std::byte*>(packed.at(block, panel)));
-    }
-}
 
 class Attend {
  public:
@@ -63,13 +45,11 @@ class Attend {
       const int64_t s = index / kv_heads, head = index % kv_heads;
       std::byte* at = storage.data() + offsets[static_cast<size_t>(s)] + static_cast<size_t>(head) * (keys_bytes(s) + values_bytes(s));
       PackedHead& packed = heads_[static_cast<size_t>(index)];
-      packed.keys = describe(kernel_, length(s), shape_.head_dim, kernel_.depth_block, at);
-      packed.values = describe(kernel_, shape_.head_dim, length(s), kKeyBlock, at + keys_bytes(s));
-      pack_all(kernel_, rows_of(k, s, head, kv_heads), packed.keys);
+      packed.keys = pack_rows(kernel_, Side::a, rows_of(k, s, head, kv_heads), 0, length(s), at);
       Operand transposed = rows_of(v, s, head, kv_heads);
       std::swap(transposed.rows, transposed.depth);
       std::swap(transposed.row_stride, transposed.depth_stride);
-      pack_all(kernel_, transposed, packed.values);
+      packed.values = pack_rows(kernel_, Side::a, transposed, 0, shape_.head_dim, at + keys_bytes(s));
     });
 
     std::vector<Task> tasks;
@@ -116,12 +96,7 @@ class Attend {
     const int64_t keys = end - first_key, key_panels = divide_up(end, kernel_.a.width) - first_panel;
 
     const Operand rows = rows_of(q, task.sequence, task.head, shape_.heads);
-    for (int64_t block = 0; block < head.keys.blocks(); ++block) {
-      const int64_t depth = head.keys.block_depth(block), begin = block * head.keys.depth_block, panel_bytes = depth * kernel_.b.width * static_cast<int64_t>(item_size(kernel_.element));
-      for (int64_t panel = 0; panel < panels; ++panel)
-        kernel_.pack(rows, {task.query + panel * kernel_.b.width, begin, std::min(shape_.head_dim, begin + depth)}, kernel_.b, kernel_.depth_step, operand + panel * panel_bytes);
-      kernel_.multiply(depth, key_panels, head.keys.at(block, first_panel), panels, operand, scores, kStride, block > 0);
-    }
+    multiply_panels(kernel_, head.keys.part(first_panel, key_panels), pack_rows(kernel_, Side::b, rows, task.query, task.query + count, operand), scores, kStride);
 
     float inverse_sums[kQueries];
     engine_.elements.softmax_columns(scores, keys, kStride, queries, static_cast<float>(shape_.scale), {task.query, first_key, shape_.sliding_window}, inverse_sums);
@@ -139,10 +114,11 @@ class Attend {
       weights.row_stride = 1;
       weights.depth_stride = kStride;
       for (int64_t block = first_block; block < last_block; ++block) {
-        const int64_t depth = head.values.block_depth(block), begin = block * kKeyBlock - first_key, panel_bytes = depth * kernel_.b.width * static_cast<int64_t>(item_size(kernel_.element));
-        for (int64_t panel = 0; panel < panels; ++panel)
-          kernel_.pack(weights, {panel * kernel_.b.width, begin, std::min(known, begin + kKeyBlock)}, kernel_.b, kernel_.depth_step, operand + panel * panel_bytes);
-        kernel_.multiply(depth, head.values.panels, head.values.at(block, 0), panels, operand, output, kStride, part > 0 || block > first_block);
+        Operand some = weights;
+        some.data = scores + (block * kKeyBlock - first_key) * kStride;
+        some.depth = std::min(kKeyBlock, total - block * kKeyBlock);
+        const PackedPanels packed = pack_rows(kernel_, Side::b, some, 0, queries, operand);
+        kernel_.multiply(packed.depth, head.values.from(block * kKeyBlock), packed.from(0), output, kStride, part > 0 || block > first_block);
       }
     }
 

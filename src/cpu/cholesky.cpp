@@ -53,8 +53,7 @@ bool factor_reversed(Engine& engine, float* work, int64_t n, float* inverses) {
       gemm(engine, rows_of(panel, rest, size, n), rows_of(inverse.data(), size, size, size), nullptr, {panel, DType::f32, n});
       float* trailing = work + end * n + end;  // [rest, rest], lower
       const Operand solved = rows_of(panel, rest, size, n);
-      const auto touches_triangle = [](int64_t row, int64_t column, int64_t rows, int64_t) { return column < row + rows; };
-      multiply_tiles(engine, engine.f32, solved, solved, touches_triangle, [&](const Tile& tile) {
+      multiply_tiles(engine, engine.f32, solved, std::span(&solved, 1), Region::lower, [&](const Tile& tile) {
         for (int64_t i = 0; i < tile.rows; ++i) {
           const int64_t columns = std::min(tile.columns, tile.row + i - tile.column + 1);
           if (columns > 0) engine.elements.subtract_row(tile.values + i * tile.stride, columns, trailing + (tile.row + i) * n + tile.column);

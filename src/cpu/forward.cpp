@@ -11,7 +11,7 @@
 namespace llmc::cpu {
 namespace {
 
-constexpr int64_t kRowGrain = 16;           // tokens of one task
+constexpr int64_t kRowGrain = 64;           // tokens of one task
 constexpr int64_t kTableKeep = 8;           // rotation tables
 
 [[noreturn]] void fail(const Node& node, const std::string& text) { throw Error(ErrorCode::internal, "cpu: node '" + node.name + "': " + text); }
@@ -24,11 +24,33 @@ class Forward {
     if (dtype_ != DType::f32 && dtype_ != DType::bf16) throw Error(ErrorCode::unsupported, "cpu: values of dtype " + std::string(dtype_name(dtype_)) + ", wanted F32 or BF16");
   }
 
-  void run(const Node& node) {
-    std::visit([&](const auto& operation) { apply(node, operation); }, node.operation);
+  void run(std::span<const Node> nodes) {
+    while (!nodes.empty()) {
+      const auto linears = linears_of_one_input(nodes);
+      if (linears.empty()) std::visit([&](const auto& operation) { apply(nodes[0], operation); }, nodes[0].operation);
+      else apply(linears);
+      nodes = nodes.subspan(std::max<size_t>(1, linears.size()));
+    }
   }
 
  private:
+  // A value seen as rows, one per token.
+  template <class Byte>
+  struct Rows {
+    Byte* data;
+    int64_t bytes;  // of one row
+    Byte* operator[](int64_t t) const { return data + t * bytes; }
+  };
+  Rows<const std::byte> rows_of(const Tensor& tensor) const { return {tensor.data(), tensor.columns() * item_}; }
+  Rows<std::byte> rows_of(Tensor& tensor) const { return {tensor.data(), tensor.columns() * item_}; }
+
+  // The Linears at the front that read the same value: one product. Empty when the front is no Linear.
+  std::span<const Node> linears_of_one_input(std::span<const Node> nodes) const {
+    size_t count = 0;
+    while (count < nodes.size() && nodes[count].linear() && nodes[count].inputs == nodes[0].inputs && (count == 0 || !quantization_)) ++count;
+    return nodes.first(count);
+  }
+
   void apply(const Node& node, const Embedding& embedding) {
     const Tensor& table = weight(node, node.weight_name(), {embedding.vocabulary, embedding.width});
     const int64_t width = embedding.width, source_item = static_cast<int64_t>(item_size(table.dtype()));
@@ -36,16 +58,16 @@ class Forward {
       if (batch_.token_ids[i] < 0 || batch_.token_ids[i] >= embedding.vocabulary)
         throw Error(ErrorCode::invalid_argument,
                     "token id " + std::to_string(batch_.token_ids[i]) + " at position " + std::to_string(i) + " is outside the vocabulary of " + std::to_string(embedding.vocabulary));
-    Tensor& out = output(node, width);
+    const auto out = rows_of(output(node, width));
     engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
       std::vector<float> row(static_cast<size_t>(width));
       for (int64_t t = begin; t < end; ++t) {
         const std::byte* from = table.data() + batch_.token_ids[static_cast<size_t>(t)] * width * source_item;
         if (table.dtype() == dtype_) {
-          std::memcpy(row_of(out, t), from, static_cast<size_t>(width * item_));
+          std::memcpy(out[t], from, static_cast<size_t>(width * item_));
         } else {
           engine_.elements.load_row(from, table.dtype(), width, row.data());
-          engine_.elements.store_row(row.data(), nullptr, width, dtype_, row_of(out, t));
+          engine_.elements.store_row(row.data(), nullptr, width, dtype_, out[t]);
         }
       }
     });
@@ -60,51 +82,73 @@ class Forward {
     std::vector<float> bias;
     if (const auto found = weights_.find(node.name + ".bias"); norm.kind == NormKind::layer && found != weights_.end()) bias = floats(found->second);
     const int64_t groups = x.columns() / norm.width;
-    Tensor& out = output(node, x.columns());
-    each_row([&](int64_t t) {
-      for (int64_t g = 0; g < groups; ++g) {
-        const int64_t offset = g * norm.width * item_;
-        engine_.elements.norm_row(norm.kind, row_of(x, t) + offset, dtype_, norm.width, static_cast<float>(norm.epsilon), scale.data(), bias.empty() ? nullptr : bias.data(), row_of(out, t) + offset);
-      }
+    const auto from = rows_of(x);
+    const auto to = rows_of(output(node, x.columns()));
+    engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t)
+        for (int64_t g = 0; g < groups; ++g) {
+          const int64_t offset = g * norm.width * item_;
+          engine_.elements.norm_row(norm.kind, from[t] + offset, dtype_, norm.width, static_cast<float>(norm.epsilon), scale.data(), bias.empty() ? nullptr : bias.data(), to[t] + offset);
+        }
     });
   }
 
-  void apply(const Node& node, const Linear& linear) {
-    const Tensor& x = input(node, 0);
-    if (x.columns() != linear.in_features) fail(node, "input of " + std::to_string(x.columns()) + " channels, wanted " + std::to_string(linear.in_features));
-    const Tensor& matrix = weight(node, node.weight_name(), {linear.out_features, linear.in_features});
-    std::vector<float> bias;
-    if (linear.bias) bias = floats(weight(node, node.name + ".bias", {linear.out_features}));
-    Operand a = rows(x), b = rows(matrix);
+  void apply(const Node& node, const Linear&) { apply(std::span(&node, 1)); }
+
+  void apply(std::span<const Node> linears) {
+    const Tensor& x = input(linears[0], 0);
+    Operand a = operand_of(x);
     Tensor quantized;
     if (quantization_)
-      if (const auto found = quantization_->find(node.name); found != quantization_->end()) {
+      if (const auto found = quantization_->find(linears[0].name); found != quantization_->end()) {
         quantized = Tensor(dtype_, x.shape());
         quantize_input(engine_, found->second, x.data(), dtype_, x.rows(), x.columns(), quantized.data());
         a.data = quantized.data();
       }
-    Tensor& out = output(node, linear.out_features);
-    gemm(engine_, a, b, linear.bias ? bias.data() : nullptr, {out.data(), dtype_, linear.out_features});
+    std::vector<std::vector<float>> biases(linears.size());
+    std::vector<Product> products;
+    for (size_t i = 0; i < linears.size(); ++i) {
+      const Node& node = linears[i];
+      const Linear& linear = *node.linear();
+      if (x.columns() != linear.in_features) fail(node, "input of " + std::to_string(x.columns()) + " channels, wanted " + std::to_string(linear.in_features));
+      const Tensor& matrix = weight(node, node.weight_name(), {linear.out_features, linear.in_features});
+      if (linear.bias) biases[i] = floats(weight(node, node.name + ".bias", {linear.out_features}));
+      products.push_back({operand_of(matrix), linear.bias ? biases[i].data() : nullptr, {output(node, linear.out_features).data(), dtype_, linear.out_features}});
+    }
+    gemm(engine_, a, products);
   }
 
   void apply(const Node& node, const Rope& rope) {
     const Tensor& x = input(node, 0);
     if (x.columns() != rope.heads * rope.head_dim) fail(node, "input of " + std::to_string(x.columns()) + " channels, wanted " + std::to_string(rope.heads * rope.head_dim));
-    Tensor& out = output(node, x.columns());
+    const auto from_rows = rows_of(x);
+    const auto to_rows = rows_of(output(node, x.columns()));
     const int64_t half = rope.spec.rotary_dim / 2, kept = rope.head_dim - 2 * half;
-    for (size_t s = 0; s + 1 < batch_.sequence_starts.size(); ++s) {
-      const int64_t start = batch_.sequence_starts[s], length = batch_.sequence_starts[s + 1] - start;
-      const auto table = rope_.find(rope.spec, length);
-      engine_.pool.parallel_for(length, kRowGrain, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p)
-          for (int64_t h = 0; h < rope.heads; ++h) {
-            const std::byte* from = row_of(x, start + p) + h * rope.head_dim * item_;
-            std::byte* to = row_of(out, start + p) + h * rope.head_dim * item_;
-            engine_.elements.rotate_row(from, dtype_, half, table->cosine.data() + p * half, table->sine.data() + p * half, to);
-            if (kept > 0) std::memcpy(to + 2 * half * item_, from + 2 * half * item_, static_cast<size_t>(kept * item_));
-          }
-      });
-    }
+    const std::vector<int64_t>& starts = batch_.sequence_starts;
+    const auto tables = tables_of(rope.spec);  // [sequences]
+    engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
+      auto s = static_cast<size_t>(std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin()) - 1;
+      for (int64_t t = begin; t < end; ++t) {
+        while (t >= starts[s + 1]) ++s;
+        const int64_t at = (t - starts[s]) * half;
+        for (int64_t h = 0; h < rope.heads; ++h) {
+          const std::byte* from = from_rows[t] + h * rope.head_dim * item_;
+          std::byte* to = to_rows[t] + h * rope.head_dim * item_;
+          engine_.elements.rotate_row(from, dtype_, half, tables[s]->cosine.data() + at, tables[s]->sine.data() + at, to);
+          if (kept > 0) std::memcpy(to + 2 * half * item_, from + 2 * half * item_, static_cast<size_t>(kept * item_));
+        }
+      }
+    });
+  }
+
+  // Positions alone decide the rotation, unless the frequencies follow the sequence's length.
+  std::vector<std::shared_ptr<const RopeTables::Table>> tables_of(const RopeSpec& spec) {
+    const std::vector<int64_t>& starts = batch_.sequence_starts;
+    int64_t longest = 0;
+    for (size_t s = 0; s + 1 < starts.size(); ++s) longest = std::max(longest, starts[s + 1] - starts[s]);
+    std::vector<std::shared_ptr<const RopeTables::Table>> tables;
+    for (size_t s = 0; s + 1 < starts.size(); ++s) tables.push_back(rope_.find(spec, spec.kind == RopeKind::dynamic ? starts[s + 1] - starts[s] : longest));
+    return tables;
   }
 
   void apply(const Node& node, const Attention& attention) {
@@ -118,8 +162,9 @@ class Forward {
 
   void apply(const Node& node, const Activation& activation) {
     const Tensor& x = input(node, 0);
-    Tensor& out = output(node, x.columns());
-    each_row([&](int64_t t) { engine_.elements.activate(activation.kind, row_of(x, t), dtype_, x.columns(), row_of(out, t)); });
+    const auto from = rows_of(x);
+    const auto to = rows_of(output(node, x.columns()));
+    each_element(x.columns(), [&](int64_t t, int64_t count) { engine_.elements.activate(activation.kind, from[t], dtype_, count, to[t]); });
   }
 
   void apply(const Node& node, const Multiply&) { combine(node, engine_.elements.multiply); }
@@ -128,8 +173,15 @@ class Forward {
   void combine(const Node& node, void (*kernel)(const void*, const void*, DType, int64_t, void*)) {
     const Tensor &x = input(node, 0), &y = input(node, 1);
     if (x.columns() != y.columns()) fail(node, "inputs of " + std::to_string(x.columns()) + " and " + std::to_string(y.columns()) + " channels");
-    Tensor& out = output(node, x.columns());
-    each_row([&](int64_t t) { kernel(row_of(x, t), row_of(y, t), dtype_, x.columns(), row_of(out, t)); });
+    const auto left = rows_of(x), right = rows_of(y);
+    const auto to = rows_of(output(node, x.columns()));
+    each_element(x.columns(), [&](int64_t t, int64_t count) { kernel(left[t], right[t], dtype_, count, to[t]); });
+  }
+
+  // body(t, count): `count` elements from token t on; whole rows.
+  template <class Body>
+  void each_element(int64_t width, const Body& body) {
+    engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) { body(begin, (end - begin) * width); });
   }
 
   // ---- values and weights
@@ -168,22 +220,13 @@ class Forward {
     return result;
   }
 
-  static Operand rows(const Tensor& tensor) {
+  static Operand operand_of(const Tensor& tensor) {
     Operand operand;
     operand.data = tensor.data();
     operand.dtype = tensor.dtype();
     operand.rows = tensor.rows();
     operand.depth = operand.row_stride = tensor.columns();
     return operand;
-  }
-
-  const std::byte* row_of(const Tensor& tensor, int64_t t) const { return tensor.data() + t * tensor.columns() * item_; }
-  std::byte* row_of(Tensor& tensor, int64_t t) const { return tensor.data() + t * tensor.columns() * item_; }
-
-  void each_row(const std::function<void(int64_t)>& body) {
-    engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) body(t);
-    });
   }
 
   Engine& engine_;
@@ -220,8 +263,7 @@ std::shared_ptr<const RopeTables::Table> RopeTables::find(const RopeSpec& spec, 
 
 void execute_nodes(Engine& engine, RopeTables& rope, std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
                    const Backend::InputQuantization* input_quantization) {
-  Forward forward(engine, rope, weights, batch, options, values, input_quantization);
-  for (const Node& node : segment) forward.run(node);
+  Forward(engine, rope, weights, batch, options, values, input_quantization).run(segment);
 }
 
 }  // namespace llmc::cpu

@@ -1,3 +1,5 @@
+// A thread packs some rows of A into its own cache and multiplies them with strip after strip of B, which all threads share, packed.
+// How the work is cut follows the number of threads and the cache; the order of every sum does not.
 #include "cpu/gemm.hpp"
 
 #include <algorithm>
@@ -6,16 +8,21 @@
 namespace llmc::cpu {
 namespace {
 
-constexpr int64_t kSuperRows = 4096, kSuperColumns = 4096;  // rows of A and B that are packed at a time
-constexpr int64_t kStridePadding = 16;                      // keeps a tile's rows off each other's cache sets
+constexpr int64_t kBatchBytes = int64_t{32} << 20;  // of B that are packed at a time
+constexpr int64_t kCacheBytes = int64_t{1} << 20;   // of A that one thread keeps packed, when rows are long
+constexpr int64_t kFewestRows = 128;                // of A: below, reading B would take longer than computing
+constexpr int64_t kStridePadding = 16;              // keeps a tile's rows off each other's cache sets
+constexpr int64_t kTasksPerThread = 4;
 
 const PanelLayout& layout_of(const MicroKernel& kernel, Side side) { return side == Side::a ? kernel.a : kernel.b; }
 
-Operand row_range(Operand operand, int64_t begin, int64_t end) {
-  operand.data = static_cast<const std::byte*>(operand.data) + begin * operand.row_stride * static_cast<int64_t>(item_size(operand.dtype));
-  operand.rows = end - begin;
-  return operand;
-}
+// Columns [column, column + columns) of the product with one B.
+struct Strip {
+  size_t matrix;
+  int64_t column, columns;
+};
+
+bool touches_lower(const Strip& strip, int64_t row, int64_t rows) { return strip.column < row + rows; }
 
 }  // namespace
 
@@ -23,73 +30,83 @@ size_t packed_bytes(const MicroKernel& kernel, Side side, int64_t rows, int64_t 
   return static_cast<size_t>(round_up(rows, layout_of(kernel, side).width) * round_up(depth, kernel.depth_step)) * item_size(kernel.element);
 }
 
-PackedOperand pack_operand(Engine& engine, const MicroKernel& kernel, Side side, const Operand& operand, std::byte* storage) {
+PackedPanels pack_rows(const MicroKernel& kernel, Side side, const Operand& operand, int64_t begin, int64_t end, std::byte* storage) {
   const PanelLayout& layout = layout_of(kernel, side);
-  PackedOperand packed;
+  PackedPanels packed;
   packed.data = storage;
-  packed.panels = divide_up(operand.rows, layout.width);
+  packed.count = divide_up(end - begin, layout.width);
   packed.depth = round_up(operand.depth, kernel.depth_step);
-  packed.panel_row_bytes = layout.width * static_cast<int64_t>(item_size(kernel.element));
-  packed.depth_block = kernel.depth_block;
-  const int64_t together = std::max<int64_t>(1, 64 / layout.width);  // panels of one task
-  const int64_t chunks = divide_up(packed.panels, together);
-  engine.pool.run(packed.blocks() * chunks, [&](int64_t task, int) {
-    const int64_t block = task / chunks, first = task % chunks * together, begin = block * packed.depth_block;
-    for (int64_t panel = first; panel < std::min(packed.panels, first + together); ++panel) {
-      const PanelRange range{panel * layout.width, begin, std::min(operand.depth, begin + packed.depth_block)};
-      kernel.pack(operand, range, layout, kernel.depth_step, const_cast<std::byte*>(packed.at(block, panel)));
-    }
-  });
+  packed.row_bytes = layout.width * static_cast<int64_t>(item_size(kernel.element));
+  const int64_t slice = operand.depth_stride == 1 ? 512 : 32;  // long runs of the source, whichever way it lies
+  for (int64_t k = 0; k < operand.depth; k += slice)
+    for (int64_t panel = 0; panel < packed.count; ++panel)
+      kernel.pack(operand, {begin + panel * layout.width, k, std::min(operand.depth, k + slice)}, layout, kernel.depth_step, storage + (panel * packed.depth + k) * packed.row_bytes);
   return packed;
 }
 
-void multiply_panels(const MicroKernel& kernel, const PackedOperand& a, int64_t a_panel, int64_t a_panels, const PackedOperand& b, int64_t b_panel, int64_t b_panels, float* scratch,
-                     int64_t ldc) {
-  for (int64_t block = 0; block < a.blocks(); ++block)
-    kernel.multiply(a.block_depth(block), a_panels, a.at(block, a_panel), b_panels, b.at(block, b_panel), scratch, ldc, block > 0);
+void multiply_panels(const MicroKernel& kernel, const PackedPanels& a, const PackedPanels& b, float* c, int64_t ldc, bool accumulate) {
+  for (int64_t k = 0; k < a.depth; k += kernel.depth_block) kernel.multiply(std::min(kernel.depth_block, a.depth - k), a.from(k), b.from(k), c, ldc, accumulate || k > 0);
 }
 
-void multiply_tiles(Engine& engine, const MicroKernel& kernel, const Operand& a, const Operand& b, const TileFilter& wanted, const TileSink& finish) {
-  const int64_t super_rows = round_up(std::min(a.rows, kSuperRows), kernel.tile_rows), super_columns = round_up(std::min(b.rows, kSuperColumns), kernel.tile_columns);
-  const auto a_storage = engine.buffers.lease(packed_bytes(kernel, Side::a, super_rows, a.depth));
-  const auto b_storage = engine.buffers.lease(packed_bytes(kernel, Side::b, super_columns, b.depth));
-  const int64_t ldc = kernel.tile_columns + kStridePadding, scratch_floats = kernel.tile_rows * ldc;
-  const auto scratch = engine.buffers.lease_of<float>(static_cast<size_t>(scratch_floats * engine.pool.slots()));
-  struct Corner {
-    int64_t row, column;
-  };
-  for (int64_t column0 = 0; column0 < b.rows; column0 += super_columns) {
-    const Operand b_part = row_range(b, column0, std::min(b.rows, column0 + super_columns));
-    PackedOperand packed_b;
-    for (int64_t row0 = 0; row0 < a.rows; row0 += super_rows) {
-      const Operand a_part = row_range(a, row0, std::min(a.rows, row0 + super_rows));
-      std::vector<Corner> corners;
-      for (int64_t column = 0; column < b_part.rows; column += kernel.tile_columns)
-        for (int64_t row = 0; row < a_part.rows; row += kernel.tile_rows)
-          if (!wanted || wanted(row0 + row, column0 + column, std::min(kernel.tile_rows, a_part.rows - row), std::min(kernel.tile_columns, b_part.rows - column)))
-            corners.push_back({row, column});
-      if (corners.empty()) continue;
-      if (!packed_b.data) packed_b = pack_operand(engine, kernel, Side::b, b_part, b_storage.data());
-      const PackedOperand packed_a = pack_operand(engine, kernel, Side::a, a_part, a_storage.data());
-      engine.pool.run(static_cast<int64_t>(corners.size()), [&](int64_t task, int slot) {
-        const auto [row, column] = corners[static_cast<size_t>(task)];
-        const int64_t rows = std::min(kernel.tile_rows, a_part.rows - row), columns = std::min(kernel.tile_columns, b_part.rows - column);
-        float* tile = scratch.as<float>() + slot * scratch_floats;
-        multiply_panels(kernel, packed_a, row / kernel.a.width, divide_up(rows, kernel.a.width), packed_b, column / kernel.b.width, divide_up(columns, kernel.b.width), tile, ldc);
-        finish({row0 + row, column0 + column, rows, columns, tile, ldc});
-      });
-    }
+void multiply_tiles(Engine& engine, const MicroKernel& kernel, const Operand& a, std::span<const Operand> b, Region region, const TileSink& finish) {
+  std::vector<Strip> strips;
+  for (size_t matrix = 0; matrix < b.size(); ++matrix)
+    for (int64_t column = 0; column < b[matrix].rows; column += kernel.tile_columns) strips.push_back({matrix, column, std::min(kernel.tile_columns, b[matrix].rows - column)});
+  const auto row_bytes = static_cast<int64_t>(packed_bytes(kernel, Side::a, 1, a.depth)) / kernel.a.width;
+  const int64_t tile_rows = std::clamp(kCacheBytes / std::max<int64_t>(row_bytes, 1), kFewestRows, kernel.tile_rows) / kernel.a.width * kernel.a.width;
+  const int64_t row_tiles = divide_up(a.rows, tile_rows), ldc = kernel.tile_columns + kStridePadding;
+  if (row_tiles == 0 || strips.empty()) return;
+  const size_t strip_bytes = packed_bytes(kernel, Side::b, kernel.tile_columns, a.depth), rows_bytes = packed_bytes(kernel, Side::a, tile_rows, a.depth);
+  const int64_t total = static_cast<int64_t>(strips.size()), batch = std::min(total, std::max<int64_t>(1, kBatchBytes / static_cast<int64_t>(std::max<size_t>(strip_bytes, 1))));
+  const auto packed_strips = engine.buffers.lease(static_cast<size_t>(batch) * strip_bytes);
+  const auto packed_rows = engine.buffers.lease(rows_bytes * static_cast<size_t>(engine.pool.slots()));
+  const auto tiles = engine.buffers.lease_of<float>(static_cast<size_t>(tile_rows * ldc * engine.pool.slots()));
+
+  for (int64_t first = 0; first < total; first += batch) {
+    const int64_t count = std::min(batch, total - first);
+    std::vector<PackedPanels> packed(static_cast<size_t>(count));
+    engine.pool.run(count, [&](int64_t index, int) {
+      const Strip& strip = strips[static_cast<size_t>(first + index)];
+      packed[static_cast<size_t>(index)] =
+          pack_rows(kernel, Side::b, b[strip.matrix], strip.column, strip.column + strip.columns, packed_strips.data() + static_cast<size_t>(index) * strip_bytes);
+    });
+    const int64_t groups = std::clamp<int64_t>(divide_up(kTasksPerThread * engine.pool.threads(), row_tiles), 1, count), together = divide_up(count, groups);
+    engine.pool.run(row_tiles * groups, [&](int64_t task, int slot) {
+      const int64_t row = (row_tiles - 1 - task / groups) * tile_rows, rows = std::min(tile_rows, a.rows - row);  // the longest rows of a triangle first
+      const int64_t begin = task % groups * together, end = std::min(count, begin + together);
+      PackedPanels own;
+      for (int64_t index = begin; index < end; ++index) {
+        const Strip& strip = strips[static_cast<size_t>(first + index)];
+        if (region == Region::lower && !touches_lower(strip, row, rows)) continue;
+        if (!own.data) own = pack_rows(kernel, Side::a, a, row, row + rows, packed_rows.data() + static_cast<size_t>(slot) * rows_bytes);
+        float* tile = tiles.as<float>() + slot * tile_rows * ldc;
+        multiply_panels(kernel, own, packed[static_cast<size_t>(index)], tile, ldc);
+        finish({strip.matrix, row, strip.column, rows, strip.columns, tile, ldc});
+      }
+    });
   }
 }
 
-void gemm(Engine& engine, const Operand& a, const Operand& b, const float* bias, const Output& c) {
-  const int64_t item = static_cast<int64_t>(item_size(c.dtype));
-  multiply_tiles(engine, engine.kernel_for(a.dtype, b.dtype), a, b, nullptr, [&](const Tile& tile) {
+void gemm(Engine& engine, const Operand& a, std::span<const Product> products) {
+  std::vector<Operand> b;
+  DType b_dtype = DType::bf16;  // unless some b is wider
+  for (const Product& product : products) {
+    b.push_back(product.b);
+    if (product.b.dtype != DType::bf16) b_dtype = product.b.dtype;
+  }
+  multiply_tiles(engine, engine.kernel_for(a.dtype, b_dtype), a, b, Region::all, [&](const Tile& tile) {
+    const auto& [operand, bias, c] = products[tile.matrix];
+    const int64_t item = static_cast<int64_t>(item_size(c.dtype));
     for (int64_t i = 0; i < tile.rows; ++i) {
       std::byte* to = static_cast<std::byte*>(c.data) + ((tile.row + i) * c.row_stride + tile.column) * item;
       engine.elements.store_row(tile.values + i * tile.stride, bias ? bias + tile.column : nullptr, tile.columns, c.dtype, to);
     }
   });
+}
+
+void gemm(Engine& engine, const Operand& a, const Operand& b, const float* bias, const Output& c) {
+  const Product product{b, bias, c};
+  gemm(engine, a, std::span(&product, 1));
 }
 
 }  // namespace llmc::cpu

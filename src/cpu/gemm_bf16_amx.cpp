@@ -3,9 +3,9 @@
 #include "cpu/pack_bf16.hpp"
 
 #if defined(__x86_64__)
-#pragma GCC push_options
-#pragma GCC target("amx-tile,amx-bf16")
 #include <immintrin.h>
+
+#define LLMC_AMX __attribute__((target("amx-tile,amx-bf16")))
 
 namespace llmc::cpu {
 namespace {
@@ -21,8 +21,8 @@ struct alignas(64) TileConfiguration {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// `ahead`: part of the next B panel, fetched meanwhile, `ahead_lines` cache lines per step (a panel has 32 per step).
-inline void multiply_tile(int64_t steps, const std::byte* a, const std::byte* b, float* c, int64_t ldc, bool accumulate, const std::byte* ahead, int64_t ahead_lines) {
+// `ahead`: fetched into L2 meanwhile, `ahead_lines` cache lines per step (a panel has 32 per step).
+LLMC_AMX inline void multiply_tile(int64_t steps, const std::byte* a, const std::byte* b, float* c, int64_t ldc, bool accumulate, const std::byte* ahead, int64_t ahead_lines) {
   const int64_t stride = ldc * static_cast<int64_t>(sizeof(float));
   if (accumulate) {
     _tile_loadd(0, c, stride);
@@ -52,15 +52,15 @@ inline void multiply_tile(int64_t steps, const std::byte* a, const std::byte* b,
   _tile_stored(3, c + 16 * ldc + 16, stride);
 }
 
-void multiply(int64_t depth, int64_t a_panels, const void* a, int64_t b_panels, const void* b, float* c, int64_t ldc, bool accumulate) {
+LLMC_AMX void multiply(int64_t depth, const Panels& a, const Panels& b, float* c, int64_t ldc, bool accumulate) {
   const TileConfiguration configuration;
   _tile_loadconfig(&configuration);
-  const int64_t steps = depth / kStep, panel_bytes = depth * kWidth * 2, ahead_lines = divide_up(32, a_panels);
-  for (int64_t j = 0; j < b_panels; ++j) {
-    const std::byte* panel = static_cast<const std::byte*>(b) + j * panel_bytes;
-    for (int64_t i = 0; i < a_panels; ++i)
-      multiply_tile(steps, static_cast<const std::byte*>(a) + i * panel_bytes, panel, c + i * kWidth * ldc + j * kWidth, ldc, accumulate, panel + panel_bytes + i * steps * ahead_lines * 64,
-                    j + 1 < b_panels ? ahead_lines : 0);
+  const int64_t steps = depth / kStep, ahead_lines = divide_up(32, a.count);
+  for (int64_t j = 0; j < b.count; ++j) {
+    const std::byte* panel = static_cast<const std::byte*>(b.first) + j * b.stride;
+    const std::byte* ahead = panel + steps * 2 * kHalfA;  // what follows in this panel: wanted in the next call
+    for (int64_t i = 0; i < a.count; ++i, ahead += steps * ahead_lines * 64)
+      multiply_tile(steps, static_cast<const std::byte*>(a.first) + i * a.stride, panel, c + i * kWidth * ldc + j * kWidth, ldc, accumulate, ahead, ahead_lines);
   }
   _tile_release();
 }
@@ -68,8 +68,7 @@ void multiply(int64_t depth, int64_t a_panels, const void* a, int64_t b_panels, 
 }  // namespace
 
 const MicroKernel kAmxBf16Kernel{
-    .element = DType::bf16, .a = {kWidth, kStep}, .b = {kWidth, 2}, .tile_rows = 256, .tile_columns = 512, .depth_block = 256, .depth_step = kStep, .pack = pack_bf16, .multiply = multiply};
+    .element = DType::bf16, .a = {kWidth, kStep}, .b = {kWidth, 2}, .tile_rows = 256, .tile_columns = 128, .depth_block = 256, .depth_step = kStep, .pack = pack_bf16, .multiply = multiply};
 
 }  // namespace llmc::cpu
-#pragma GCC pop_options
 #endif

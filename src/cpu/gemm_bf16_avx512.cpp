@@ -3,9 +3,9 @@
 #include "cpu/pack_bf16.hpp"
 
 #if defined(__x86_64__)
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
 #include <immintrin.h>
+
+#define LLMC_AVX512_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 
 namespace llmc::cpu {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 constexpr int kRows = 6, kVectors = 4;
 constexpr int64_t kColumns = kVectors * 16;
 
-inline void multiply_tile(int64_t pairs, const uint32_t* a, const uint32_t* b, float* c, int64_t ldc, bool accumulate) {
+LLMC_AVX512_BF16 inline void multiply_tile(int64_t pairs, const uint32_t* a, const uint32_t* b, float* c, int64_t ldc, bool accumulate) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
@@ -25,7 +25,11 @@ inline void multiply_tile(int64_t pairs, const uint32_t* a, const uint32_t* b, f
     for (int j = 0; j < kVectors; ++j) column[j] = _mm512_loadu_si512(b + j * 16);
 #pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
-      const __m512bh row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[i])));
+      __m512i pair = _mm512_set1_epi32(static_cast<int>(a[i]));
+#if defined(__clang__)
+      asm("" : "+v"(pair));  // clang 16 crashes when it sees what is broadcast
+#endif
+      const __m512bh row = reinterpret_cast<__m512bh>(pair);
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], row, reinterpret_cast<__m512bh>(column[j]));
     }
@@ -39,19 +43,17 @@ inline void multiply_tile(int64_t pairs, const uint32_t* a, const uint32_t* b, f
     }
 }
 
-void multiply(int64_t depth, int64_t a_panels, const void* a, int64_t b_panels, const void* b, float* c, int64_t ldc, bool accumulate) {
-  const int64_t pairs = depth / 2;
-  for (int64_t j = 0; j < b_panels; ++j)
-    for (int64_t i = 0; i < a_panels; ++i)
-      multiply_tile(pairs, static_cast<const uint32_t*>(a) + i * pairs * kRows, static_cast<const uint32_t*>(b) + j * pairs * kColumns, c + i * kRows * ldc + j * kColumns, ldc,
-                    accumulate);
+LLMC_AVX512_BF16 void multiply(int64_t depth, const Panels& a, const Panels& b, float* c, int64_t ldc, bool accumulate) {
+  for (int64_t j = 0; j < b.count; ++j)
+    for (int64_t i = 0; i < a.count; ++i)
+      multiply_tile(depth / 2, reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(a.first) + i * a.stride),
+                    reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(b.first) + j * b.stride), c + i * kRows * ldc + j * kColumns, ldc, accumulate);
 }
 
 }  // namespace
 
 const MicroKernel kAvx512Bf16Kernel{
-    .element = DType::bf16, .a = {kRows, 2}, .b = {kColumns, 2}, .tile_rows = 32 * kRows, .tile_columns = 512, .depth_block = 512, .depth_step = 2, .pack = pack_bf16, .multiply = multiply};
+    .element = DType::bf16, .a = {kRows, 2}, .b = {kColumns, 2}, .tile_rows = 32 * kRows, .tile_columns = 128, .depth_block = 512, .depth_step = 2, .pack = pack_bf16, .multiply = multiply};
 
 }  // namespace llmc::cpu
-#pragma GCC pop_options
 #endif

@@ -15,8 +15,6 @@
 namespace llmc::cpu {
 namespace {
 
-constexpr int64_t kMirrorTile = 64;
-
 void check(const GptqProblem& problem) {
   const auto bad = [](const std::string& text) { throw Error(ErrorCode::internal, "cpu: gptq: " + text); };
   const int64_t columns = problem.weight.columns();
@@ -33,7 +31,7 @@ class Solver {
  public:
   Solver(Engine& engine, const GptqProblem& problem)
       : engine_(engine), problem_(problem), rows_(problem.weight.rows()), columns_(problem.weight.columns()), width_(engine.f32.b.width), panels_(divide_up(rows_, width_)),
-        blocks_(divide_up(columns_, kFactorBlock)), order_(static_cast<size_t>(columns_)), dead_(static_cast<size_t>(columns_), 0) {}
+        blocks_(divide_up(columns_, kFactorBlock)), order_(static_cast<size_t>(columns_)), dead_(static_cast<size_t>(columns_), 0), diagonal_(static_cast<size_t>(columns_)) {}
 
   GptqSolution run() {
     const bool floating8 = problem_.grid.type == NumberType::floating && problem_.grid.num_bits == 8;
@@ -41,13 +39,11 @@ class Solver {
     solution_.row_loss.assign(static_cast<size_t>(rows_), 0.0);
     solution_.dampening_frac = problem_.dampening_frac;
     if (rows_ == 0 || columns_ == 0) return std::move(solution_);
-    const auto full = engine_.buffers.lease_of<float>(static_cast<size_t>(columns_ * columns_));
     const auto work = engine_.buffers.lease_of<float>(static_cast<size_t>(columns_ * columns_));
     const auto inverses = engine_.buffers.lease_of<float>(static_cast<size_t>(blocks_ * kFactorBlock * kFactorBlock));
-    full_ = full.as<float>();
     factor_ = work.as<float>();
     inverses_ = inverses.as<float>();
-    mirror_gram();
+    read_diagonal();
     choose_order();
     factor_with_rising_dampening();
     quantize();
@@ -55,36 +51,34 @@ class Solver {
   }
 
  private:
-  // full_ [columns, columns]: the gram with both triangles.
-  void mirror_gram() {
+  // H[i][j] of the lower triangle that is given; ones stand on the diagonal of dead columns.
+  float gram_at(int64_t i, int64_t j) const { return i == j ? diagonal_[static_cast<size_t>(i)] : problem_.gram.as<float>()[i > j ? i * columns_ + j : j * columns_ + i]; }
+
+  void read_diagonal() {
     const float* gram = problem_.gram.as<float>();
-    const int64_t tiles = divide_up(columns_, kMirrorTile);
-    std::vector<uint8_t> finite(static_cast<size_t>(tiles), 1);
-    engine_.pool.run(tiles, [&](int64_t tile, int) {
-      const int64_t begin = tile * kMirrorTile, end = std::min(columns_, begin + kMirrorTile);
-      for (int64_t column0 = 0; column0 < end; column0 += kMirrorTile)
-        for (int64_t i = begin; i < end; ++i)
-          for (int64_t j = column0; j < std::min(column0 + kMirrorTile, i + 1); ++j) {
-            const float value = gram[i * columns_ + j];
-            if (!std::isfinite(value)) finite[static_cast<size_t>(tile)] = 0;
-            full_[i * columns_ + j] = full_[j * columns_ + i] = value;
-          }
+    std::vector<uint8_t> finite(static_cast<size_t>(columns_), 1);  // by row
+    engine_.pool.parallel_for(columns_, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        diagonal_[static_cast<size_t>(i)] = gram[i * columns_ + i];
+        float zero = 0;  // unless some number is not finite
+        for (int64_t j = 0; j <= i; ++j) zero += gram[i * columns_ + j] * 0.0f;
+        finite[static_cast<size_t>(i)] = zero == 0.0f;
+      }
     });
     if (std::count(finite.begin(), finite.end(), 0) > 0) throw Error(ErrorCode::numeric, "gptq: the gram matrix of " + std::to_string(columns_) + " columns holds NaN or Inf, wanted finite numbers");
   }
 
   void choose_order() {
     std::iota(order_.begin(), order_.end(), 0);
-    const auto diagonal = [&](int32_t i) { return full_[i * columns_ + i]; };
+    const auto diagonal = [&](int32_t i) { return diagonal_[static_cast<size_t>(i)]; };
     if (problem_.activation_order) std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
     double sum = 0;
-    for (int64_t i = 0; i < columns_; ++i) {
-      float& value = full_[i * columns_ + i];
-      if (value == 0.0f) {
-        dead_[static_cast<size_t>(i)] = 1;
-        value = 1.0f;
+    for (size_t i = 0; i < diagonal_.size(); ++i) {
+      if (diagonal_[i] == 0.0f) {
+        dead_[i] = 1;
+        diagonal_[i] = 1.0f;
       }
-      sum += static_cast<double>(value);
+      sum += static_cast<double>(diagonal_[i]);
     }
     mean_diagonal_ = static_cast<float>(sum / static_cast<double>(columns_));
   }
@@ -107,9 +101,8 @@ class Solver {
     engine_.pool.parallel_for(columns_, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t original = order_[static_cast<size_t>(columns_ - 1 - i)];
-        const float* from = full_ + original * columns_;
         float* to = factor_ + i * columns_;
-        for (int64_t j = 0; j <= i; ++j) to[j] = from[order_[static_cast<size_t>(columns_ - 1 - j)]];
+        for (int64_t j = 0; j <= i; ++j) to[j] = gram_at(original, order_[static_cast<size_t>(columns_ - 1 - j)]);
         to[i] += frac * (problem_.relative_dampening ? to[i] : mean_diagonal_);
       }
     });
@@ -142,16 +135,17 @@ class Solver {
       for (int64_t i = 0; i < kFactorBlock; ++i)
         for (int64_t j = 0; j < kFactorBlock; ++j) transposed[static_cast<size_t>(j * kFactorBlock + i)] = inverse[i * kFactorBlock + j];
       const bool updated = begin > 0 && !solution_.rounded_to_nearest;
-      PackedOperand update;
+      PackedPanels update;
       if (updated) update = pack_update(begin, size, transposed.data(), updates.as<float>(), packed_updates.data());
       engine_.pool.run(panels_, [&](int64_t panel, int slot) {
         float* current = scratch.as<float>() + slot * scratch_floats;  // [padded columns][width]
         auto* codes = reinterpret_cast<uint8_t*>(current + padded * width_);
         const float* original = weights_ + (panel * columns_ + begin) * width_;
         std::memcpy(current, original, static_cast<size_t>(size * width_) * sizeof(float));
-        if (updated)
-          for (int64_t k = 0; k < update.blocks(); ++k)
-            engine_.f32.multiply(update.block_depth(k), update.panels, update.at(k, 0), 1, differences_ + (panel * columns_ + k * update.depth_block) * width_, current, width_, true);
+        if (updated) {
+          const PackedPanels done{reinterpret_cast<const std::byte*>(differences_ + panel * columns_ * width_), 1, begin, width_ * static_cast<int64_t>(sizeof(float))};
+          multiply_panels(engine_.f32, update, done, current, width_, true);
+        }
         ColumnBlock columns;
         columns.columns = size;
         columns.width = width_;
@@ -199,8 +193,8 @@ class Solver {
       }
   }
 
-  // (R[0:b, B] inv(R_BB))^T as a packed A operand: [size, b], depth being the columns done.
-  PackedOperand pack_update(int64_t begin, int64_t size, const float* transposed, float* updates, std::byte* storage) {
+  // (R[0:b, B] inv(R_BB))^T as packed panels of A: [size, b], depth being the columns done.
+  PackedPanels pack_update(int64_t begin, int64_t size, const float* transposed, float* updates, std::byte* storage) {
     Operand inverse, rows;
     inverse.data = transposed;
     inverse.rows = inverse.depth = size;
@@ -215,7 +209,7 @@ class Solver {
     update.rows = size;
     update.depth = begin;
     update.row_stride = begin;
-    return pack_operand(engine_, engine_.f32, Side::a, update, storage);
+    return pack_rows(engine_.f32, Side::a, update, 0, size, storage);
   }
 
   void store_codes(int64_t panel, int64_t begin, int64_t size, const uint8_t* codes) {
@@ -229,16 +223,18 @@ class Solver {
     const auto frac = static_cast<float>(solution_.dampening_frac);
     engine_.pool.run(panels_, [&](int64_t panel, int) {
       const float* difference = differences_ + panel * columns_ * width_;
+      std::vector<float> product(static_cast<size_t>(width_));
       std::vector<double> loss(static_cast<size_t>(width_), 0.0);
       for (int64_t i = 0; i < columns_; ++i) {
-        const float* from = full_ + static_cast<int64_t>(order_[static_cast<size_t>(i)]) * columns_;
-        for (int64_t r = 0; r < width_; ++r) {
-          double product = 0;
-          for (int64_t j = 0; j < columns_; ++j) product += static_cast<double>(from[order_[static_cast<size_t>(j)]]) * static_cast<double>(difference[j * width_ + r]);
-          const float own = from[order_[static_cast<size_t>(i)]];
-          const auto d = static_cast<double>(difference[i * width_ + r]);
-          loss[static_cast<size_t>(r)] += d * (product + d * static_cast<double>(frac * (problem_.relative_dampening ? own : mean_diagonal_)));
+        const int64_t original = order_[static_cast<size_t>(i)];
+        const float own = gram_at(original, original), damped = own + frac * (problem_.relative_dampening ? own : mean_diagonal_);
+        const float* d = difference + i * width_;
+        for (int64_t r = 0; r < width_; ++r) product[static_cast<size_t>(r)] = 0.5f * damped * d[r];
+        for (int64_t j = 0; j < i; ++j) {
+          const float h = gram_at(original, order_[static_cast<size_t>(j)]);
+          for (int64_t r = 0; r < width_; ++r) product[static_cast<size_t>(r)] += h * difference[j * width_ + r];
         }
+        for (int64_t r = 0; r < width_; ++r) loss[static_cast<size_t>(r)] += 2.0 * static_cast<double>(d[r]) * static_cast<double>(product[static_cast<size_t>(r)]);
       }
       for (int64_t r = 0; r < std::min(width_, rows_ - panel * width_); ++r) solution_.row_loss[static_cast<size_t>(panel * width_ + r)] = loss[static_cast<size_t>(r)];
     });
@@ -250,8 +246,9 @@ class Solver {
   const int64_t rows_, columns_, width_, panels_, blocks_;
   std::vector<int32_t> order_;  // [columns]
   std::vector<uint8_t> dead_;   // [columns], by original column
+  std::vector<float> diagonal_;  // [columns] of the gram, by original column
   float mean_diagonal_ = 0;
-  float *full_ = nullptr, *factor_ = nullptr;                // [columns, columns]
+  float* factor_ = nullptr;                                  // [columns, columns]
   float* inverses_ = nullptr;                                // [blocks][128, 128]
   float *weights_ = nullptr, *differences_ = nullptr;        // [panels][columns][width]
   float *scales_ = nullptr, *zeros_ = nullptr;               // [panels][scale columns][width]

@@ -19,8 +19,7 @@ void accumulate_gram(Engine& engine, const void* x, DType dtype, int64_t tokens,
     channels.depth = std::min(kTokensPerPass, tokens - first);
     channels.row_stride = 1;
     channels.depth_stride = n;
-    const auto touches_triangle = [](int64_t row, int64_t column, int64_t rows, int64_t) { return column < row + rows; };
-    multiply_tiles(engine, engine.kernel_for(dtype, dtype), channels, channels, touches_triangle, [&](const Tile& tile) {
+    multiply_tiles(engine, engine.kernel_for(dtype, dtype), channels, std::span(&channels, 1), Region::lower, [&](const Tile& tile) {
       for (int64_t i = 0; i < tile.rows; ++i) {
         const int64_t columns = std::min(tile.columns, tile.row + i - tile.column + 1);
         if (columns > 0) engine.elements.add_row(tile.values + i * tile.stride, columns, gram + (tile.row + i) * n + tile.column);

@@ -1,8 +1,8 @@
 // The inner kernels of every matrix product here: GEMM, Gram, Cholesky, GPTQ and attention.
 //
 // Both operands are "rows x depth" matrices and the product contracts depth: C[i][j] = sum_k A[i][k] B[j][k].
-// They are packed into panels of `width` rows. Panel layout: [depth / group][width][group], zero-padded at both ends.
-// Panels of one depth block lie one after another; depth blocks of a whole operand too (see PackedOperand in gemm.hpp).
+// They are packed into panels of `width` rows. Panel layout: [depth / group][width][group], zero-padded at both ends: any range of depth
+// is a contiguous part of its panel.
 #pragma once
 #include <cstdint>
 
@@ -29,19 +29,25 @@ struct PanelRange {
   int64_t row, depth_begin, depth_end;
 };
 
+// The same range of depth of `count` panels; `stride` bytes from one panel to the next.
+struct Panels {
+  const void* first;
+  int64_t count, stride;
+};
+
 struct MicroKernel {
   DType element;             // of the packed operands: f32 or bf16
   PanelLayout a, b;
-  int64_t tile_rows, tile_columns;  // of C that one task computes: multiples of a.width and b.width
-  int64_t depth_block;              // multiple of depth_step
+  int64_t tile_rows, tile_columns;  // of C that are computed together, at most: multiples of a.width and b.width
+  int64_t depth_block;              // depth of one multiply(): multiple of depth_step
   int64_t depth_step;               // packed depth is rounded up to it
 
   // Packs one panel. Out-of-range rows and depth (up to a multiple of depth_step) become zero. A float32 operand of a bf16 kernel is
   // rounded to nearest even.
   void (*pack)(const Operand& operand, const PanelRange& range, const PanelLayout& layout, int64_t depth_step, void* panel);
 
-  // c[i][j] (+)= sum over `depth` of a[i][k] b[j][k] for whole panels; c has a_panels * a.width rows of `ldc` floats.
-  void (*multiply)(int64_t depth, int64_t a_panels, const void* a, int64_t b_panels, const void* b, float* c, int64_t ldc, bool accumulate);
+  // c[i][j] (+)= sum over `depth` of a[i][k] b[j][k] for whole panels; c has a.count * a.width rows of `ldc` floats.
+  void (*multiply)(int64_t depth, const Panels& a, const Panels& b, float* c, int64_t ldc, bool accumulate);
 };
 
 const MicroKernel& f32_kernel(VectorLevel level);

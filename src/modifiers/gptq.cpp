@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "core/quantize/number_formats.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
@@ -13,7 +14,7 @@
 #include "modifiers/joint_scales.hpp"
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
-#include "modifiers/row_tiles.hpp"
+#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 
@@ -60,23 +61,30 @@ std::vector<int32_t> scale_column_of(const QuantizationArgs& args, int64_t colum
   return map;
 }
 
-// w H w^T over a few evenly spaced rows, in the units of GptqSolution::row_loss.
-double relative_output_error(const Tensor& weight, const Tensor& gram, std::span<const double> row_loss) {
-  constexpr int64_t kSampledRows = 32;
-  const int64_t rows = weight.rows(), n = weight.columns(), step = std::max<int64_t>(1, rows / kSampledRows);
-  std::vector<float> w(static_cast<size_t>(n));
-  double loss = 0, energy = 0;
-  for (int64_t row = 0; row < rows; row += step) {
-    to_float(weight.view().row_range(row, row + 1), w.data());
-    for (int64_t i = 0; i < n; ++i) {
-      const float* h = gram.as<float>() + i * n;  // lower triangle
-      float below = 0;
-      for (int64_t k = 0; k < i; ++k) below += h[k] * w[static_cast<size_t>(k)];
-      energy += static_cast<double>(w[static_cast<size_t>(i)]) * (2.0 * below + static_cast<double>(h[i]) * w[static_cast<size_t>(i)]);
-    }
-    loss += row_loss[static_cast<size_t>(row)];
+// w H w^T over a few evenly spaced rows, in the units of GptqSolution::row_loss. The rows lie side by side, so that each number of H is read once.
+double relative_output_error(const Tensor& weight, const Tensor& gram, std::span<const double> row_loss, Backend& backend) {
+  constexpr int64_t kSampledRows = 32, kTile = 64;
+  const int64_t rows = weight.rows(), n = weight.columns(), step = (rows + kSampledRows - 1) / kSampledRows, tiles = (n + kTile - 1) / kTile;
+  std::vector<float> w(static_cast<size_t>(n * kSampledRows)), row(static_cast<size_t>(n));  // w: [n][sampled rows], zeros beyond the last
+  double loss = 0;
+  for (int64_t i = 0; i * step < rows; ++i) {
+    to_float(weight.view().row_range(i * step, i * step + 1), row.data());
+    for (int64_t k = 0; k < n; ++k) w[static_cast<size_t>(k * kSampledRows + i)] = row[static_cast<size_t>(k)];
+    loss += row_loss[static_cast<size_t>(i * step)];
   }
-  return energy > 0 ? std::sqrt(loss / energy) : 0.0;
+  std::vector<double> energy(static_cast<size_t>(tiles));  // one sum per tile: the total does not depend on threads
+  backend.parallel_for(tiles, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first * kTile; i < std::min(n, last * kTile); ++i) {
+      const float* h = gram.as<float>() + i * n;  // lower triangle
+      const float* own = w.data() + i * kSampledRows;
+      float below[kSampledRows] = {};
+      for (int64_t k = 0; k < i; ++k)
+        for (int64_t r = 0; r < kSampledRows; ++r) below[r] += h[k] * w[static_cast<size_t>(k * kSampledRows + r)];
+      for (int64_t r = 0; r < kSampledRows; ++r) energy[static_cast<size_t>(i / kTile)] += static_cast<double>(own[r]) * (2.0 * static_cast<double>(below[r]) + static_cast<double>(h[i] * own[r]));
+    }
+  });
+  const double total = std::accumulate(energy.begin(), energy.end(), 0.0);
+  return total > 0 ? std::sqrt(loss / total) : 0.0;
 }
 
 class Gptq final : public Quantizer {
@@ -127,7 +135,7 @@ class Gptq final : public Quantizer {
       QuantizedMatrix result{args, jobs[j].weight->shape(), Tensor::copy_of(solution.codes.view().row_range(first, first + count)), std::move(parameters[j])};
       if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight->dtype(), backend);
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
-      rows.push_back(report_row(jobs[j], args, solution, losses, *statistics));
+      rows.push_back(report_row(jobs[j], args, solution, losses, *statistics, backend));
       results.push_back(std::move(result));
       first += count;
     }
@@ -158,7 +166,7 @@ class Gptq final : public Quantizer {
     matrix.codes = quantize_in_tiles(decoded, matrix.parameters, matrix.args, Rounding::reference, backend);
   }
 
-  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const Statistics& statistics) {
+  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const Statistics& statistics, Backend& backend) {
     LinearReport row;
     row.name = job.module;
     row.scheme = describe(args);
@@ -166,7 +174,7 @@ class Gptq final : public Quantizer {
     row.dampening = solution.dampening_frac;
     for (double loss : losses) row.loss += loss;
     row.loss /= static_cast<double>(std::max<int64_t>(1, statistics.tokens));
-    row.relative_error = relative_output_error(*job.weight, statistics.gram, losses);
+    row.relative_error = relative_output_error(*job.weight, statistics.gram, losses, backend);
     if (solution.rounded_to_nearest) row.note = fmt::format("the Hessian is not positive definite even with dampening {}: rounded to nearest", solution.dampening_frac);
     else if (solution.attempts > 1) row.note = fmt::format("dampening raised to {} after {} failed factorization(s)", solution.dampening_frac, solution.attempts - 1);
     return row;

@@ -3,7 +3,7 @@
 #include "modifiers/joint_scales.hpp"
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
-#include "modifiers/row_tiles.hpp"
+#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "core/quantize/rounding.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "core/run_clock.hpp"
 
 namespace llmc {
@@ -124,7 +124,7 @@ void BlockCompressor::quantize(const Block& block, const CalibrationGroup& group
         const Timed timed(report_.writing_seconds);
         sink_(*assignments[i], results[i]);
       }
-      if (propagates) weights.at(assignments[i]->weight.tensor) = dequantize_matrix(results[i], assignments[i]->weight.dtype);
+      if (propagates) weights.at(assignments[i]->weight.tensor) = dequantize_in_tiles(results[i], assignments[i]->weight.dtype, backend_);
     }
   }
 }

@@ -34,6 +34,18 @@ void Calibrator::observe(const Observation& observation, const Tensor& value) {
   }
 }
 
+void Calibrator::drop(ValueId value) {
+  if (Tensor& tensor = scratch_[static_cast<size_t>(value)]; !tensor.empty()) spare_.push_back(std::exchange(tensor, Tensor()));
+}
+
+void Calibrator::lend(const Node& node, int64_t tokens) {
+  const Shape shape{tokens, graph_.values[static_cast<size_t>(node.output)].width};
+  const auto fits = std::find_if(spare_.begin(), spare_.end(), [&](const Tensor& tensor) { return tensor.shape() == shape; });
+  if (fits == spare_.end()) return;
+  scratch_[static_cast<size_t>(node.output)] = std::move(*fits);
+  spare_.erase(fits);
+}
+
 void Calibrator::run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) {
   const auto dying = last_uses(block);
   const ForwardOptions options{graph_.dtype};
@@ -43,12 +55,20 @@ void Calibrator::run(const Block& block, const WeightTable& weights, size_t begi
       scratch_[static_cast<size_t>(value)] = std::move(tensor);
       entered.push_back(value);
     }
+    const int64_t tokens = tiles_[tile].tokens();
+    std::erase_if(spare_, [&](const Tensor& tensor) { return tensor.rows() != tokens; });
     size_t at = begin;
-    const auto advance = [&](size_t to) {
-      backend_.execute(std::span(block.nodes).subspan(at, to - at), weights, tiles_[tile], options, scratch_);
-      for (; at < to; ++at)
-        for (ValueId value : dying[at])
-          if (keep || std::find(entered.begin(), entered.end(), value) == entered.end()) scratch_[static_cast<size_t>(value)] = Tensor();
+    const auto advance = [&](size_t to) {  // from one death to the next
+      while (at < to) {
+        size_t stop = at + 1;
+        while (stop < to && dying[stop - 1].empty()) ++stop;
+        const auto nodes = std::span(block.nodes).subspan(at, stop - at);
+        for (const Node& node : nodes) lend(node, tokens);
+        backend_.execute(nodes, weights, tiles_[tile], options, scratch_);
+        for (ValueId value : dying[stop - 1])
+          if (keep || std::find(entered.begin(), entered.end(), value) == entered.end()) drop(value);
+        at = stop;
+      }
     };
     for (const Observation& observation : observations) {
       advance(std::max(at, nodes_until(block, observation.value, at, end)));
@@ -63,7 +83,7 @@ void Calibrator::run(const Block& block, const WeightTable& weights, size_t begi
     for (ValueId value : entered) retain(value);
     for (size_t i = begin; i < end; ++i) {
       if (keep) retain(block.nodes[i].output);
-      else scratch_[static_cast<size_t>(block.nodes[i].output)] = Tensor();
+      else drop(block.nodes[i].output);
     }
     alive_[tile] = std::move(alive);
     if (after_tile_) after_tile_();

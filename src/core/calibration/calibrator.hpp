@@ -35,6 +35,8 @@ class Calibrator {
  private:
   using Alive = std::vector<std::pair<ValueId, Tensor>>;
   void observe(const Observation& observation, const Tensor& value);
+  void drop(ValueId value);
+  void lend(const Node& node, int64_t tokens);
 
   const Graph& graph_;
   Backend& backend_;
@@ -42,6 +44,7 @@ class Calibrator {
   std::vector<TokenBatch> tiles_;
   std::vector<Alive> alive_;  // [tiles]
   ValueTable scratch_;        // [values of the graph]
+  std::vector<Tensor> spare_;  // of dropped values: memory for the values to come
   int64_t samples_ = 0, tokens_ = 0;
 };
 

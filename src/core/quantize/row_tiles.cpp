@@ -1,4 +1,4 @@
-#include "modifiers/row_tiles.hpp"
+#include "core/quantize/row_tiles.hpp"
 
 #include <fmt/format.h>
 
