@@ -148,7 +148,9 @@ void norm_typed(NormKind kind, const T* x, int64_t n, float epsilon, const float
   const float count = static_cast<float>(n), mean = kind == NormKind::layer ? sum(x, n) / count : 0.0f;
   const V center = hn::Set(d, mean), scale = hn::Set(d, 1.0f / std::sqrt(sum_squares(x, n, mean) / count + epsilon));
   map_row(x, n, out, [=](V value, int64_t i) HWY_ATTR {
-    const V normal = hn::Mul(hn::Mul(hn::Sub(value, center), scale), load_some(weight, i, n));
+    V normal = hn::Mul(hn::Sub(value, center), scale);
+    if (kind == NormKind::rms) normal = as_stored(d, normal, T{});  // transformers and vLLM round before they multiply by the weight
+    normal = hn::Mul(normal, load_some(weight, i, n));
     return bias ? hn::Add(normal, load_some(bias, i, n)) : normal;
   });
 }

@@ -51,6 +51,10 @@ HWY_INLINE hn::Vec<U32> bf16_bits(F32, V value) {
   return hn::IfThenElse(hn::RebindMask(du, hn::Eq(value, value)), rounded, hn::Set(du, 0x7FC0u));
 }
 
+// What a value is after it was stored in T and loaded again.
+HWY_INLINE V as_stored(F32, V value, float) { return value; }
+HWY_INLINE V as_stored(F32 d, V value, uint16_t) { return hn::BitCast(d, hn::ShiftLeft<16>(bf16_bits(d, value))); }
+
 HWY_INLINE V load(F32 d, const float* from) { return hn::LoadU(d, from); }
 HWY_INLINE V load(F32 d, const uint16_t* from) {
   const hn::Rebind<uint16_t, F32> d16;

@@ -139,6 +139,17 @@ TEST_CASE("norms work per group of channels: rms, rms with 1 + weight, and layer
   }
 }
 
+TEST_CASE("an rms norm of bfloat16 values rounds before it multiplies by its weight, one with 1 + weight only after") {
+  WeightTable weights;
+  weights.emplace("n.weight", tensor_of(DType::f32, {2}, {3.0f, 3.0f}));
+  const float rms = std::sqrt(12.5f);
+  for (const std::string& isa : cpu::cpu_isa_names()) {
+    const auto run = [&](NormKind kind) { return run_node(*backend(isa), node_of("n", Norm{kind, 0.0, 2}, {0}, 1), DType::bf16, {{3, 4}}, batch_of({0, 1}), weights); };
+    CHECK(run(NormKind::rms)[0] == bf16_value(3.0f * bf16_value(3 / rms)));
+    CHECK(run(NormKind::rms_plus_one)[0] == bf16_value(4.0f * (3 / rms)));
+  }
+}
+
 TEST_CASE("activations, products and sums of ragged rows agree with the library functions on every instruction set") {
   const int64_t tokens = 3, width = 37;
   const std::vector<float> x = random_floats(static_cast<size_t>(tokens * width), 5), y = random_floats(x.size(), 6);
