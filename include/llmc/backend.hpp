@@ -80,6 +80,7 @@ class Backend {
   virtual int threads() const = 0;
 
   // Runs the nodes in order: reads values[node.inputs], writes values[node.output] ([tokens, width], value_dtype). Embedding reads batch.token_ids.
+  // An output that is there already with the right shape is written over: memory that the caller reuses.
   // Weights may be f32, bf16 or f16. `input_quantization`, by node name, may be null.
   using InputQuantization = std::unordered_map<std::string, ActivationQuantization>;
   virtual void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,

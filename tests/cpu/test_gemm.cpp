@@ -46,6 +46,26 @@ TEST_CASE("every instruction set multiplies float32 and bf16 matrices of ragged 
       }
 }
 
+TEST_CASE("products that share their left side give the bytes of one product after the other") {
+  const int64_t m = 300, k = 200, widths[] = {130, 7, 256};
+  for (const std::string& isa : cpu::cpu_isa_names()) {
+    INFO(isa);
+    cpu::Engine engine(cpu::choose_isa(isa), 2);
+    const Tensor a = tensor_of(DType::bf16, {m, k}, random_floats(static_cast<size_t>(m * k), 1));
+    std::vector<Tensor> b, together, alone;
+    std::vector<cpu::Product> products;
+    for (const int64_t n : widths) {
+      b.push_back(tensor_of(DType::bf16, {n, k}, random_floats(static_cast<size_t>(n * k), static_cast<unsigned>(n))));
+      together.emplace_back(DType::bf16, Shape{m, n});
+      alone.emplace_back(DType::bf16, Shape{m, n});
+      products.push_back({operand_of(b.back().data(), DType::bf16, n, k), nullptr, {together.back().data(), DType::bf16, n}});
+      cpu::gemm(engine, operand_of(a.data(), DType::bf16, m, k), products.back().b, nullptr, {alone.back().data(), DType::bf16, n});
+    }
+    cpu::gemm(engine, operand_of(a.data(), DType::bf16, m, k), products);
+    for (size_t i = 0; i < b.size(); ++i) CHECK(std::memcmp(together[i].data(), alone[i].data(), static_cast<size_t>(alone[i].bytes())) == 0);
+  }
+}
+
 TEST_CASE("f16 and float32 weights meet bf16 values exactly as float32 does") {
   const int64_t m = 40, n = 70, k = 90;
   const Tensor a = tensor_of(DType::bf16, {m, k}, random_floats(static_cast<size_t>(m * k), 1));

@@ -1,5 +1,5 @@
 // Walks the calibration tokens through the graph, one block's weights at a time, and observes values on the way.
-// Between two runs only the values that later nodes still read are kept (liveness from the graph).
+// Between two runs only the values that later nodes still read are kept (liveness from the graph); a value's memory goes to the next of its shape.
 #pragma once
 #include <functional>
 #include <span>
