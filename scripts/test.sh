@@ -10,6 +10,6 @@ scripts/build_release.sh test
 if [ "${1:-}" != --no-sanitizers ]; then
   cmake --preset asan > build/asan.log || { cat build/asan.log; exit 1; }
   cmake --build --preset asan
-  ctest --test-dir build/asan --output-on-failure -j "$(nproc)" | tail -n 15
+  ctest --test-dir build/asan --output-on-failure -j "$(nproc)" | tail -n 40
 fi
-ctest --test-dir build/release --output-on-failure -j "$(nproc)" | tail -n 25
+ctest --test-dir build/release --output-on-failure -j "$(nproc)" | tail -n 60

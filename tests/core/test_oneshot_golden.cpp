@@ -67,7 +67,7 @@ Report run_recipe(const std::string& name, const std::string& output, int thread
 
 }  // namespace
 
-TEST_CASE("--scheme NAME --compat reference writes the reference's bytes") {
+TEST_CASE("a scheme name with compat reference writes the reference's bytes") {
   const char* scheme = GENERATE("W8A8", "FP8_DYNAMIC", "W4A16", "W4A16_ASYM", "W8A16", "INT8", "W2A16", "W3A16", "W5A16", "W6A16", "W7A16", "W4A8", "W4A4", "FP8_BLOCK", "MXFP4A16", "MXFP8A16", "MXFP4", "MXFP8", "NVFP4A16");
   CAPTURE(scheme);
   const test::ScratchFolder scratch;

@@ -19,8 +19,11 @@ const std::string kTinyLlama = std::string(LLMC_SOURCE_DIR) + "/examples/tiny-ll
 
 // A folder that lives as long as the test.
 struct Folder {
-  fs::path path = fs::temp_directory_path() / ("llmc_text_errors_" + std::to_string(std::rand()));
-  Folder() { fs::create_directories(path); }
+  fs::path path;
+  Folder() {  // of its own: tests run side by side
+    std::string name = (fs::temp_directory_path() / "llmc-test-XXXXXX").string();
+    path = mkdtemp(name.data());
+  }
   ~Folder() { fs::remove_all(path); }
   std::string write(const std::string& name, const std::string& text) const {
     std::ofstream(path / name, std::ios::binary) << text;

@@ -26,9 +26,10 @@ std::string read_text(const std::string& path) {
 
 // A model folder with tiny-llama's tokenizer and the recording's special tokens.
 struct RecordedModel {
-  fs::path folder = fs::temp_directory_path() / ("llmc_text_golden_" + std::to_string(std::rand()));
+  fs::path folder;
   explicit RecordedModel(const Json& golden) {
-    fs::create_directories(folder);
+    std::string name = (fs::temp_directory_path() / "llmc-test-XXXXXX").string();  // of its own: tests run side by side
+    folder = mkdtemp(name.data());
     fs::copy_file(kTinyLlama + "/tokenizer.json", folder / "tokenizer.json");
     const Json config = {{"bos_token", {{"content", golden["bos_token"]}}}, {"eos_token", golden["eos_token"]}};
     std::ofstream(folder / "tokenizer_config.json") << config;
