@@ -86,7 +86,7 @@ LLMC_API void llmc_error_free(llmc_error *error);
 /* How far the run is: `step` of `steps` over the whole call. `relative_error` is the mean of the last finished layer, 0 while unknown.
  * Strings are valid during the callback. */
 typedef struct llmc_progress {
-  const char *stage; /* "calibrate", "quantize" */
+  const char *stage; /* "survey", "calibrate", "quantize" */
   const char *layer; /* "model.layers.3" */
   int64_t step;
   int64_t steps;

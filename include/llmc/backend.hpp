@@ -65,10 +65,14 @@ struct ForwardOptions {
   DType value_dtype = DType::bf16;  // of the values between nodes; arithmetic accumulates in float32
 };
 
-// Dynamic quantization of a Linear's input as the served model does it (token: per token; group: per group of channels).
+// Rounding of a value as the served model does it: the input or output of a Linear, or what an attention reads.
 struct ActivationQuantization {
   NumberGrid grid;
-  int64_t group_size = 0;  // 0: one scale per token
+  int64_t group_size = 0;           // channels that share a scale; 0: all of a token's
+  bool power_of_two = false;        // scales of the MX formats
+  float global_scale = 0;           // NVFP4: group scales are e4m3 numbers over it; 0: none
+  std::vector<float> fixed_scales;  // found at calibration time: one, or one per group (an attention's heads); empty: from each token
+  std::vector<int8_t> fixed_zero_points;  // as many; empty: symmetric
 };
 
 class Backend {
@@ -81,10 +85,11 @@ class Backend {
 
   // Runs the nodes in order: reads values[node.inputs], writes values[node.output] ([tokens, width], value_dtype). Embedding reads batch.token_ids.
   // An output that is there already with the right shape is written over: memory that the caller reuses.
-  // Weights may be f32, bf16 or f16. `input_quantization`, by node name, may be null.
-  using InputQuantization = std::unordered_map<std::string, ActivationQuantization>;
+  // Weights may be f32, bf16 or f16. `rounding` may be null: what to round on the way, by "<node>.input", "<node>.output" of a Linear and
+  // "<module>.q", ".k", ".v" of an attention.
+  using ActivationRounding = std::unordered_map<std::string, ActivationQuantization>;
   virtual void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                       const InputQuantization* input_quantization = nullptr) = 0;
+                       const ActivationRounding* rounding = nullptr) = 0;
 
   // gram[i][j] += sum over tokens of x[t][i] * x[t][j], for j <= i only. x: [tokens, n] f32 or bf16; gram: [n, n] f32. float32 accumulation.
   virtual void accumulate_gram(const TensorView& x, Tensor& gram) = 0;

@@ -43,7 +43,12 @@ struct Embedding { int64_t vocabulary = 0, width = 0; };          // [vocabulary
 struct Norm { NormKind kind = NormKind::rms; double epsilon = 1e-6; int64_t width = 0; };  // over groups of `width` channels (a head's width for q/k norms)
 struct Linear { int64_t in_features = 0, out_features = 0; bool bias = false; std::string weight_name; };  // [out, in]; weight_name set when tied to another module's tensor
 struct Rope { RopeSpec spec; int64_t heads = 0, head_dim = 0; };
-struct Attention { int64_t heads = 0, kv_heads = 0, head_dim = 0; double scale = 1.0; int64_t sliding_window = 0; };  // inputs q, k, v; causal; 0 = no window
+struct Attention {  // inputs q, k, v; causal
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  double scale = 1.0;
+  int64_t sliding_window = 0;  // 0 = no window
+  std::string module = {};     // "model.layers.3.self_attn": whose keys, values and queries it reads
+};
 struct Activation { ActivationKind kind = ActivationKind::silu; };
 struct Multiply {};
 struct Add {};

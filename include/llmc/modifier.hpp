@@ -58,11 +58,15 @@ struct MatrixJob {
 class Quantizer : public Modifier {
  public:
   // The scheme of a module, or null when this quantizer leaves it alone. Stable pointers for the life of the modifier.
+  // A Linear's or Embedding's scheme has weights; an attention module's has input activations alone (its queries, keys and values).
   virtual const Scheme* scheme_for(const Module& module) const = 0;
   // Every target string, with whether it matched anything: for the error about targets that match nothing.
   virtual std::vector<std::string> unmatched_targets(std::span<const Module> modules) const = 0;
   virtual const std::vector<Scheme>& schemes() const = 0;  // in config order
   virtual bool needs_gram() const = 0;
+  // Whether tokens must run through the model although no Hessian is needed: a scale of activations is fixed ahead of time.
+  virtual bool needs_calibration() const = 0;
+  virtual const QuantizationArgs* kv_cache_scheme() const = 0;  // scales of keys and values; null: none
   // Quantizes matrices that share one input and one scheme. `statistics` is null when needs_gram() is false.
   // Appends one report row per job.
   virtual std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend,

@@ -16,7 +16,7 @@ namespace llmc {
 enum class Propagation { sublayer, layer };
 
 struct Progress {
-  std::string stage;    // "calibrate", "quantize", "write", "verify"
+  std::string stage;    // "survey", "calibrate", "quantize"
   std::string layer;    // block name
   int64_t step = 0, steps = 0;  // over the whole run
   double loss = 0;      // mean relative error of the last finished block; 0 when unknown

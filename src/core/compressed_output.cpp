@@ -54,6 +54,10 @@ void CompressedOutput::put_quantized(const Assignment& assignment, const Quantiz
   }
 }
 
+void CompressedOutput::put_activation(const std::string& name, const QuantizationParameters& parameters) {
+  if (options_.save_compressed) write_activation(writer_, name, parameters);
+}
+
 void CompressedOutput::put_tensor(const std::string& name, const TensorView& values) {
   if (!copyable_.count(name) || !put_.insert(name).second) return;
   check_finite(options_.output_dir, name, values);

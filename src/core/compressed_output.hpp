@@ -10,6 +10,7 @@
 namespace llmc {
 
 struct QuantizedMatrix;
+struct QuantizationParameters;
 
 class CompressedOutput {
  public:
@@ -17,6 +18,7 @@ class CompressedOutput {
   CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, std::function<void()> poll);
 
   void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
+  void put_activation(const std::string& name, const QuantizationParameters& parameters);  // write_activation's names
   void put_tensor(const std::string& name, const TensorView& values);  // once per name; later calls and names not planned are ignored
   void copy_rest();                                                      // every planned tensor nobody has put, straight from the source
   // config.json, recipe.yaml and the side files; then checks the folder and moves it to its final name.

@@ -64,15 +64,23 @@ void compress_calibrated(const Checkpoint& checkpoint, const ModelOutline& model
                          Propagation propagation, Backend& backend, CompressedOutput& output, Reporter& reporter, Report& report) {
   const Graph& graph = *model.graph;
   Calibrator calibrator(graph, backend, options.calibration.value_or(TokenBatch{}), [&] { reporter.step(); });
-  const BlockCompressor compressor(graph, modifiers, plan, options.compat, calibrator, backend, report,
-                                   [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output.put_quantized(assignment, matrix); });
+  BlockCompressor compressor(graph, modifiers, plan, options.compat, calibrator, backend, output, report);
   size_t blocks = graph.blocks.size();
   while (blocks > 0 && !compressor.has_work(graph.blocks[blocks - 1])) --blocks;  // nothing after the last block with work needs a forward
-  int64_t steps = 0;
-  for (size_t b = 0; b < blocks; ++b) steps += compressor.run_count(graph.blocks[b], propagation) * static_cast<int64_t>(calibrator.tiles());
-  reporter.begin(steps);
+  size_t surveyed = propagation == Propagation::layer ? blocks : 0;
+  while (surveyed > 0 && !compressor.needs_survey(graph.blocks[surveyed - 1])) --surveyed;
+  int64_t runs = 0;
+  for (size_t b = 0; b < surveyed; ++b) runs += compressor.survey_run_count(graph.blocks[b]);
+  for (size_t b = 0; b < blocks; ++b) runs += compressor.run_count(graph.blocks[b], propagation);
+  reporter.begin(runs * static_cast<int64_t>(calibrator.tiles()));
   report.samples = calibrator.samples();
   report.tokens = calibrator.tokens();
+  for (size_t b = 0; b < surveyed; ++b) {
+    reporter.enter("survey", graph.blocks[b].name);
+    WeightTable weights = load_weights(checkpoint, graph.blocks[b]);
+    compressor.survey(graph.blocks[b], weights);
+  }
+  calibrator.restart();
   for (size_t b = 0; b < blocks; ++b) {
     const Block& block = graph.blocks[b];
     const size_t first_row = report.linears.size();

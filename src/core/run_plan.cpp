@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "llmc/error.hpp"
@@ -21,6 +22,19 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
+void assign_attentions(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers) {
+  for (const Module& module : model.modules) {
+    if (!module.class_name.ends_with("Attention")) continue;
+    for (const Quantizer* quantizer : modifiers.quantizers) {
+      const Scheme* scheme = quantizer->scheme_for(module);
+      const QuantizationArgs* cache = quantizer->kv_cache_scheme();
+      if (!scheme && !cache) continue;
+      const bool added = plan.attentions.insert({module.name, {scheme ? *scheme->input_activations : *cache, scheme != nullptr, scheme}}).second;
+      if (!added || (scheme && cache)) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: the states of '{}' get two schemes (a group and kv_cache_scheme, or two modifiers); wanted one", module.name));
+    }
+  }
+}
+
 void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, ConfigFlavor flavor) {
   for (const Quantizer* quantizer : modifiers.quantizers) {
     const auto unmatched = quantizer->unmatched_targets(model.modules);
@@ -33,7 +47,8 @@ void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifi
   }
   for (const WeightModule& weight : model.weights)
     if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
-  if (plan.order.empty() && !modifiers.quantizers.empty()) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
+  assign_attentions(plan, model, modifiers);
+  if (plan.order.empty() && plan.attentions.empty() && !modifiers.quantizers.empty()) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
 }
 
 void batch(RunPlan& plan, const ModelOutline& model) {
@@ -73,6 +88,17 @@ bool must_untie(const RunPlan& plan, const ModelOutline& model, const OneshotOpt
   return model.tied_embeddings && (!options.tie_word_embeddings || plan.assignments.count("lm_head"));
 }
 
+void plan_attention_scales(RunPlan& plan, const Graph& graph) {
+  for (const Block& block : graph.blocks)
+    for (const Node& node : block.nodes) {
+      const auto* attention = std::get_if<Attention>(&node.operation);
+      const auto scales = attention ? plan.attentions.find(attention->module) : plan.attentions.end();
+      if (scales == plan.attentions.end()) continue;
+      for (const auto& state : scales->second.states(*attention))
+        for (PlannedTensor& tensor : planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) plan.tensors.push_back(std::move(tensor));
+    }
+}
+
 void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutline& model, const OneshotOptions& options) {
   std::unordered_map<std::string, const Assignment*> replaced;  // source tensor -> who replaces it
   for (const auto& [name, assignment] : plan.assignments)
@@ -81,6 +107,7 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
     if (!options.save_compressed) return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype, assignment.weight.shape});
     for (PlannedTensor& tensor : planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme, assignment.format, assignment.weight.dtype)) plan.tensors.push_back(std::move(tensor));
   };
+  if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph);
   const bool drops_stale_head = model.tied_embeddings && plan.untie;  // some tied folders carry an lm_head.weight nobody reads
   for (const std::string& name : checkpoint.names()) {
     if (const auto it = replaced.find(name); it != replaced.end()) {
@@ -96,16 +123,29 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
   else if (const WeightModule* head_weight = model.find("lm_head")) plan.tensors.push_back({"lm_head.weight", head_weight->dtype, head_weight->shape});
 }
 
-void plan_config(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
-  std::vector<const Scheme*> used;
-  bool quantizes_linears = false;
-  for (const std::string& name : plan.order) {
-    const Assignment& assignment = plan.assignments.at(name);
-    quantizes_linears = true;
-    if (std::find(used.begin(), used.end(), assignment.scheme) != used.end()) continue;
-    used.push_back(assignment.scheme);
-    QuantizationConfig::Group group{fmt::format("group_{}", used.size() - 1), *assignment.scheme};
-    group.scheme.format = assignment.format;
+void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {
+  std::vector<const Scheme*> used;  // in the order of their first module
+  std::set<std::string> quantized_classes;
+  std::map<std::string, std::vector<std::string>> left_out;  // by class
+  std::vector<std::string> classes;
+  for (const Module& module : model.modules) {
+    const Assignment* assignment = plan.find(module.name);
+    const auto attention = plan.attentions.find(module.name);
+    const Scheme* scheme = assignment ? assignment->scheme : attention != plan.attentions.end() ? attention->second.scheme : nullptr;
+    if (!assignment && attention == plan.attentions.end()) {
+      if (left_out[module.class_name].empty()) classes.push_back(module.class_name);
+      left_out[module.class_name].push_back(module.name);
+      continue;
+    }
+    quantized_classes.insert(module.class_name);
+    if (!scheme || std::find(used.begin(), used.end(), scheme) != used.end()) continue;
+    used.push_back(scheme);
+    QuantizationConfig::Group group{fmt::format("group_{}", used.size() - 1), *scheme};
+    group.scheme.format = assignment ? assignment->format : Format::dense;
+    if (!assignment) {
+      plan.config.kv_cache_scheme = scheme->input_activations;
+      if (options.compat == Compat::vllm) group.scheme.targets = {module.class_name};  // the one group without weights that vLLM passes over is named after the class
+    }
     plan.config.groups.push_back(std::move(group));
   }
   // vLLM's head is no "Linear" to its target matching: name it, so that a quantized one is found.
@@ -113,8 +153,10 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const OneshotOptions&
     auto& targets = plan.config.groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())].scheme.targets;
     if (std::find(targets.begin(), targets.end(), "lm_head") == targets.end()) targets.push_back("lm_head");
   }
-  for (const Module& module : model.modules)
-    if (quantizes_linears && module.class_name == "Linear" && !plan.assignments.count(module.name)) plan.config.ignore.push_back(module.name);
+  for (const std::string& name : classes)
+    if (quantized_classes.count(name)) plan.config.ignore.insert(plan.config.ignore.end(), left_out[name].begin(), left_out[name].end());
+  for (const Quantizer* quantizer : modifiers.quantizers)
+    if (const QuantizationArgs* cache = quantizer->kv_cache_scheme()) plan.config.kv_cache_scheme = *cache;
 }
 
 }  // namespace
@@ -131,7 +173,13 @@ ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
 }
 
 bool ModifierList::need_calibration() const {
-  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) { return q->needs_gram(); });
+  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) { return q->needs_gram() || q->needs_calibration(); });
+}
+
+std::vector<AttentionScales::State> AttentionScales::states(const Attention& attention) const {
+  std::vector<State> all{{1, attention.module + ".k", attention.kv_heads}, {2, attention.module + ".v", attention.kv_heads}};
+  if (queries) all.insert(all.begin(), {0, attention.module + ".q", attention.heads});
+  return all;
 }
 
 const Assignment* RunPlan::find(const std::string& module) const {
@@ -146,7 +194,7 @@ RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const
   batch(plan, model);
   plan.untie = must_untie(plan, model, options);
   plan_tensors(plan, checkpoint, model, options);
-  plan_config(plan, model, options);
+  plan_config(plan, model, modifiers, options);
   return plan;
 }
 

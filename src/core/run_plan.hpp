@@ -1,6 +1,7 @@
 // Everything decided before the first byte of weights is read: who quantizes what, and what the output folder will hold.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -30,8 +31,23 @@ struct Assignment {
   WeightModule weight;
 };
 
+// Fixed scales of what an attention reads.
+struct AttentionScales {
+  std::optional<QuantizationArgs> args;
+  bool queries = false;            // and of the queries; otherwise keys and values alone, the KV cache
+  const Scheme* scheme = nullptr;  // the group that asks for them; null: kv_cache_scheme
+
+  struct State {
+    size_t input;      // of the Attention node
+    std::string name;  // "model.layers.3.self_attn.k"
+    int64_t heads;
+  };
+  std::vector<State> states(const Attention& attention) const;
+};
+
 struct RunPlan {
   std::unordered_map<std::string, Assignment> assignments;  // by module name
+  std::unordered_map<std::string, AttentionScales> attentions;  // by module name
   std::vector<std::string> order;                           // assigned modules in model order
   std::vector<std::vector<std::string>> batches;            // the same, together where they must be quantized together (a shared global scale)
   std::vector<PlannedTensor> tensors;                       // the output's, in file order

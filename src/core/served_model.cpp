@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <map>
+
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/compressed_output.hpp"
 #include "core/families/decoder_spec.hpp"
@@ -13,10 +16,31 @@ namespace llmc {
 
 namespace {
 
-ActivationQuantization emulated(const QuantizationArgs& args, const std::string& module) {
-  if (args.dynamic != Dynamic::yes || (args.strategy != Strategy::token && args.strategy != Strategy::group) || !args.symmetric)
-    throw Error(ErrorCode::unsupported, fmt::format("'{}': only symmetric dynamic activation quantization per token or group is emulated; this folder asks for another kind", module));
-  return {{args.type, args.num_bits, args.symmetric}, args.strategy == Strategy::group ? args.group_size.value_or(0) : 0};
+std::vector<float> read_floats(const Checkpoint& from, const std::string& name) {
+  if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is missing", from.directory(), name));
+  const Tensor tensor = from.read(name);
+  if (!tensor.size()) throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is empty", from.directory(), name));
+  std::vector<float> values(static_cast<size_t>(tensor.size()));
+  to_float(tensor, values.data());
+  for (const float value : values)
+    if (!std::isfinite(value)) throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' holds NaN or Inf", from.directory(), name));
+  return values;
+}
+
+// `name`: the activation's parameters are stored as "<name>_scale", ...
+ActivationQuantization emulated(const Checkpoint& from, const QuantizationArgs& args, const std::string& name) {
+  if (args.dynamic == Dynamic::yes && args.strategy == Strategy::tensor)
+    throw Error(ErrorCode::unsupported, fmt::format("'{}': '{}' asks for one dynamic scale per tensor, which depends on the server's batch and is not emulated", from.directory(), name));
+  ActivationQuantization how;
+  how.grid = {args.type, args.num_bits, args.symmetric};
+  how.group_size = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group ? args.group_size.value_or(0) : 0;
+  how.power_of_two = args.scale_dtype == DType::u8;
+  if (args.dynamic == Dynamic::local) how.global_scale = read_floats(from, name + "_global_scale").at(0);
+  if (args.dynamic != Dynamic::no) return how;
+  how.fixed_scales = read_floats(from, name + "_scale");
+  if (!args.symmetric)
+    for (const float zero_point : read_floats(from, name + "_zero_point")) how.fixed_zero_points.push_back(static_cast<int8_t>(zero_point));
+  return how;
 }
 
 }  // namespace
@@ -24,10 +48,28 @@ ActivationQuantization emulated(const QuantizationArgs& args, const std::string&
 ServedModel::ServedModel(const std::string& directory) : checkpoint_(directory), graph_(build_graph(checkpoint_.config())), quantization_(parse_quantization_config(checkpoint_.config())) {
   if (!quantization_) return;
   groups_ = std::make_unique<GroupMatcher>(*quantization_);
+  round_activations();
+}
+
+void ServedModel::round_activations() {
+  const auto add = [&](const std::string& name, const std::optional<QuantizationArgs>& args) {
+    if (args) rounding_[name] = emulated(checkpoint_, *args, name);
+  };
+  std::map<std::string, std::string> class_of;
+  for (const Module& module : graph_.modules) class_of[module.name] = module.class_name;
   for (const Block& block : graph_.blocks)
-    for (const Node& node : block.nodes)
-      if (node.linear())
-        if (const auto* group = groups_->match(node.name); group && group->scheme.input_activations) input_quantization_[node.name] = emulated(*group->scheme.input_activations, node.name);
+    for (const Node& node : block.nodes) {
+      if (const auto* group = node.linear() ? groups_->match(node.name) : nullptr) {
+        add(node.name + ".input", group->scheme.input_activations);
+        add(node.name + ".output", group->scheme.output_activations);
+      }
+      if (const auto* attention = std::get_if<Attention>(&node.operation)) {
+        const auto* group = groups_->match(attention->module, class_of[attention->module]);
+        const bool states = group && !group->scheme.weights;
+        if (states) add(attention->module + ".q", group->scheme.input_activations);
+        for (const char* state : {".k", ".v"}) add(attention->module + state, states ? group->scheme.input_activations : quantization_->kv_cache_scheme);
+      }
+    }
 }
 
 WeightTable ServedModel::load(const Block& block, DType dtype) const {
@@ -57,7 +99,7 @@ Tensor ServedModel::run_block(Backend& backend, const Block& block, const Weight
   if (block.input >= 0) values[static_cast<size_t>(block.input)] = std::move(input);
   const auto dying = last_uses(block);
   for (size_t i = 0; i < block.nodes.size(); ++i) {
-    backend.execute(std::span(block.nodes).subspan(i, 1), weights, tile, options, values, &input_quantization_);
+    backend.execute(std::span(block.nodes).subspan(i, 1), weights, tile, options, values, &rounding_);
     for (ValueId value : dying[i]) values[static_cast<size_t>(value)] = Tensor();
   }
   return std::move(values[static_cast<size_t>(block.output)]);

@@ -1,4 +1,4 @@
-// A plain or compressed folder as its server would run it: weights decoded, dynamic activation quantization emulated.
+// A plain or compressed folder as its server would run it: weights decoded, activation and KV-cache quantization emulated.
 #pragma once
 #include <memory>
 #include <string>
@@ -27,11 +27,13 @@ class ServedModel {
   Tensor run_block(Backend& backend, const Block& block, const WeightTable& weights, const TokenBatch& tile, const ForwardOptions& options, Tensor input) const;
 
  private:
+  void round_activations();
+
   Checkpoint checkpoint_;
   Graph graph_;
   std::optional<QuantizationConfig> quantization_;
   std::unique_ptr<GroupMatcher> groups_;
-  Backend::InputQuantization input_quantization_;
+  Backend::ActivationRounding rounding_;
 };
 
 }  // namespace llmc

@@ -16,8 +16,8 @@ class CpuBackend final : public Backend {
   std::string description() const override { return "cpu " + std::string(engine_.isa.name) + ", " + std::to_string(threads()) + (threads() == 1 ? " thread" : " threads"); }
 
   void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-               const InputQuantization* input_quantization) override {
-    cpu::execute_nodes(engine_, rope_, segment, weights, batch, options, values, input_quantization);
+               const ActivationRounding* rounding) override {
+    cpu::execute_nodes(engine_, rope_, segment, weights, batch, options, values, rounding);
   }
 
   void accumulate_gram(const TensorView& x, Tensor& gram) override {

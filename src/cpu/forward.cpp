@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "cpu/attention.hpp"
-#include "cpu/input_quantization.hpp"
+#include "cpu/activation_rounding.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc::cpu {
@@ -19,8 +19,8 @@ constexpr int64_t kTableKeep = 8;           // rotation tables
 // Runs one segment. One method per kind of node; each reads its inputs and fills the output value.
 class Forward {
  public:
-  Forward(Engine& engine, RopeTables& rope, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values, const Backend::InputQuantization* quantization)
-      : engine_(engine), rope_(rope), weights_(weights), batch_(batch), dtype_(options.value_dtype), item_(static_cast<int64_t>(item_size(dtype_))), values_(values), quantization_(quantization) {
+  Forward(Engine& engine, RopeTables& rope, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values, const Backend::ActivationRounding* rounding)
+      : engine_(engine), rope_(rope), weights_(weights), batch_(batch), dtype_(options.value_dtype), item_(static_cast<int64_t>(item_size(dtype_))), values_(values), rounding_(rounding) {
     if (dtype_ != DType::f32 && dtype_ != DType::bf16) throw Error(ErrorCode::unsupported, "cpu: values of dtype " + std::string(dtype_name(dtype_)) + ", wanted F32 or BF16");
   }
 
@@ -47,7 +47,7 @@ class Forward {
   // The Linears at the front that read the same value: one product. Empty when the front is no Linear.
   std::span<const Node> linears_of_one_input(std::span<const Node> nodes) const {
     size_t count = 0;
-    while (count < nodes.size() && nodes[count].linear() && nodes[count].inputs == nodes[0].inputs && (count == 0 || !quantization_)) ++count;
+    while (count < nodes.size() && nodes[count].linear() && nodes[count].inputs == nodes[0].inputs && (count == 0 || !rounding_)) ++count;
     return nodes.first(count);
   }
 
@@ -96,15 +96,9 @@ class Forward {
   void apply(const Node& node, const Linear&) { apply(std::span(&node, 1)); }
 
   void apply(std::span<const Node> linears) {
-    const Tensor& x = input(linears[0], 0);
-    Operand a = operand_of(x);
-    Tensor quantized;
-    if (quantization_)
-      if (const auto found = quantization_->find(linears[0].name); found != quantization_->end()) {
-        quantized = Tensor(dtype_, x.shape());
-        quantize_input(engine_, found->second, x.data(), dtype_, x.rows(), x.columns(), quantized.data());
-        a.data = quantized.data();
-      }
+    Tensor rounded;
+    const Tensor& x = rounded_as(linears[0].name + ".input", input(linears[0], 0), rounded);
+    const Operand a = operand_of(x);
     std::vector<std::vector<float>> biases(linears.size());
     std::vector<Product> products;
     for (size_t i = 0; i < linears.size(); ++i) {
@@ -116,6 +110,11 @@ class Forward {
       products.push_back({operand_of(matrix), linear.bias ? biases[i].data() : nullptr, {output(node, linear.out_features).data(), dtype_, linear.out_features}});
     }
     gemm(engine_, a, products);
+    for (const Node& node : linears)
+      if (const ActivationQuantization* how = rounding_of(node.name + ".output")) {
+        Tensor& out = values_[static_cast<size_t>(node.output)];
+        round_activation(engine_, *how, out.data(), dtype_, out.rows(), out.columns(), out.data());
+      }
   }
 
   void apply(const Node& node, const Rope& rope) {
@@ -152,7 +151,10 @@ class Forward {
   }
 
   void apply(const Node& node, const Attention& attention) {
-    const Tensor &q = input(node, 0), &k = input(node, 1), &v = input(node, 2);
+    Tensor rounded[3];
+    const Tensor& q = rounded_as(attention.module + ".q", input(node, 0), rounded[0]);
+    const Tensor& k = rounded_as(attention.module + ".k", input(node, 1), rounded[1]);
+    const Tensor& v = rounded_as(attention.module + ".v", input(node, 2), rounded[2]);
     const int64_t width = attention.heads * attention.head_dim, kv_width = attention.kv_heads * attention.head_dim;
     if (attention.kv_heads <= 0 || attention.heads % attention.kv_heads != 0 || q.columns() != width || k.columns() != kv_width || v.columns() != kv_width)
       fail(node, "queries of " + std::to_string(q.columns()) + " and keys of " + std::to_string(k.columns()) + " channels, wanted " + std::to_string(width) + " and " + std::to_string(kv_width));
@@ -185,6 +187,20 @@ class Forward {
   }
 
   // ---- values and weights
+
+  const ActivationQuantization* rounding_of(const std::string& name) const {
+    const auto found = rounding_ ? rounding_->find(name) : Backend::ActivationRounding::const_iterator{};
+    return rounding_ && found != rounding_->end() ? &found->second : nullptr;
+  }
+
+  // `x`, or its rounded copy in `holder`.
+  const Tensor& rounded_as(const std::string& name, const Tensor& x, Tensor& holder) const {
+    const ActivationQuantization* how = rounding_of(name);
+    if (!how) return x;
+    holder = Tensor(dtype_, x.shape());
+    round_activation(engine_, *how, x.data(), dtype_, x.rows(), x.columns(), holder.data());
+    return holder;
+  }
 
   const Tensor& input(const Node& node, size_t index) const {
     if (index >= node.inputs.size()) fail(node, "has " + std::to_string(node.inputs.size()) + " inputs, wanted more than " + std::to_string(index));
@@ -236,7 +252,7 @@ class Forward {
   const DType dtype_;
   const int64_t item_;
   ValueTable& values_;
-  const Backend::InputQuantization* quantization_;
+  const Backend::ActivationRounding* rounding_;
 };
 
 }  // namespace
@@ -262,8 +278,8 @@ std::shared_ptr<const RopeTables::Table> RopeTables::find(const RopeSpec& spec, 
 }
 
 void execute_nodes(Engine& engine, RopeTables& rope, std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                   const Backend::InputQuantization* input_quantization) {
-  Forward(engine, rope, weights, batch, options, values, input_quantization).run(segment);
+                   const Backend::ActivationRounding* rounding) {
+  Forward(engine, rope, weights, batch, options, values, rounding).run(segment);
 }
 
 }  // namespace llmc::cpu

@@ -24,6 +24,6 @@ class RopeTables {
 };
 
 void execute_nodes(Engine& engine, RopeTables& rope, std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                   const Backend::InputQuantization* input_quantization);
+                   const Backend::ActivationRounding* rounding);
 
 }  // namespace llmc::cpu

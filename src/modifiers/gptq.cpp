@@ -108,6 +108,8 @@ class Gptq final : public Quantizer {
   std::vector<std::string> unmatched_targets(std::span<const Module> modules) const override { return scope_.unmatched_targets(modules); }
   const std::vector<Scheme>& schemes() const override { return scope_.schemes(); }
   bool needs_gram() const override { return true; }
+  bool needs_calibration() const override { return scope_.needs_calibration(); }
+  const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
 
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
     const QuantizationArgs& args = *scheme.weights;

@@ -14,12 +14,13 @@ QuantizationScope::QuantizationScope(Arguments& arguments) {
   const RecipeValue* scheme = arguments.find("scheme");
   const std::vector<std::string> targets = arguments.texts("targets", {"Linear"});
   if (groups && scheme) arguments.fail("scheme", "given together with config_groups; wanted one of the two");
-  if (!groups && !scheme) arguments.fail("scheme", "missing; wanted a preset name (W4A16, W8A8, FP8_DYNAMIC, ...) or config_groups");
+  if (!groups && !scheme && !arguments.find("kv_cache_scheme")) arguments.fail("scheme", "missing; wanted a preset name (W4A16, W8A8, FP8_DYNAMIC, ...) or config_groups");
   if (groups) read_config_groups(arguments, *groups);
-  else read_scheme(arguments, *scheme, targets);
+  else if (scheme) read_scheme(arguments, *scheme, targets);
   set_observers(arguments);
   arguments.boolean("bypass_divisibility_checks", false);
-  refuse_what_is_not_built(arguments);
+  read_kv_cache(arguments);
+  check(arguments);
 
   std::vector<std::string> all_targets;
   for (const auto& [target, index] : scheme_of_target_) all_targets.push_back(target);
@@ -74,25 +75,44 @@ void QuantizationScope::set_observers(Arguments& arguments) {
   }
 }
 
-void QuantizationScope::refuse_what_is_not_built(Arguments& arguments) const {
-  if (arguments.find("kv_cache_scheme")) throw Error(ErrorCode::unsupported, fmt::format("{}: KV-cache scales are not built yet", arguments.what("kv_cache_scheme")));
+void QuantizationScope::read_kv_cache(Arguments& arguments) {
+  const RecipeValue* value = arguments.find("kv_cache_scheme");
+  if (!value || value->is_null()) return;
+  kv_cache_ = read_quantization_args(*value, arguments.what("kv_cache_scheme"), std::nullopt);
+  if (kv_cache_->dynamic != Dynamic::no) arguments.fail("kv_cache_scheme", "is dynamic; the cache's scales are fixed at calibration time");
+  if (kv_cache_->strategy != Strategy::tensor && kv_cache_->strategy != Strategy::attn_head) arguments.fail("kv_cache_scheme", "wanted strategy tensor or attn_head");
+}
+
+bool QuantizationScope::needs_calibration() const {
+  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->dynamic != Dynamic::yes; };
+  return kv_cache_ || std::any_of(schemes_.begin(), schemes_.end(), [&](const Scheme& scheme) { return is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations); });
+}
+
+void QuantizationScope::check(Arguments& arguments) const {
   static constexpr std::string_view kMinMax[] = {"memoryless_minmax", "static_minmax", "minmax"};
   for (const Scheme& scheme : schemes_) {
-    if (!scheme.weights) throw Error(ErrorCode::unsupported, fmt::format("{}: schemes without weights are not built yet", arguments.what("config_groups")));
+    if (!scheme.weights) {
+      if (!scheme.input_activations || scheme.output_activations) arguments.fail("config_groups", "a group without weights quantizes the states of attention modules: wanted input_activations alone");
+      continue;
+    }
     const std::string observer = scheme.weights->observer.value_or("memoryless_minmax");
     if (std::find(std::begin(kMinMax), std::end(kMinMax), observer) == std::end(kMinMax))
       throw Error(ErrorCode::unsupported, fmt::format("{}: weight observer '{}' is not built yet; there are memoryless_minmax, static_minmax, minmax", arguments.what("observer"), observer));
-    if (scheme.output_activations) throw Error(ErrorCode::unsupported, fmt::format("{}: output activations are not built yet", arguments.what("config_groups")));
-    if (scheme.input_activations && scheme.input_activations->dynamic != Dynamic::yes)
-      throw Error(ErrorCode::unsupported, fmt::format("{}: static input activation scales are not built yet; dynamic ones are (W8A8, FP8_DYNAMIC)", arguments.what("scheme")));
+    for (const auto* args : {&scheme.input_activations, &scheme.output_activations})
+      if (*args && (*args)->dynamic == Dynamic::no && (*args)->strategy != Strategy::tensor) arguments.fail("config_groups", "static activations have one scale per tensor; wanted strategy tensor");
   }
 }
 
 const Scheme* QuantizationScope::scheme_for(const Module& module) const {
-  if (module.class_name != "Linear") return nullptr;
+  const bool attention = module.class_name.ends_with("Attention");
+  if (module.class_name != "Linear" && !attention) return nullptr;
   if (ignore_->match(module.name, module.class_name)) return nullptr;
   const std::string* target = targets_->match(module.name, module.class_name);
-  return target ? &schemes_[scheme_of_target_.at(*target)] : nullptr;
+  if (!target) return nullptr;
+  const Scheme& scheme = schemes_[scheme_of_target_.at(*target)];
+  if (scheme.weights) return attention ? nullptr : &scheme;
+  if (!attention) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is a {}, and target '{}' gives it a scheme without weights; only attention modules can have one", module.name, module.class_name, *target));
+  return &scheme;
 }
 
 std::vector<std::string> QuantizationScope::unmatched_targets(std::span<const Module> modules) const {

@@ -19,15 +19,19 @@ class QuantizationScope {
   std::vector<std::string> unmatched_targets(std::span<const Module> modules) const;
   const std::vector<Scheme>& schemes() const { return schemes_; }
   std::vector<Scheme>& schemes() { return schemes_; }
+  const QuantizationArgs* kv_cache_scheme() const { return kv_cache_ ? &*kv_cache_ : nullptr; }
+  bool needs_calibration() const;  // some activation's scale is fixed ahead of time
 
  private:
   void add_scheme(Scheme scheme);
   void read_config_groups(Arguments& arguments, const RecipeValue& groups);
   void read_scheme(Arguments& arguments, const RecipeValue& scheme, const std::vector<std::string>& targets);
   void set_observers(Arguments& arguments);
-  void refuse_what_is_not_built(Arguments& arguments) const;
+  void read_kv_cache(Arguments& arguments);
+  void check(Arguments& arguments) const;
 
   std::vector<Scheme> schemes_;
+  std::optional<QuantizationArgs> kv_cache_;
   std::map<std::string, size_t> scheme_of_target_;  // the later group wins a target string both name
   std::optional<TargetMatcher> targets_, ignore_;
 };

@@ -30,7 +30,7 @@ TokenBatch batch_of(std::vector<int64_t> starts) {
 
 // Runs one node on float values and returns its output.
 std::vector<float> run_node(Backend& cpu, const Node& node, DType dtype, const std::vector<std::vector<float>>& inputs, const TokenBatch& batch, const WeightTable& weights = {},
-                            const Backend::InputQuantization* quantization = nullptr) {
+                            const Backend::ActivationRounding* quantization = nullptr) {
   ValueTable values(inputs.size() + 1);
   for (size_t i = 0; i < inputs.size(); ++i) values[i] = tensor_of(dtype, {batch.tokens(), static_cast<int64_t>(inputs[i].size()) / batch.tokens()}, inputs[i]);
   ForwardOptions options;
@@ -190,10 +190,48 @@ TEST_CASE("dynamic int8 input: one scale per token, absmax / 127.5") {
   linear.in_features = linear.out_features = 2;
   WeightTable weights;
   weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
-  Backend::InputQuantization quantization;
-  quantization["l"] = {{NumberType::integer, 8, true}, 0};
+  Backend::ActivationRounding quantization;
+  quantization["l.input"].grid = {NumberType::integer, 8, true};
   const std::vector<float> got = run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{127.5f, -3.4f, 0, 0}}, batch_of({0, 2}), weights, &quantization);
   CHECK(got == std::vector<float>{127, -3, 0, 0});  // scale 1; 127.5 clamps to 127
+}
+
+TEST_CASE("fixed scales round inputs, outputs and the keys of an attention, each head with its own") {
+  Linear linear;
+  linear.in_features = linear.out_features = 2;
+  WeightTable weights;
+  weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
+  Backend::ActivationRounding rounding;
+  rounding["l.input"].grid = {NumberType::integer, 8, false};
+  rounding["l.input"].fixed_scales = {0.5f};
+  rounding["l.input"].fixed_zero_points = {-100};
+  // 0.5 * (code + 100): -14.2 is code -128 (the lowest, -128.4 clamped), 3.3 is 7 above the zero point
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{-14.2f, 3.3f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{-14, 3.5f});
+  rounding["l.output"].grid = {NumberType::integer, 8, true};
+  rounding["l.output"].fixed_scales = {4};
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{-14.2f, 3.3f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{-16, 4});  // -3.5 to even, 0.875
+
+  const Attention attention{2, 2, 1, 1.0, 0, "a"};
+  Backend::ActivationRounding cache;
+  cache["a.v"].grid = {NumberType::floating, 8, true};
+  cache["a.v"].fixed_scales = {1, 0.5f};
+  // One token attends to itself: the output is its value. 17 lies between the e4m3 numbers 16 and 18 (even mantissa: 16); 17 / 0.5 = 34 between 32 and 36.
+  CHECK(run_node(*backend(), node_of("", attention, {0, 1, 2}, 3), DType::f32, {{1, 1}, {1, 1}, {17, 17}}, batch_of({0, 1}), {}, &cache) == std::vector<float>{16, 16});
+}
+
+TEST_CASE("NVFP4 and MX inputs round with their own kinds of group scales") {
+  Linear linear;
+  linear.in_features = linear.out_features = 2;
+  WeightTable weights;
+  weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
+  Backend::ActivationRounding rounding;
+  ActivationQuantization& how = rounding["l.input"];
+  how = {{NumberType::floating, 4, true}, 2, true, 0, {}, {}};
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{7, 2.2f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{8, 2});  // scale 2: codes 4 (3.5 to even) and 1
+  how.power_of_two = false;
+  how.global_scale = 64;
+  // absmax 7 / 6 = 1.1667; times 64 = 74.67, the e4m3 number 72; scale 72 / 64 = 1.125: codes 6 and 2
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{7, 2.2f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{6.75f, 2.25f});
 }
 
 TEST_CASE("an embedding copies rows and refuses ids outside the vocabulary") {

@@ -19,7 +19,7 @@ needs bin/llmc include/llmc.h include/llmc_tools.h lib/libllmc.so lib/libllmc.so
       lib/cmake/llmc/llmc-{config,config-version,targets}.cmake share/doc/llmc/{LICENSE,THIRD_PARTY.md}
 
 # C: the example, through find_package.
-quiet cmake -S "$source/examples" -B "$work/c" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_FLAGS="-Wall -Wextra -Wpedantic -Werror"
+quiet cmake -G Ninja -S "$source/examples" -B "$work/c" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_FLAGS="-Wall -Wextra -Wpedantic -Werror"
 quiet cmake --build "$work/c"
 quiet "$work/c/oneshot" "$model" "$source/examples/tiny-llama/recipes/fp8.yaml" - "$work/out-c"
 compressed out-c

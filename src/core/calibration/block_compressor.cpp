@@ -8,6 +8,16 @@
 
 namespace llmc {
 
+namespace {
+
+// Whether nodes [begin, end) make `value`; the block's input counts as made by its first node.
+bool is_made_in(const Block& block, ValueId value, size_t begin, size_t end) {
+  if (value == block.input) return begin == 0 && end > 0;
+  return std::any_of(block.nodes.begin() + static_cast<std::ptrdiff_t>(begin), block.nodes.begin() + static_cast<std::ptrdiff_t>(end), [&](const Node& node) { return node.output == value; });
+}
+
+}  // namespace
+
 std::vector<CalibrationGroup> BlockCompressor::groups_of(const Block& block) const {
   std::vector<CalibrationGroup> groups;
   for (const SharedInput& shared : shared_inputs(block)) {
@@ -27,11 +37,27 @@ std::vector<BlockCompressor::PairWork> BlockCompressor::pairs_of(const Block& bl
   return work;
 }
 
-bool BlockCompressor::has_work(const Block& block) const { return !groups_of(block).empty() || !pairs_of(block).empty(); }
+std::vector<BlockCompressor::Watched> BlockCompressor::watched_in(const Block& block) const {
+  std::vector<Watched> watched;
+  for (StaticActivation& activation : static_activations(block, plan_)) {
+    ActivationObserver observer(*activation.args, activation.heads, graph_.dtype);
+    watched.push_back({std::move(activation), std::move(observer)});
+  }
+  return watched;
+}
+
+void BlockCompressor::put_scales(const std::vector<Watched>& watched) const {
+  for (const auto& [activation, observer] : watched) {
+    const QuantizationParameters parameters = observer.parameters();
+    for (const std::string& name : activation.names) output_.put_activation(name, parameters);
+  }
+}
+
+bool BlockCompressor::has_work(const Block& block) const { return !groups_of(block).empty() || !pairs_of(block).empty() || !static_activations(block, plan_).empty(); }
 
 int64_t BlockCompressor::run_count(const Block& block, Propagation propagation) const {
   const int64_t groups = static_cast<int64_t>(groups_of(block).size()), pairs = static_cast<int64_t>(pairs_of(block).size());
-  if (propagation == Propagation::layer) return (pairs ? 1 : 0) + (groups ? 1 : 0) + 1;
+  if (propagation == Propagation::layer) return (groups || !static_activations(block, plan_).empty() ? 1 : 0) + 1;
   return 2 * pairs + groups + 1;
 }
 
@@ -45,15 +71,19 @@ void BlockCompressor::run(const Block& block, const WeightTable& weights, size_t
 }
 
 void BlockCompressor::compress(const Block& block, WeightTable& weights, Propagation propagation) const {
-  if (propagation == Propagation::sublayer) by_sublayer(block, weights);
-  else by_layer(block, weights);
+  std::vector<Watched> watched = watched_in(block);
+  if (propagation == Propagation::sublayer) by_sublayer(block, weights, watched);
+  else by_layer(block, weights, watched);
+  put_scales(watched);
 }
 
-void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights) const {
+void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const {
   const auto pairs = pairs_of(block);
   auto next_pair = pairs.begin();
   size_t at = 0;
-  const auto advance = [&](size_t to, std::span<const Observation> observations) {
+  const auto advance = [&](size_t to, std::vector<Observation> observations) {
+    for (Watched& one : watched)
+      if (is_made_in(block, one.activation.value, at, to)) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
     run(block, weights, at, to, observations, true);
     at = to;
   };
@@ -63,7 +93,7 @@ void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights) cons
       const size_t norm = next_pair->pair.smooth;
       advance(norm, {});
       Statistics statistics;
-      const Observation channels{block.nodes[norm].output, true, false, &statistics};
+      const Observation channels{block.nodes[norm].output, true, false, &statistics, nullptr};
       run(block, weights, at, norm + 1, std::span(&channels, 1), false);
       next_pair->transform->apply(block, next_pair->pair, statistics, weights);
     }
@@ -71,30 +101,42 @@ void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights) cons
   for (const CalibrationGroup& group : groups_of(block)) {
     smooth_before(group.first_node);
     Statistics statistics;
-    const Observation gram{group.value, false, needs_gram(block, group), &statistics};
-    advance(group.first_node, std::span(&gram, 1));
+    advance(group.first_node, {{group.value, false, needs_gram(block, group), &statistics, nullptr}});
     quantize(block, group, statistics, weights);
   }
   smooth_before(block.nodes.size());
   advance(block.nodes.size(), {});
 }
 
-void BlockCompressor::by_layer(const Block& block, WeightTable& weights) const {
-  const size_t end = block.nodes.size();
+void BlockCompressor::survey(const Block& block, WeightTable& weights) {
   const auto pairs = pairs_of(block);
-  const auto groups = groups_of(block);
+  const size_t end = block.nodes.size();
   if (!pairs.empty()) {
-    std::vector<Statistics> statistics(pairs.size());
+    std::vector<Statistics>& statistics = surveyed_[block.name];
+    statistics.resize(pairs.size());
     std::vector<Observation> observations;
-    for (size_t i = 0; i < pairs.size(); ++i) observations.push_back({block.nodes[pairs[i].pair.smooth].output, true, false, &statistics[i]});
+    for (size_t i = 0; i < pairs.size(); ++i) observations.push_back({block.nodes[pairs[i].pair.smooth].output, true, false, &statistics[i], nullptr});
     run(block, weights, 0, end, observations, false);
-    for (size_t i = 0; i < pairs.size(); ++i) pairs[i].transform->apply(block, pairs[i].pair, statistics[i], weights);
+    transform(block, weights);
   }
-  if (!groups.empty()) {
+  run(block, weights, 0, end, {}, true);
+}
+
+void BlockCompressor::transform(const Block& block, WeightTable& weights) const {
+  const auto pairs = pairs_of(block);
+  for (size_t i = 0; i < pairs.size(); ++i) pairs[i].transform->apply(block, pairs[i].pair, surveyed_.at(block.name)[i], weights);
+}
+
+void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const {
+  const size_t end = block.nodes.size();
+  const auto groups = groups_of(block);
+  transform(block, weights);
+  if (!groups.empty() || !watched.empty()) {
     std::vector<Statistics> statistics(groups.size());
     std::vector<Observation> observations;
-    for (size_t i = 0; i < groups.size(); ++i) observations.push_back({groups[i].value, false, needs_gram(block, groups[i]), &statistics[i]});
-    run(block, weights, 0, groups.back().first_node, observations, false);
+    for (size_t i = 0; i < groups.size(); ++i) observations.push_back({groups[i].value, false, needs_gram(block, groups[i]), &statistics[i], nullptr});
+    for (Watched& one : watched) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
+    run(block, weights, 0, watched.empty() ? groups.back().first_node : end, observations, false);
     for (size_t i = 0; i < groups.size(); ++i) quantize(block, groups[i], statistics[i], weights);
   }
   run(block, weights, 0, end, {}, true);
@@ -122,7 +164,7 @@ void BlockCompressor::quantize(const Block& block, const CalibrationGroup& group
     for (size_t i = 0; i < results.size(); ++i) {
       {
         const Timed timed(report_.writing_seconds);
-        sink_(*assignments[i], results[i]);
+        output_.put_quantized(*assignments[i], results[i]);
       }
       if (propagates) weights.at(assignments[i]->weight.tensor) = dequantize_in_tiles(results[i], assignments[i]->weight.dtype, backend_);
     }

@@ -8,7 +8,7 @@ namespace llmc {
 
 namespace {
 
-// Index of the node in [begin, end) that makes `value`; begin - 1 (nothing to wait for) when it is made elsewhere.
+// One past the node in [begin, end) that makes `value`; begin (nothing to wait for) when it is made elsewhere.
 size_t nodes_until(const Block& block, ValueId value, size_t begin, size_t end) {
   for (size_t i = begin; i < end; ++i)
     if (block.nodes[i].output == value) return i + 1;
@@ -23,7 +23,10 @@ Calibrator::Calibrator(const Graph& graph, Backend& backend, const TokenBatch& s
   tokens_ = sequences.tokens();
 }
 
-void Calibrator::observe(const Observation& observation, const Tensor& value) {
+void Calibrator::observe(const Observation& observation, const Tensor& value, const TokenBatch& tile) {
+  if (observation.activation)
+    for (size_t s = 0; s + 1 < tile.sequence_starts.size(); ++s) observation.activation->add(value.view().row_range(tile.sequence_starts[s], tile.sequence_starts[s + 1]), backend_);
+  if (!observation.into) return;
   Statistics& statistics = *observation.into;
   statistics.samples = samples_;
   statistics.tokens = tokens_;
@@ -46,7 +49,10 @@ void Calibrator::lend(const Node& node, int64_t tokens) {
   spare_.erase(fits);
 }
 
-void Calibrator::run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) {
+void Calibrator::run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> wanted, bool keep) {
+  std::vector<std::pair<size_t, const Observation*>> observations;  // with the number of the node they wait for
+  for (const Observation& observation : wanted) observations.emplace_back(nodes_until(block, observation.value, begin, end), &observation);
+  std::stable_sort(observations.begin(), observations.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto dying = last_uses(block);
   const ForwardOptions options{graph_.dtype};
   for (size_t tile = 0; tile < tiles_.size(); ++tile) {
@@ -70,9 +76,9 @@ void Calibrator::run(const Block& block, const WeightTable& weights, size_t begi
         at = stop;
       }
     };
-    for (const Observation& observation : observations) {
-      advance(std::max(at, nodes_until(block, observation.value, at, end)));
-      observe(observation, scratch_[static_cast<size_t>(observation.value)]);
+    for (const auto& [node, observation] : observations) {
+      advance(node);
+      observe(*observation, scratch_[static_cast<size_t>(observation->value)], tiles_[tile]);
     }
     advance(end);
 

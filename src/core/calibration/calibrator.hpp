@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/calibration/activation_observer.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/graph.hpp"
 #include "llmc/modifier.hpp"
@@ -17,6 +18,7 @@ struct Observation {
   ValueId value = -1;
   bool channels = false, gram = false;
   Statistics* into = nullptr;
+  ActivationObserver* activation = nullptr;  // gets each sequence by itself
 };
 
 class Calibrator {
@@ -25,16 +27,17 @@ class Calibrator {
   Calibrator(const Graph& graph, Backend& backend, const TokenBatch& sequences, std::function<void()> after_tile);
 
   // Runs nodes [begin, end) of `block` over all tiles. keep: what was made stays for the next run and what nobody needs any more is dropped;
-  // otherwise every value made is dropped and the state is as before. Observations are in the order their values are made.
+  // otherwise every value made is dropped and the state is as before.
   void run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep);
 
+  void restart() { for (Alive& tile : alive_) tile.clear(); }  // back to the first block
   int64_t samples() const { return samples_; }
   int64_t tokens() const { return tokens_; }
   size_t tiles() const { return tiles_.size(); }
 
  private:
   using Alive = std::vector<std::pair<ValueId, Tensor>>;
-  void observe(const Observation& observation, const Tensor& value);
+  void observe(const Observation& observation, const Tensor& value, const TokenBatch& tile);
   void drop(ValueId value);
   void lend(const Node& node, int64_t tokens);
 

@@ -62,16 +62,6 @@ PlannedTensor planned_zero_points(const std::string& module, const FormatRow& ro
   return {module + ".weight_zero_point", DType::i32, {packed_words(scales[0], args.num_bits), scales[1]}};
 }
 
-void plan_activations(std::vector<PlannedTensor>& planned, const std::string& prefix, const std::optional<QuantizationArgs>& args, DType model_dtype) {
-  if (!args || args->dynamic == Dynamic::yes) return;
-  if (args->dynamic == Dynamic::local) {
-    planned.push_back({prefix + "_global_scale", DType::f32, {1}});
-    return;
-  }
-  planned.push_back({prefix + "_scale", scale_storage_dtype(*args, model_dtype), {1}});
-  if (!args->symmetric) planned.push_back({prefix + "_zero_point", DType::i8, {1}});
-}
-
 Tensor read_checked(const Checkpoint& from, const std::string& name, std::initializer_list<DType> dtypes, const Shape& shape) {
   if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no tensor '{}'", from.directory(), name));
   const TensorInfo info = from.info(name);
@@ -115,8 +105,8 @@ std::vector<PlannedTensor> planned_tensors(const std::string& module, const Shap
   if (!args.symmetric) planned.push_back(planned_zero_points(module, row, args, scales));
   if (row.weight_shape) planned.push_back({module + ".weight_shape", DType::i64, {2}});
   if (args.strategy == Strategy::tensor_group) planned.push_back({module + ".weight_global_scale", DType::f32, {1}});
-  plan_activations(planned, module + ".input", scheme.input_activations, model_dtype);
-  plan_activations(planned, module + ".output", scheme.output_activations, model_dtype);
+  for (PlannedTensor& tensor : planned_activation(module + ".input", scheme.input_activations, 1, model_dtype)) planned.push_back(std::move(tensor));
+  for (PlannedTensor& tensor : planned_activation(module + ".output", scheme.output_activations, 1, model_dtype)) planned.push_back(std::move(tensor));
   return planned;
 }
 
@@ -158,13 +148,19 @@ void write_quantized(CheckpointWriter& writer, const std::string& module, const 
   if (parameters.global_scale) writer.write_tensor(module + ".weight_global_scale", TensorView(&*parameters.global_scale, DType::f32, {1}));
 }
 
-void write_input_scale(CheckpointWriter& writer, const std::string& module, const QuantizationParameters& parameters) {
-  writer.write_tensor(module + ".input_scale", parameters.scales);
-  if (!parameters.zero_points.empty()) writer.write_tensor(module + ".input_zero_point", parameters.zero_points);
+std::vector<PlannedTensor> planned_activation(const std::string& name, const std::optional<QuantizationArgs>& args, int64_t heads, DType model_dtype) {
+  if (!args || args->dynamic == Dynamic::yes) return {};
+  if (args->dynamic == Dynamic::local) return {{name + "_global_scale", DType::f32, {1}}};
+  const Shape shape = args->strategy == Strategy::attn_head ? Shape{heads, 1, 1} : Shape{1};
+  std::vector<PlannedTensor> planned{{name + "_scale", scale_storage_dtype(*args, model_dtype), shape}};
+  if (!args->symmetric) planned.push_back({name + "_zero_point", DType::i8, shape});
+  return planned;
 }
 
-void write_input_global_scale(CheckpointWriter& writer, const std::string& module, float global_scale) {
-  writer.write_tensor(module + ".input_global_scale", TensorView(&global_scale, DType::f32, {1}));
+void write_activation(CheckpointWriter& writer, const std::string& name, const QuantizationParameters& parameters) {
+  if (parameters.global_scale) return writer.write_tensor(name + "_global_scale", TensorView(&*parameters.global_scale, DType::f32, {1}));
+  writer.write_tensor(name + "_scale", parameters.scales);
+  if (!parameters.zero_points.empty()) writer.write_tensor(name + "_zero_point", parameters.zero_points);
 }
 
 Shape stored_weight_shape(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) {

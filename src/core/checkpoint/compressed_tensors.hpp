@@ -21,9 +21,10 @@ std::vector<PlannedTensor> planned_tensors(const std::string& module, const Shap
 // Writes the weight's tensors (packed codes, scales, zero points, shape, global scale). `module`'s tensors must have been planned.
 void write_quantized(CheckpointWriter& writer, const std::string& module, const QuantizedMatrix& matrix, Format format, const ParallelFor& parallel = {});
 
-// The module's ".input_scale" (and ".input_zero_point"), or ".input_global_scale".
-void write_input_scale(CheckpointWriter& writer, const std::string& module, const QuantizationParameters& parameters);
-void write_input_global_scale(CheckpointWriter& writer, const std::string& module, float global_scale);
+// What a fixed activation scale stores: "<name>_scale" ([1], or [heads, 1, 1] with attn_head), "<name>_zero_point" when asymmetric, or
+// "<name>_global_scale" alone when the scales of its groups are found at run time. `name`: "model.layers.0.mlp.up_proj.input", "model.layers.0.self_attn.k".
+std::vector<PlannedTensor> planned_activation(const std::string& name, const std::optional<QuantizationArgs>& args, int64_t heads, DType model_dtype);
+void write_activation(CheckpointWriter& writer, const std::string& name, const QuantizationParameters& parameters);
 
 // The inverse. Error(bad_file) when a tensor is missing or has another dtype or shape than `args` and `format` ask for.
 QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format);

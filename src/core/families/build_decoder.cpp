@@ -90,7 +90,7 @@ class DecoderBuilder {
     }
     q = add("", Rope{spec_.rope, spec_.heads, spec_.head_dim}, {q}, q_width, "q_rotated");
     k = add("", Rope{spec_.rope, spec_.kv_heads, spec_.head_dim}, {k}, kv_width, "k_rotated");
-    const Attention attend{spec_.heads, spec_.kv_heads, spec_.head_dim, spec_.attention_scale, spec_.sliding_window[static_cast<size_t>(layer)]};
+    const Attention attend{spec_.heads, spec_.kv_heads, spec_.head_dim, spec_.attention_scale, spec_.sliding_window[static_cast<size_t>(layer)], self};
     const ValueId mixed = add("", attend, {q, k, v}, q_width, "mixed");
     const ValueId out = linear(self + ".o_proj", mixed, q_width, spec_.hidden, spec_.output_bias, "attention_output");
     return add("", Add{}, {input, out}, spec_.hidden, "middle");

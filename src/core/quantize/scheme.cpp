@@ -210,7 +210,6 @@ void complete_and_check(QuantizationArgs& args, bool strategy_given, std::string
   check_numbers(args, where);
   if (args.dynamic == Dynamic::yes) args.observer.reset();
   if (args.dynamic == Dynamic::local && !args.observer) args.observer = "minmax";
-  if (args.dynamic == Dynamic::no && !args.observer) args.observer = "memoryless_minmax";
   if (!args.symmetric && !args.zp_dtype) args.zp_dtype = DType::i8;
   if (args.symmetric) args.zp_dtype.reset();
 }

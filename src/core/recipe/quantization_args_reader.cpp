@@ -67,13 +67,14 @@ std::string json_text(const RecipeValue& value) {
 
 ActOrder parse_actorder(const RecipeValue& value, const std::string& what) { return pick(kActOrders, value, what); }
 
-QuantizationArgs read_quantization_args(const RecipeValue& value, const std::string& what) {
+QuantizationArgs read_quantization_args(const RecipeValue& value, const std::string& what, std::optional<std::string> observer) {
   if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping with num_bits, type, strategy, ...");
   QuantizationArgs args;
+  args.observer = std::move(observer);
   bool strategy_given = false;
   for (const auto& [key, item] : value.entries) {
     const std::string name = what + "." + key;
-    if (item.is_null() && key != "observer") continue;
+    if (item.is_null()) continue;
     if (key == "num_bits") args.num_bits = static_cast<int>(item.as_int(name));
     else if (key == "type") args.type = pick(kTypes, item, name);
     else if (key == "symmetric") args.symmetric = item.as_bool(name);
@@ -84,7 +85,7 @@ QuantizationArgs read_quantization_args(const RecipeValue& value, const std::str
     else if (key == "actorder") args.actorder = pick(kActOrders, item, name), args.actorder_text = item.scalar;
     else if (key == "scale_dtype") args.scale_dtype = read_dtype(item, name);
     else if (key == "zp_dtype") args.zp_dtype = read_dtype(item, name);
-    else if (key == "observer") args.observer = item.is_null() ? std::nullopt : std::optional(item.as_string(name));
+    else if (key == "observer") args.observer = item.as_string(name);
     else if (key == "observer_kwargs") args.observer_kwargs = json_text(item);
     else fail(item, what, fmt::format("unknown key '{}'", key));
   }
@@ -100,8 +101,8 @@ Scheme read_scheme_value(const RecipeValue& value, const std::string& what) {
     if (key == "targets") scheme.targets = item.as_strings(name);
     else if (item.is_null()) continue;
     else if (key == "weights") scheme.weights = read_quantization_args(item, name);
-    else if (key == "input_activations") scheme.input_activations = read_quantization_args(item, name);
-    else if (key == "output_activations") scheme.output_activations = read_quantization_args(item, name);
+    else if (key == "input_activations") scheme.input_activations = read_quantization_args(item, name, "minmax");
+    else if (key == "output_activations") scheme.output_activations = read_quantization_args(item, name, "minmax");
     else if (key == "format") {
       scheme.format = parse_format(item.as_string(name));
       if (!scheme.format) fail(item, name, fmt::format("unknown format '{}'", item.scalar));

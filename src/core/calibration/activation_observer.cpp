@@ -1,0 +1,74 @@
+#include "core/calibration/activation_observer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/quantize/number_formats.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+using Join = void (*)(ValueRanges& old, const ValueRanges& now, const QuantizationArgs& args, DType dtype);
+
+void keep_last(ValueRanges& old, const ValueRanges& now, const QuantizationArgs&, DType) { old = now; }
+void keep_all(ValueRanges& old, const ValueRanges& now, const QuantizationArgs&, DType) { merge_ranges(old, now); }
+
+// old * (1 - c) + now * c with every step in the model's dtype, as the reference's tensors do it.
+void average(ValueRanges& old, const ValueRanges& now, const QuantizationArgs& args, DType dtype) {
+  const double weight = nlohmann::json::parse(args.observer_kwargs).value("averaging_constant", 0.01);
+  const auto blend = [&](float a, float b) {
+    return round_to(round_to(a * static_cast<float>(1.0 - weight), dtype) + round_to(b * static_cast<float>(weight), dtype), dtype);
+  };
+  for (size_t i = 0; i < old.min.size(); ++i) old.min[i] = blend(old.min[i], now.min[i]), old.max[i] = blend(old.max[i], now.max[i]);
+}
+
+struct Row {
+  const char* name;
+  Join join;
+};
+constexpr Row kObservers[] = {{"memoryless_minmax", keep_last}, {"static_minmax", keep_all}, {"minmax", average}};
+
+const Row& observer_of(const QuantizationArgs& args) {
+  const std::string name = args.observer.value_or("minmax");
+  const auto* row = std::find_if(std::begin(kObservers), std::end(kObservers), [&](const Row& candidate) { return candidate.name == name; });
+  if (row == std::end(kObservers)) throw Error(ErrorCode::unsupported, fmt::format("calibration: activation observer '{}'; there are memoryless_minmax, static_minmax, minmax", name));
+  return *row;
+}
+
+}  // namespace
+
+ActivationObserver::ActivationObserver(const QuantizationArgs& args, int64_t heads, DType dtype) : args_(args), heads_(args.strategy == Strategy::attn_head ? heads : 1), dtype_(dtype) {
+  observer_of(args);
+  const bool fixed = args.dynamic == Dynamic::no && (args.strategy == Strategy::tensor || args.strategy == Strategy::attn_head);
+  const bool local = args.dynamic == Dynamic::local && args.strategy == Strategy::tensor_group;
+  if (!fixed && !local) throw Error(ErrorCode::unsupported, "calibration: static activations have one scale per tensor (or per attention head); wanted strategy tensor or attn_head");
+}
+
+void ActivationObserver::add(const TensorView& sequence, Backend& backend) {
+  ChannelStatistics channels;
+  backend.accumulate_channels(sequence, channels);
+  ValueRanges now{heads_ > 1 || args_.strategy == Strategy::attn_head ? Shape{heads_, 1, 1} : Shape{1}, {}, {}};
+  const int64_t width = sequence.columns() / heads_;
+  for (int64_t head = 0; head < heads_; ++head) {
+    now.min.push_back(*std::min_element(channels.min.begin() + head * width, channels.min.begin() + (head + 1) * width));
+    now.max.push_back(*std::max_element(channels.max.begin() + head * width, channels.max.begin() + (head + 1) * width));
+  }
+  if (!seen_) ranges_ = std::move(now);
+  else observer_of(args_).join(ranges_, now, args_, dtype_);
+  seen_ = true;
+}
+
+QuantizationParameters ActivationObserver::parameters() const {
+  if (!seen_) throw Error(ErrorCode::internal, "calibration: an activation was never observed");
+  if (args_.dynamic == Dynamic::no) return qparams_from_ranges(ranges_, args_, dtype_);
+  QuantizationParameters only_global;
+  only_global.global_scale = nvfp4_global_scale(std::max(-ranges_.min[0], ranges_.max[0]), dtype_);
+  return only_global;
+}
+
+}  // namespace llmc

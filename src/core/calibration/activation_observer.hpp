@@ -1,0 +1,30 @@
+// The scale of an activation that is fixed at calibration time: an input or output of a Linear, the keys and values of an attention.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/quantize/qparams.hpp"
+#include "llmc/backend.hpp"
+#include "llmc/scheme.hpp"
+
+namespace llmc {
+
+// Follows the range of one activation over the calibration sequences, one at a time, as the observer its args name does
+// (llm-compressor's observers): memoryless_minmax keeps the last sequence, static_minmax all of them, minmax a moving average.
+class ActivationObserver {
+ public:
+  // heads: scales of an attn_head strategy, each over width / heads channels; otherwise 1. `dtype`: the model's.
+  ActivationObserver(const QuantizationArgs& args, int64_t heads, DType dtype);  // Error(unsupported) for an observer or a strategy it does not know
+  void add(const TensorView& sequence, Backend& backend);                        // [tokens, width]
+  // Static: scales and zero points, [1] or [heads, 1, 1]. Dynamic::local (NVFP4): global_scale alone.
+  QuantizationParameters parameters() const;
+
+ private:
+  QuantizationArgs args_;
+  int64_t heads_;
+  DType dtype_;
+  bool seen_ = false;
+  ValueRanges ranges_;
+};
+
+}  // namespace llmc
