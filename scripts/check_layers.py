@@ -12,7 +12,7 @@ THIRD_PARTY = re.compile(r"^(Eigen|yaml-cpp|fmt|nlohmann|hwy|pcre2|CLI)\b")
 # folder -> prefixes of project includes it may use (longest folder wins)
 MAY_INCLUDE = {
     "include/llmc": ["llmc/"],
-    "src/core/quantize": ["llmc/", "core/quantize/"],
+    "src/core/quantize": ["llmc/", "core/quantize/", "hwy/"],
     "src/core/checkpoint": ["llmc/", "core/quantize/", "core/checkpoint/"],
     "src/core/recipe": ["llmc/", "core/recipe/"],
     "src/core/families": ["llmc/", "core/families/"],

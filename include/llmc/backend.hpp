@@ -29,7 +29,7 @@ using ValueTable = std::vector<Tensor>;                       // by ValueId, eac
 struct ChannelStatistics {
   int64_t tokens = 0;
   std::vector<float> min, max;      // [width]
-  std::vector<double> sum_abs;      // [width]
+  std::vector<double> sum_abs, sum_squares;  // [width]
 };
 
 // The grid that codes live on.

@@ -29,7 +29,7 @@ struct RunPolicy {
 // What was observed at the input of a set of Linears.
 struct Statistics {
   int64_t samples = 0, tokens = 0;
-  ChannelStatistics channels;  // filled when a transform asked for it
+  ChannelStatistics channels;  // filled when a transform or a quantizer asked for it
   Tensor gram;                 // [width, width] f32, lower triangle of sum x x^T; empty unless a quantizer asked for it
 };
 
@@ -67,7 +67,9 @@ class Quantizer : public Modifier {
   // Whether tokens must run through the model although no Hessian is needed: a scale of activations is fixed ahead of time.
   virtual bool needs_calibration() const = 0;
   virtual const QuantizationArgs* kv_cache_scheme() const = 0;  // scales of keys and values; null: none
-  // Quantizes matrices that share one input and one scheme. `statistics` is null when needs_gram() is false.
+  // Whether weights of this scheme want Statistics::channels of their input (an observer that weighs errors by E[x^2]).
+  virtual bool needs_channels(const Scheme&) const { return false; }
+  // Quantizes matrices that share one input and one scheme. `statistics` may be null when neither gram nor channels are needed.
   // Appends one report row per job.
   virtual std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend,
                                                 std::vector<LinearReport>& rows) const = 0;

@@ -268,31 +268,34 @@ void keep_bf16_residue(float* x, int64_t n) {
 }
 
 template <class T>
-void channel_statistics_typed(const T* x, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs) {
+void channel_statistics_typed(const T* x, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs, double* sum_squares) {
   const F32 d;
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t count = n - i < kLanes ? n - i : kLanes;
-    V low = load_some(min, i, n), high = load_some(max, i, n), total = hn::Zero(d);
+    V low = load_some(min, i, n), high = load_some(max, i, n), total = hn::Zero(d), squares = hn::Zero(d);
     for (int64_t row = 0; row < rows; ++row) {
       const V value = load_some(x + row * stride, i, n);
       low = hn::Min(low, value);
       high = hn::Max(high, value);
       total = hn::Add(total, hn::Abs(value));
+      squares = hn::MulAdd(value, value, squares);
     }
-    float lows[kLanes], highs[kLanes], totals[kLanes];
+    float lows[kLanes], highs[kLanes], totals[kLanes], square_sums[kLanes];
     hn::StoreU(low, d, lows);
     hn::StoreU(high, d, highs);
     hn::StoreU(total, d, totals);
+    hn::StoreU(squares, d, square_sums);
     for (int64_t lane = 0; lane < count; ++lane) {
       min[i + lane] = lows[lane];
       max[i + lane] = highs[lane];
       sum_abs[i + lane] += static_cast<double>(totals[lane]);
+      sum_squares[i + lane] += static_cast<double>(square_sums[lane]);
     }
   }
 }
-void channel_statistics(const void* x, DType dtype, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs) {
-  if (dtype == DType::bf16) return channel_statistics_typed(static_cast<const uint16_t*>(x), rows, stride, n, min, max, sum_abs);
-  channel_statistics_typed(static_cast<const float*>(x), rows, stride, n, min, max, sum_abs);
+void channel_statistics(const void* x, DType dtype, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs, double* sum_squares) {
+  if (dtype == DType::bf16) return channel_statistics_typed(static_cast<const uint16_t*>(x), rows, stride, n, min, max, sum_abs, sum_squares);
+  channel_statistics_typed(static_cast<const float*>(x), rows, stride, n, min, max, sum_abs, sum_squares);
 }
 
 float max_row(const float* x, int64_t n) {

@@ -31,7 +31,7 @@ struct ElementKernels {
   // x -= bf16(x): what a bf16 copy of x leaves behind
   void (*keep_bf16_residue)(float* x, int64_t n);
   // running minimum, maximum and sum of |x| of each channel over `rows` rows
-  void (*channel_statistics)(const void* x, DType dtype, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs);
+  void (*channel_statistics)(const void* x, DType dtype, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs, double* sum_squares);
   float (*max_row)(const float* x, int64_t n);
   float (*max_abs_row)(const void* x, DType dtype, int64_t n);
   double (*sum_exp_row)(const float* x, int64_t n, float shift);  // sum of exp(x - shift)

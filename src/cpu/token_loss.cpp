@@ -75,13 +75,14 @@ void accumulate_channel_statistics(Engine& engine, const TensorView& x, ChannelS
     statistics.min.assign(static_cast<size_t>(width), std::numeric_limits<float>::infinity());
     statistics.max.assign(static_cast<size_t>(width), -std::numeric_limits<float>::infinity());
     statistics.sum_abs.assign(static_cast<size_t>(width), 0.0);
+    statistics.sum_squares.assign(static_cast<size_t>(width), 0.0);
   }
   if (static_cast<int64_t>(statistics.min.size()) != width)
     throw Error(ErrorCode::internal, "cpu: channel statistics of width " + std::to_string(statistics.min.size()) + " given values of width " + std::to_string(width));
   engine.pool.parallel_for(width, kStatisticsColumns, [&](int64_t begin, int64_t end) {
     for (int64_t first = 0; first < tokens; first += kStatisticsRows)
       engine.elements.channel_statistics(x.data + (first * width + begin) * item, x.dtype, std::min(kStatisticsRows, tokens - first), width, end - begin, statistics.min.data() + begin,
-                                         statistics.max.data() + begin, statistics.sum_abs.data() + begin);
+                                         statistics.max.data() + begin, statistics.sum_abs.data() + begin, statistics.sum_squares.data() + begin);
   });
   statistics.tokens += tokens;
 }

@@ -110,10 +110,12 @@ class Gptq final : public Quantizer {
   bool needs_gram() const override { return true; }
   bool needs_calibration() const override { return scope_.needs_calibration(); }
   const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
+  bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
 
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
     const QuantizationArgs& args = *scheme.weights;
-    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args);
+    std::string observer_note;
+    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &observer_note);
     const StackedMatrices all = stack(jobs, parameters, args);
 
     GptqProblem problem;
@@ -123,7 +125,7 @@ class Gptq final : public Quantizer {
     problem.scales = all.scales;
     if (!args.symmetric) problem.zero_points = all.zero_points;
     problem.scale_column = scale_column_of(args, all.weight.columns());
-    problem.product_dtype = all.weight.dtype();
+    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : all.weight.dtype();  // readers apply a global scale in float32
     problem.activation_order = args.actorder == ActOrder::weight;
     problem.relative_dampening = relative_dampening_;
     problem.dampening_frac = dampening_frac_;
@@ -138,6 +140,7 @@ class Gptq final : public Quantizer {
       if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight->dtype(), backend);
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
       rows.push_back(report_row(jobs[j], args, solution, losses, *statistics, backend));
+      if (rows.back().note.empty()) rows.back().note = observer_note;
       results.push_back(std::move(result));
       first += count;
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/quantize/mse_observer.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
 
@@ -89,15 +90,16 @@ bool QuantizationScope::needs_calibration() const {
 }
 
 void QuantizationScope::check(Arguments& arguments) const {
-  static constexpr std::string_view kMinMax[] = {"memoryless_minmax", "static_minmax", "minmax"};
   for (const Scheme& scheme : schemes_) {
     if (!scheme.weights) {
       if (!scheme.input_activations || scheme.output_activations) arguments.fail("config_groups", "a group without weights quantizes the states of attention modules: wanted input_activations alone");
       continue;
     }
-    const std::string observer = scheme.weights->observer.value_or("memoryless_minmax");
-    if (std::find(std::begin(kMinMax), std::end(kMinMax), observer) == std::end(kMinMax))
-      throw Error(ErrorCode::unsupported, fmt::format("{}: weight observer '{}' is not built yet; there are memoryless_minmax, static_minmax, minmax", arguments.what("observer"), observer));
+    try {
+      range_search(*scheme.weights);
+    } catch (const Error& problem) {
+      arguments.fail(arguments.find("weight_observer") ? "weight_observer" : arguments.find("observer") ? "observer" : "config_groups", problem.what());
+    }
     for (const auto* args : {&scheme.input_activations, &scheme.output_activations})
       if (*args && (*args)->dynamic == Dynamic::no && (*args)->strategy != Strategy::tensor) arguments.fail("config_groups", "static activations have one scale per tensor; wanted strategy tensor");
   }

@@ -20,11 +20,13 @@ class RoundToNearest final : public Quantizer {
   bool needs_gram() const override { return false; }
   bool needs_calibration() const override { return scope_.needs_calibration(); }
   const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
+  bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
 
-  std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics*, Backend& backend, std::vector<LinearReport>& rows) const override {
+  std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
     std::vector<QuantizedMatrix> results;
     const QuantizationArgs& args = *scheme.weights;
-    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args);
+    std::string note;
+    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &note);
     for (size_t j = 0; j < jobs.size(); ++j) {
       const MatrixJob& job = jobs[j];
       QuantizedMatrix result{args, job.weight->shape(), {}, std::move(parameters[j])};
@@ -33,6 +35,7 @@ class RoundToNearest final : public Quantizer {
       row.name = job.module;
       row.scheme = describe(args);
       row.method = "RTN";
+      row.note = note;
       row.relative_error = relative_weight_error(*job.weight, result, backend);
       rows.push_back(std::move(row));
       results.push_back(std::move(result));

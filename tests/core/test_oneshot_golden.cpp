@@ -58,6 +58,7 @@ void check_same_layout(const Checkpoint& want, const Checkpoint& got) {
 }
 
 void check_same_bytes(const Checkpoint& want, const Checkpoint& got) {
+  check_same_layout(want, got);
   for (const std::string& name : want.names()) {
     CAPTURE(name);
     const Tensor a = want.read(name), b = got.read(name);
@@ -111,9 +112,7 @@ TEST_CASE("a scheme name with compat reference writes the reference's bytes") {
   options.compat = Compat::reference;
   const auto backend = make_cpu_backend({});
   oneshot(options, *backend, {});
-  const Checkpoint want(test::golden(std::string("rtn/") + scheme)), got(scratch / "out");
-  check_same_layout(want, got);
-  check_same_bytes(want, got);
+  check_same_bytes(Checkpoint(test::golden(std::string("rtn/") + scheme)), Checkpoint(scratch / "out"));
 }
 
 TEST_CASE("presets with fixed activation scales write the reference's bytes and find its input scales") {
@@ -145,8 +144,14 @@ TEST_CASE("KV-cache scales and asymmetric inputs come out as the reference's mov
   check_same_fixed_scales(want, got);
 }
 
+TEST_CASE("scales searched for the least squared error are the reference's, bit for bit") {
+  const test::ScratchFolder scratch;
+  run_recipe("mse_w4a16", scratch / "out");
+  check_same_bytes(Checkpoint(test::golden("recipes/mse_w4a16")), Checkpoint(scratch / "out"));
+}
+
 TEST_CASE("GPTQ recipes write the reference's layout, and its codes as far as two float32 programs can agree") {
-  const char* name = GENERATE("gptq_w4a16", "gptq_w4a16_asym", "gptq_w4a16_noorder", "gptq_w4a16_damp", "gptq_w8a8", "gptq_w8a16", "gptq_w3a16", "gptq_fp8", "w4_g32", "w4_channel", "mixed");
+  const char* name = GENERATE("gptq_w4a16", "gptq_w4a16_asym", "gptq_w4a16_noorder", "gptq_w4a16_damp", "gptq_w8a8", "gptq_w8a16", "gptq_w3a16", "gptq_fp8", "gptq_nvfp4a16", "gptq_mxfp4a16", "w4_g32", "w4_channel", "mixed");
   CAPTURE(name);
   const test::ScratchFolder scratch;
   run_recipe(name, scratch / "out");

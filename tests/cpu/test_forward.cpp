@@ -316,7 +316,7 @@ TEST_CASE("KL of equal logits is zero and of wide rows follows the definition") 
   }
 }
 
-TEST_CASE("channel statistics are the minimum, maximum and sum of magnitudes of each channel") {
+TEST_CASE("channel statistics are the minimum, maximum, sum of magnitudes and sum of squares of each channel") {
   const int64_t tokens = 600, width = 300;
   const std::vector<float> x = random_floats(static_cast<size_t>(tokens * width), 9);
   const Tensor values = tensor_of(DType::f32, {tokens, width}, x);
@@ -327,16 +327,18 @@ TEST_CASE("channel statistics are the minimum, maximum and sum of magnitudes of 
   CHECK(statistics.tokens == 2 * tokens);
   for (int64_t c = 0; c < width; ++c) {
     float low = x[static_cast<size_t>(c)], high = low;
-    double sum = 0;
+    double sum = 0, squares = 0;
     for (int64_t t = 0; t < tokens; ++t) {
       const float value = x[static_cast<size_t>(t * width + c)];
       low = std::min(low, value);
       high = std::max(high, value);
       sum += 2 * std::fabs(static_cast<double>(value));
+      squares += 2 * static_cast<double>(value) * static_cast<double>(value);
     }
     CHECK(statistics.min[static_cast<size_t>(c)] == low);
     CHECK(statistics.max[static_cast<size_t>(c)] == high);
     CHECK(statistics.sum_abs[static_cast<size_t>(c)] == Approx(sum).epsilon(1e-6));
+    CHECK(statistics.sum_squares[static_cast<size_t>(c)] == Approx(squares).epsilon(1e-6));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "llmc/error.hpp"
 
@@ -189,9 +190,23 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const Quan
   return result;
 }
 
-QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale) {
-  if (args.strategy == Strategy::tensor_group && !global_scale) global_scale = nvfp4_global_scale(absolute_maximum(weight), weight.dtype);
-  return qparams_from_ranges(observe_ranges(weight, args), args, weight.dtype, global_scale);
+RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype) {
+  minimum = std::min(minimum, 0.0f), maximum = std::max(maximum, 0.0f);
+  if (is_mx(args)) return {float_from_e8m0(mx_exponent(std::max(-minimum, maximum), args, model_dtype)), 0};
+  const Cell cell = integer_or_float_cell(minimum, maximum, args, model_dtype);
+  return {cell.scale == 0.0f ? smallest_scale(model_dtype) : cell.scale, cell.zero_point};
+}
+
+ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, const RowParallel& parallel) {
+  const RowParallel serially = [](int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& body) { body(0, count); };
+  const auto search = range_search(args);
+  return search ? search_ranges(weight, args, *search, importance, parallel ? parallel : serially) : observe_in_tiles(weight, args, parallel ? parallel : serially);
+}
+
+QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale, std::span<const float> importance) {
+  const ValueRanges ranges = weight_ranges(weight, args, importance);
+  if (args.strategy == Strategy::tensor_group && !global_scale) global_scale = nvfp4_global_scale(absolute_maximum(ranges), weight.dtype);
+  return qparams_from_ranges(ranges, args, weight.dtype, global_scale);
 }
 
 float nvfp4_global_scale(float absmax, DType model_dtype) {
@@ -212,6 +227,12 @@ float absolute_maximum(const TensorView& values) {
     reduce_row(piece, part, minimum, maximum);
   }
   return std::max(-minimum, maximum);
+}
+
+float absolute_maximum(const ValueRanges& ranges) {
+  float largest = 0;
+  for (size_t i = 0; i < ranges.min.size(); ++i) largest = std::max({largest, -ranges.min[i], ranges.max[i]});
+  return largest;
 }
 
 Tensor scale_values(const QuantizationParameters& parameters, const QuantizationArgs& args) {

@@ -1,6 +1,8 @@
 // Scales and zero points of a weight, as they are stored on disk. This is the definition; fast versions are tested against it.
 #pragma once
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,12 +50,27 @@ void merge_ranges(ValueRanges& into, const ValueRanges& other);
 // `model_dtype` is the dtype the arithmetic rounds to and the scales are stored in.
 QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale = {});
 
-// observe_ranges and qparams_from_ranges in one. A tensor_group weight without `global_scale` gets its own.
-QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale = {});
+// One scale of such a range before any global scale, a number of `model_dtype`: never zero, MX exponents expanded.
+struct RangeScale {
+  float scale = 0;
+  int8_t zero_point = 0;
+};
+RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype);
+
+using RowParallel = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body)>;  // as Backend::parallel_for
+
+// The ranges a weight's scales are made from, as args.observer finds them: the smallest and largest value, or less where that costs less error
+// (mse_observer.hpp). `importance`: mean square of each input channel [K], for imatrix_mse; empty when there is none.
+ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance = {}, const RowParallel& parallel = {});
+
+// weight_ranges and qparams_from_ranges in one. A tensor_group weight without `global_scale` gets its own. Rows of a larger weight (block: from a multiple of the
+// block height) get the scales that the whole would give them, unless the strategy is tensor or a searching observer's patience ends the search for the whole.
+QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale = {}, std::span<const float> importance = {});
 
 // NVFP4's per-tensor divisor, 2688 / absmax, for the largest |value| of a weight and all its fused partners, or of an activation.
 float nvfp4_global_scale(float absmax, DType model_dtype);
 float absolute_maximum(const TensorView& values);
+float absolute_maximum(const ValueRanges& ranges);
 
 // The multipliers that codes stand for: f32, the scales' shape, exponents expanded and the global scale divided in.
 Tensor scale_values(const QuantizationParameters& parameters, const QuantizationArgs& args);
