@@ -135,6 +135,7 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   const ModifierList modifiers(recipe, policy);
   const ModelOutline model = outline_model(checkpoint, modifiers.need_calibration());
   const RunPlan plan = make_plan(checkpoint, model, modifiers, options);
+  for (const std::string& line : plan.notes) reporter.note(line);
 
   report.model_type = model.model_type;
   report.device = backend.description();

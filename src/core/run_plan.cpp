@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/checkpoint/compressed_tensors.hpp"
+#include "core/vllm_lint.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -48,7 +49,10 @@ void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifi
   for (const WeightModule& weight : model.weights)
     if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
   assign_attentions(plan, model, modifiers);
-  if (plan.order.empty() && plan.attentions.empty() && !modifiers.quantizers.empty()) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
+  const bool wanted = std::any_of(modifiers.quantizers.begin(), modifiers.quantizers.end(), [](const Quantizer* quantizer) {
+    return std::any_of(quantizer->schemes().begin(), quantizer->schemes().end(), [](const Scheme& scheme) { return scheme.weights.has_value(); });
+  });  // not by UNQUANTIZED
+  if (plan.order.empty() && plan.attentions.empty() && wanted) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
 }
 
 void batch(RunPlan& plan, const ModelOutline& model) {
@@ -159,6 +163,14 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
     if (const QuantizationArgs* cache = quantizer->kv_cache_scheme()) plan.config.kv_cache_scheme = *cache;
 }
 
+// llm-compressor writes what vLLM cannot load; --compat vllm does not.
+void lint(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
+  plan.notes = unequal_fused_parts(plan, model);
+  if (options.compat == Compat::reference) return;
+  if (!plan.notes.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", plan.notes.front()));
+  if (options.save_compressed) plan.notes = vllm_notes(plan, model);
+}
+
 }  // namespace
 
 ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
@@ -195,6 +207,7 @@ RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const
   plan.untie = must_untie(plan, model, options);
   plan_tensors(plan, checkpoint, model, options);
   plan_config(plan, model, modifiers, options);
+  lint(plan, model, options);
   return plan;
 }
 

@@ -54,11 +54,13 @@ struct RunPlan {
   std::vector<std::string> copied;                          // source tensors that go over unchanged (a transform may still rewrite them)
   bool untie = false;                                       // lm_head gets tensors of its own; config.json says so
   QuantizationConfig config;
+  std::vector<std::string> notes;                           // what a reader of the folder may stumble over
 
   const Assignment* find(const std::string& module) const;
 };
 
-// Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing to quantize.
+// Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing to quantize, and unless --compat reference fused
+// parts with different schemes.
 RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options);
 
 }  // namespace llmc

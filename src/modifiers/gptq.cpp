@@ -153,6 +153,7 @@ class Gptq final : public Quantizer {
     const bool given = arguments_.has("actorder");
     const RecipeValue* value = arguments_.find("actorder");
     for (Scheme& scheme : scope_.schemes()) {
+      if (!scheme.weights) continue;
       QuantizationArgs& args = *scheme.weights;
       const auto asked = value ? std::optional(parse_actorder(*value, arguments_.what("actorder"))) : given ? std::optional(ActOrder::none) : std::nullopt;
       if (asked && args.actorder && *asked != *args.actorder) arguments_.fail("actorder", "contradicts the actorder of the scheme's weights");

@@ -34,18 +34,19 @@ void QuantizationScope::add_scheme(Scheme scheme) {
   schemes_.push_back(std::move(scheme));
 }
 
+void QuantizationScope::add_preset(Arguments& arguments, const char* key, const std::string& name, const std::vector<std::string>& targets) {
+  try {
+    Scheme scheme = preset_scheme(name);
+    scheme.targets = targets;
+    add_scheme(std::move(scheme));
+  } catch (const Error& problem) {
+    arguments.fail(key, problem.what());
+  }
+}
+
 void QuantizationScope::read_scheme(Arguments& arguments, const RecipeValue& value, const std::vector<std::string>& targets) {
-  const auto add_preset = [&](const std::string& name, const std::vector<std::string>& of) {
-    try {
-      Scheme scheme = preset_scheme(name);
-      scheme.targets = of;
-      add_scheme(std::move(scheme));
-    } catch (const Error& problem) {
-      arguments.fail("scheme", problem.what());
-    }
-  };
-  if (value.kind != RecipeValue::Kind::map) return add_preset(value.as_string(arguments.what("scheme")), targets);
-  for (const auto& [name, of] : value.entries) add_preset(name, of.as_strings(arguments.what("scheme")));
+  if (value.kind != RecipeValue::Kind::map) return add_preset(arguments, "scheme", value.as_string(arguments.what("scheme")), targets);
+  for (const auto& [name, of] : value.entries) add_preset(arguments, "scheme", name, of.as_strings(arguments.what("scheme")));
 }
 
 void QuantizationScope::read_config_groups(Arguments& arguments, const RecipeValue& groups) {
@@ -53,9 +54,7 @@ void QuantizationScope::read_config_groups(Arguments& arguments, const RecipeVal
   for (const auto& [name, value] : groups.entries) {
     const std::string what = fmt::format("{}.{}", arguments.what("config_groups"), name);
     if (value.kind == RecipeValue::Kind::list || value.kind == RecipeValue::Kind::string) {  // "W4A16": ["Linear"]
-      Scheme scheme = preset_scheme(name);
-      scheme.targets = value.as_strings(what);
-      add_scheme(std::move(scheme));
+      add_preset(arguments, "config_groups", name, value.as_strings(what));
     } else {
       add_scheme(read_scheme_value(value, what));
     }
@@ -91,8 +90,8 @@ bool QuantizationScope::needs_calibration() const {
 
 void QuantizationScope::check(Arguments& arguments) const {
   for (const Scheme& scheme : schemes_) {
-    if (!scheme.weights) {
-      if (!scheme.input_activations || scheme.output_activations) arguments.fail("config_groups", "a group without weights quantizes the states of attention modules: wanted input_activations alone");
+    if (!scheme.weights) {  // UNQUANTIZED, or the states of attention modules
+      if (scheme.output_activations) arguments.fail("config_groups", "a group without weights quantizes the states of attention modules: wanted input_activations alone");
       continue;
     }
     try {
@@ -113,6 +112,7 @@ const Scheme* QuantizationScope::scheme_for(const Module& module) const {
   if (!target) return nullptr;
   const Scheme& scheme = schemes_[scheme_of_target_.at(*target)];
   if (scheme.weights) return attention ? nullptr : &scheme;
+  if (!scheme.input_activations) return nullptr;  // UNQUANTIZED leaves a module alone
   if (!attention) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is a {}, and target '{}' gives it a scheme without weights; only attention modules can have one", module.name, module.class_name, *target));
   return &scheme;
 }

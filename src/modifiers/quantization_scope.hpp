@@ -15,7 +15,7 @@ class QuantizationScope {
  public:
   explicit QuantizationScope(Arguments& arguments);
 
-  const Scheme* scheme_for(const Module& module) const;  // null: ignored, not targeted, or not a Linear
+  const Scheme* scheme_for(const Module& module) const;  // null: ignored, not targeted, UNQUANTIZED, or not a Linear
   std::vector<std::string> unmatched_targets(std::span<const Module> modules) const;
   const std::vector<Scheme>& schemes() const { return schemes_; }
   std::vector<Scheme>& schemes() { return schemes_; }
@@ -24,6 +24,7 @@ class QuantizationScope {
 
  private:
   void add_scheme(Scheme scheme);
+  void add_preset(Arguments& arguments, const char* key, const std::string& name, const std::vector<std::string>& targets);
   void read_config_groups(Arguments& arguments, const RecipeValue& groups);
   void read_scheme(Arguments& arguments, const RecipeValue& scheme, const std::vector<std::string>& targets);
   void set_observers(Arguments& arguments);

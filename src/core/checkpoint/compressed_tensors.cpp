@@ -87,8 +87,11 @@ float read_global_scale(const Checkpoint& from, const std::string& name) { retur
 Format choose_format(const Scheme& scheme, ConfigFlavor flavor) {
   if (scheme.format) return *scheme.format;
   const Format inferred = infer_format(scheme);
-  const bool below_8_bits = inferred == Format::int_quantized && scheme.weights->num_bits < 8;
-  return flavor == ConfigFlavor::vllm && below_8_bits ? Format::pack_quantized : inferred;
+  if (flavor == ConfigFlavor::reference || inferred != Format::int_quantized) return inferred;
+  const QuantizationArgs& weights = *scheme.weights;
+  const bool int8 = weights.num_bits == 8 && weights.symmetric && scheme.input_activations->type == NumberType::integer;
+  const bool packable = weights.strategy == Strategy::group || (weights.strategy == Strategy::channel && !int8);
+  return packable ? Format::pack_quantized : inferred;
 }
 
 std::vector<PlannedTensor> planned_tensors(const std::string& module, const Shape& weight_shape, const Scheme& scheme, Format format, DType model_dtype) {

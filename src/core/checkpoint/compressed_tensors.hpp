@@ -11,8 +11,8 @@
 
 namespace llmc {
 
-// The scheme's own format, or the inferred one. vllm: integer weights below 8 bits with quantized inputs are packed, where compressed-tensors
-// would spend a byte on each and vLLM has no kernel for that.
+// The scheme's own format, or the inferred one. vllm: integer weights with quantized inputs are packed unless they are symmetric int8 per channel or tensor:
+// compressed-tensors would spend a byte on each, and vLLM has no scheme for that.
 Format choose_format(const Scheme& scheme, ConfigFlavor flavor);
 
 // Everything the module stores for `weight_shape` [N, K] instead of its ".weight", static activation scales included.

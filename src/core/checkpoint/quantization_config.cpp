@@ -40,11 +40,19 @@ JsonValue string_list(const std::vector<std::string>& texts) {
   return list;
 }
 
+// Members whose absence means the same. `observer` stays: null and absent differ.
+void drop_defaults(JsonValue& object) {
+  std::erase_if(object.members, [](const auto& member) {
+    const JsonValue& value = member.second;
+    return (value.is(Kind::null) && member.first != "observer") || (value.is(Kind::object) && value.members.empty()) || (member.first == "dynamic" && value.is(Kind::boolean) && !value.truth);
+  });
+}
+
 JsonValue json_of(const QuantizationArgs& args, ConfigFlavor flavor) {
   const bool keep_order = flavor == ConfigFlavor::reference || args.actorder == ActOrder::group;
   JsonValue block;
   if (args.block_structure) block = JsonValue::array({JsonValue::from_int((*args.block_structure)[0]), JsonValue::from_int((*args.block_structure)[1])});
-  return JsonValue::object({
+  JsonValue json = JsonValue::object({
       {"actorder", keep_order ? optional_text(args.actorder_text) : JsonValue{}},
       {"block_structure", std::move(block)},
       {"dynamic", args.dynamic == Dynamic::local ? JsonValue::from_string("local") : JsonValue::from_bool(args.dynamic == Dynamic::yes)},
@@ -58,6 +66,8 @@ JsonValue json_of(const QuantizationArgs& args, ConfigFlavor flavor) {
       {"type", JsonValue::from_string(std::string(name_of(kTypes, args.type)))},
       {"zp_dtype", args.symmetric ? JsonValue{} : dtype_text(args.zp_dtype ? args.zp_dtype : DType::i8)},
   });
+  if (flavor == ConfigFlavor::vllm) drop_defaults(json);
+  return json;
 }
 
 JsonValue json_of(const std::optional<QuantizationArgs>& args, ConfigFlavor flavor) { return args ? json_of(*args, flavor) : JsonValue{}; }
@@ -65,13 +75,15 @@ JsonValue json_of(const std::optional<QuantizationArgs>& args, ConfigFlavor flav
 Format format_of(const Scheme& scheme) { return scheme.format ? *scheme.format : infer_format(scheme); }
 
 JsonValue json_of(const Scheme& scheme, ConfigFlavor flavor) {
-  return JsonValue::object({
+  JsonValue json = JsonValue::object({
       {"format", JsonValue::from_string(std::string(format_name(format_of(scheme))))},
       {"input_activations", json_of(scheme.input_activations, flavor)},
       {"output_activations", json_of(scheme.output_activations, flavor)},
       {"targets", string_list(scheme.targets)},
       {"weights", json_of(scheme.weights, flavor)},
   });
+  if (flavor == ConfigFlavor::vllm) drop_defaults(json);
+  return json;
 }
 
 std::string overall_format(const QuantizationConfig& config) {
@@ -246,7 +258,7 @@ std::string write_quantization_config(const QuantizationConfig& config, ConfigFl
     const auto& group = config.groups[i];
     groups.set(group.name.empty() ? fmt::format("group_{}", i) : group.name, json_of(group.scheme, flavor));
   }
-  return dump_json_like_python(JsonValue::object({
+  JsonValue json = JsonValue::object({
       {"config_groups", std::move(groups)},
       {"format", JsonValue::from_string(config.format.empty() ? overall_format(config) : config.format)},
       {"global_compression_ratio", {}},
@@ -257,7 +269,9 @@ std::string write_quantization_config(const QuantizationConfig& config, ConfigFl
       {"sparsity_config", JsonValue::object()},
       {"transform_config", JsonValue::object()},
       {"version", JsonValue::from_string(config.version)},
-  }));
+  });
+  if (flavor == ConfigFlavor::vllm) drop_defaults(json);
+  return dump_json_like_python(json);
 }
 
 std::optional<QuantizationConfig> parse_quantization_config(std::string_view config_json, std::string_view place) {

@@ -23,7 +23,8 @@ struct QuantizationConfig {
   std::string version = "0.19.0";   // of compressed-tensors
 };
 
-// reference: every key and value as llm-compressor writes them. vllm: the same except where vLLM would misread it (actorder null without g_idx).
+// reference: every key and value as llm-compressor writes them. vllm: no key that says what its absence says (older readers refuse keys they do not know), and
+// actorder only with a g_idx on disk.
 enum class ConfigFlavor { reference, vllm };
 
 // JSON text of the object.
