@@ -8,6 +8,7 @@
 
 #include "guard.hpp"
 #include "llmc/evaluate.hpp"
+#include "llmc/inspection.hpp"
 #include "session.hpp"
 #include "text/text.hpp"
 
@@ -67,6 +68,17 @@ llmc_status llmc_forward(llmc_session* session, const llmc_forward_options* give
     const auto options = read_options(given, "llmc_forward_options");
     llmc::forward_file(required(options.model_dir, "llmc_forward_options.model_dir"), required(options.input_ids, "llmc_forward_options.input_ids"),
                        required(options.output, "llmc_forward_options.output"), value_dtype(options.dtype, llmc::DType::f32), *session->backend);
+  });
+}
+
+llmc_status llmc_verify(llmc_session* session, const llmc_verify_options* given, char** json, llmc_error** error) {
+  if (json) *json = nullptr;
+  return guard(error, [&] {
+    const SessionLock lock(session);
+    if (!json) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_verify: json is NULL");
+    const auto options = read_options(given, "llmc_verify_options");
+    if (options.reserved) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_verify_options.reserved is not 0");
+    *json = copy_text(to_json(llmc::verify_model({required(options.model_dir, "llmc_verify_options.model_dir"), text_or_empty(options.source_dir), &session->cancel}, *session->backend)));
   });
 }
 

@@ -38,6 +38,18 @@ typedef struct llmc_forward_options {
 } llmc_forward_options;
 LLMC_API llmc_status llmc_forward(llmc_session *session, const llmc_forward_options *options, llmc_error **error);
 
+/* Is a model folder sound? Decodes every tensor and compares names, dtypes, shapes and values with config.json and, when given, with the
+ * unquantized source model. A fault is a result, not an error: LLMC_OK. Works on plain folders too. */
+typedef struct llmc_verify_options {
+  uint32_t struct_size;
+  int32_t reserved;       /* 0 */
+  const char *model_dir;
+  const char *source_dir; /* NULL: no source to compare with */
+} llmc_verify_options;
+/* {"sound": true, "faults": [{"tensor", "got", "wanted"}], "notes": [...], "tensors": n, "quantized": n, "bytes": n,
+ *  "matrices": [{"module", "scheme", "compared", "relative_error", "rounding_error", "allowed_error", "cosine"}]}; docs/inspection.md explains them. */
+LLMC_API llmc_status llmc_verify(llmc_session *session, const llmc_verify_options *options, char **json, llmc_error **error);
+
 LLMC_API void llmc_json_free(char *json);
 
 #ifdef __cplusplus

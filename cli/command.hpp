@@ -14,6 +14,11 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Ends the command quietly with an exit code of its own: 1 when a check found faults.
+struct ExitCode {
+  int code = 0;
+};
+
 struct SessionSettings {  // the options every sub-command has
   int threads = 0;
   std::string device = "cpu", cpu_isa;
@@ -32,11 +37,15 @@ class Session {
   std::unique_ptr<llmc_session, Free> session_;
 };
 
+// The text of a tools call; frees it.
+std::string take_json(char* json);
+
 // Throws Failure with the error's text, and frees the error, unless status is LLMC_OK.
 void check(llmc_status status, llmc_error* error);
 
 void add_oneshot_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
+void add_verify_command(CLI::App& app);
 
 }  // namespace cli

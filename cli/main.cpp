@@ -10,12 +10,15 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "llmc " + std::string(llmc_version()));
   cli::add_oneshot_command(app);
   cli::add_eval_command(app);
+  cli::add_verify_command(app);
   cli::add_forward_command(app);
   try {
     auto arguments = cli::normalized_arguments(argc, argv);
     app.parse(std::move(arguments));
   } catch (const CLI::Success& shown) {  // --help, --version
     return app.exit(shown);
+  } catch (const cli::ExitCode& result) {
+    return result.code;
   } catch (const CLI::Error& problem) {
     std::fprintf(stderr, "llmc: %s\n", problem.what());
     return 2;

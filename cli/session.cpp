@@ -1,4 +1,5 @@
 #include "command.hpp"
+#include "llmc_tools.h"
 
 namespace cli {
 
@@ -25,6 +26,12 @@ Session::Session(const SessionSettings& settings, llmc_progress_fn progress, llm
   const llmc_status status = llmc_session_create(&options, &made, &error);
   check(status, error);
   session_.reset(made);
+}
+
+std::string take_json(char* json) {
+  std::string text = json ? json : "";
+  llmc_json_free(json);
+  return text;
 }
 
 void check(llmc_status status, llmc_error* error) {

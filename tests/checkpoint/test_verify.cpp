@@ -62,28 +62,28 @@ TEST_CASE("every kind of fault is told with its module") {
   {
     Sample sample("W4A16");
     sample.matrix.parameters.scales.as<float>()[3] = 0;
-    CHECK(sample.faults() == std::vector<std::string>{"a: weight_scale is 0 at index 3, wanted a finite number above 0"});
+    CHECK(sample.faults() == std::vector<std::string>{"a.weight_scale: got 0 at index 3, wanted finite numbers above 0"});
   }
-  CHECK(Sample("W4A16").faults({{"a.weight_zero_point", DType::i32, {1, 1}}}) == std::vector<std::string>{"a: has a stray weight_zero_point"});
-  CHECK(Sample("W4A16").faults({{"b.weight", DType::f32, {4, 4}}}) == std::vector<std::string>{"b: is a target of 'group_0', but is neither quantized nor ignored"});
+  CHECK(Sample("W4A16").faults({{"a.weight_zero_point", DType::i32, {1, 1}}}) == std::vector<std::string>{"a.weight_zero_point: got a tensor, wanted none: its scheme has no such part"});
+  CHECK(Sample("W4A16").faults({{"b.weight", DType::f32, {4, 4}}}) == std::vector<std::string>{"b: got a plain weight, though it is a target of 'group_0' and is not ignored, wanted a quantized weight, or its name in ignore"});
   CHECK(Sample("W4A16").faults({{"b.weight_scale", DType::f32, {4, 1}}}).at(0).find("has no tensor 'b.weight_packed'") != std::string::npos);
   {
     Sample sample("W4A16");
     sample.ignore = {"a"};
-    CHECK(sample.faults() == std::vector<std::string>{"a: has quantized tensors, but is ignored"});
+    CHECK(sample.faults() == std::vector<std::string>{"a: got quantized tensors, though it is in ignore, wanted a plain weight"});
     sample.ignore = {};
     sample.scheme.targets = {"re:b.*"};
-    CHECK(sample.faults() == std::vector<std::string>{"a: has quantized tensors, but no config group targets it"});
+    CHECK(sample.faults() == std::vector<std::string>{"a: got quantized tensors, though no config group targets it, wanted a plain weight, or a config group"});
   }
   {
     Sample sample("FP8_DYNAMIC");
     sample.matrix.codes.as<uint8_t>()[2 * 128 + 5] = 0x7F;
-    CHECK(sample.faults() == std::vector<std::string>{"a: weight [2, 5] decodes to NaN or infinity"});
+    CHECK(sample.faults() == std::vector<std::string>{"a.weight: got NaN or Inf at [2, 5], decoded, wanted finite numbers"});
   }
   {
     Sample sample("FP8_DYNAMIC");
     sample.scheme.weights->strategy = Strategy::tensor;  // the config says so, the tensors do not
-    CHECK(sample.faults() == std::vector<std::string>{"a: weight_scale is [8, 1] F32, wanted [1] of the model's dtype"});
+    CHECK(sample.faults() == std::vector<std::string>{"a.weight_scale: got [8, 1] F32, wanted [1] of the model's dtype"});
   }
 }
 

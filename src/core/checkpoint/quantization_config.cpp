@@ -212,6 +212,7 @@ std::optional<QuantizationArgs> parse_args(const JsonValue* value, const std::st
   } catch (const Error& error) {
     throw Error(ErrorCode::bad_file, error.what());
   }
+  if (const JsonValue* observer = value->find("observer"); observer && observer->is(Kind::null)) args.observer.reset();  // said to be none: not the default
   return args;
 }
 

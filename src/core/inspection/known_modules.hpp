@@ -1,0 +1,11 @@
+// What the architecture named in config.json tells about a folder's modules; nothing for a family llmc does not know.
+#pragma once
+#include <string>
+
+#include "core/checkpoint/verify.hpp"
+
+namespace llmc {
+
+KnownModules known_modules(const std::string& config_json);
+
+}  // namespace llmc
