@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -61,6 +62,34 @@ struct GptqSolution {
   bool rounded_to_nearest = false;  // every dampening up to 1.0 failed: codes are plain rounding
 };
 
+// How codes lie in a row of the file. packed: num_bits each, lowest bits first; rows of integers end on a 32-bit word, rows of fp4 on a byte.
+enum class CodeLayout { bytes, packed };
+int64_t code_row_bytes(const QuantizationArgs& args, CodeLayout layout, int64_t columns);
+
+// Rows of one weight on their way from the model's numbers to the file's bytes, rounded to nearest.
+struct RowQuantization {
+  TensorView weight;                  // [rows, columns] bf16, f16 or f32; block scales: whole blocks, except at the matrix's end
+  const QuantizationArgs* args = nullptr;
+  Rounding rounding = Rounding::exact;
+  CodeLayout layout = CodeLayout::bytes;
+  std::optional<float> global_scale;  // NVFP4's; given
+  bool scales_given = false;          // true: scales and zero points are read; false: written, from the smallest and largest value of each cell
+  bool want_error = true;
+  std::byte* codes = nullptr;         // [rows, code_row_bytes]
+  std::byte* scales = nullptr;        // of these rows' cells (per-tensor: [1], always given), in the dtype of the file
+  int8_t* zero_points = nullptr;      // the same shape, not packed; null when symmetric
+};
+struct RowsQuantized {
+  std::optional<int64_t> first_non_finite;  // position in `weight` of a NaN or infinity; nothing else is valid then
+  double error = 0, energy = 0;             // sums of (w - q)^2 and w^2, when wanted
+};
+
+// What a scan over values finds. Zero counts as one of them.
+struct ValueExtent {
+  float min = 0, max = 0;
+  std::optional<int64_t> first_non_finite;  // nothing else is valid then
+};
+
 struct ForwardOptions {
   DType value_dtype = DType::bf16;  // of the values between nodes; arithmetic accumulates in float32
 };
@@ -96,6 +125,11 @@ class Backend {
   virtual void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) = 0;
 
   virtual GptqSolution gptq(const GptqProblem& problem) = 0;
+
+  // Ranges, scales, codes and packing in one pass over memory, bit for bit as src/core/quantize defines them. Nothing: this backend has no fast way for such
+  // a job, and the caller computes it by that definition.
+  virtual std::optional<RowsQuantized> quantize_rows(const RowQuantization&) { return std::nullopt; }
+  virtual ValueExtent scan(const TensorView& values) = 0;  // any floating dtype
 
   // For each token t < tokens - 1 that is not the last of its sequence: -log p(next token). logits: [tokens, vocabulary]. When reference logits are given
   // (same shape), also sum over those tokens KL(reference || logits) and the count of equal arg max.

@@ -1,6 +1,7 @@
 // The CPU behind llmc::Backend.
 #include "cpu/forward.hpp"
 #include "cpu/gptq.hpp"
+#include "cpu/quantize_rows.hpp"
 #include "cpu/token_loss.hpp"
 #include "llmc/error.hpp"
 
@@ -29,6 +30,8 @@ class CpuBackend final : public Backend {
 
   void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) override { cpu::accumulate_channel_statistics(engine_, x, statistics); }
   GptqSolution gptq(const GptqProblem& problem) override { return cpu::solve_gptq(engine_, problem); }
+  std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override { return cpu::quantize_rows(engine_, job); }
+  ValueExtent scan(const TensorView& values) override { return cpu::scan_values(engine_, values); }
   CrossEntropy cross_entropy(const TensorView& logits, const TensorView* reference, const TokenBatch& batch) override { return cpu::token_loss(engine_, logits, reference, batch); }
   void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) override { engine_.pool.parallel_for(count, grain, body); }
 

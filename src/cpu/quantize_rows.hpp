@@ -1,0 +1,11 @@
+// Rounding to nearest of many rows at once, on all threads.
+#pragma once
+#include "cpu/gemm.hpp"
+#include "llmc/backend.hpp"
+
+namespace llmc::cpu {
+
+std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job);  // nothing: float16, asymmetric floats
+ValueExtent scan_values(Engine& engine, const TensorView& values);
+
+}  // namespace llmc::cpu
