@@ -42,7 +42,7 @@ struct OneshotOptions {
   bool save_compressed = true;             // false: write dequantized weights in the model's dtype
   bool tie_word_embeddings = true;         // false: always write lm_head on its own
   bool overwrite = false;
-  int64_t max_shard_bytes = 20'000'000'000;
+  int64_t max_shard_bytes = 0;             // 0: tensors stay in the files of the input; otherwise files are cut anew, none larger unless one tensor is
 };
 
 Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks& callbacks);

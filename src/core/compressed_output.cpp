@@ -7,6 +7,7 @@
 
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/checkpoint/verify.hpp"
+#include "core/data_free/matrix_tiles.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
@@ -15,7 +16,6 @@ namespace llmc {
 
 namespace {
 
-constexpr int64_t kPieceBytes = 8 << 20;
 constexpr int64_t kRowTile = 256;
 
 // llm-compressor's own leftovers in the source would contradict what is written now.
@@ -23,15 +23,15 @@ bool belongs_to_source_only(const std::string& file) { return file == "config.js
 
 }  // namespace
 
-void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first_element) {
+void check_finite(const std::string& place, const std::string& tensor, const TensorView& values) {
   if (!is_floating(values.dtype)) return;
-  if (const auto at = first_non_finite(values))
-    throw Error(ErrorCode::numeric, fmt::format("'{}': tensor '{}' holds NaN or Inf at element {}; wanted finite numbers", place, tensor, first_element + *at));
+  if (const auto at = first_non_finite(values)) refuse_non_finite(place, tensor, *at);
 }
 
 CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, std::function<void()> poll)
     : source_(source), plan_(plan), options_(options), backend_(backend), poll_(std::move(poll)),
-      writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite, .max_shard_bytes = options.max_shard_bytes}),
+      writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite,
+               .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes : CheckpointWriter::Options{}.max_shard_bytes}),
       copyable_(plan.copied.begin(), plan.copied.end()) {
   writer_.plan(plan.tensors);
 }
@@ -64,26 +64,12 @@ void CompressedOutput::put_tensor(const std::string& name, const TensorView& val
   writer_.write_tensor(name, values);
 }
 
-void CompressedOutput::copy_checked(const std::string& source_name, const std::string& name) {
-  const TensorInfo info = source_.info(source_name);
-  const int64_t rows = info.shape.empty() ? 1 : info.shape[0], row_bytes = rows ? info.bytes / rows : 0;
-  if (!info.bytes || row_bytes > kPieceBytes || info.shape.empty()) return writer_.copy_tensor(source_, source_name, name);
-  const int64_t step = std::max<int64_t>(1, kPieceBytes / row_bytes);
-  for (int64_t row = 0; row < rows; row += step) {
-    Shape shape = info.shape;
-    shape[0] = std::min(step, rows - row);
-    poll_();
-    Tensor piece(info.dtype, shape);
-    source_.read_rows(source_name, row, shape[0], piece.data());
-    check_finite(source_.directory(), source_name, piece, row * (row_bytes / static_cast<int64_t>(item_size(info.dtype))));
-    writer_.write_rows(name, row, piece);
-  }
-}
-
-void CompressedOutput::copy_rest() {
+std::vector<TensorCopy> CompressedOutput::take_rest() {
+  std::vector<TensorCopy> rest;
   for (const std::string& name : plan_.copied)
-    if (put_.insert(name).second) copy_checked(name, name);
-  if (plan_.untie && !plan_.find("lm_head") && !copyable_.count("lm_head.weight")) copy_checked("model.embed_tokens.weight", "lm_head.weight");
+    if (put_.insert(name).second) rest.push_back({name, name});
+  if (plan_.untie && !plan_.find("lm_head") && !copyable_.count("lm_head.weight")) rest.push_back({"model.embed_tokens.weight", "lm_head.weight"});
+  return rest;
 }
 
 std::string CompressedOutput::config_text() const {
@@ -95,13 +81,13 @@ std::string CompressedOutput::config_text() const {
   return plan_.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
 }
 
-void CompressedOutput::finish(const Recipe& recipe) {
+void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
   writer_.write_file("config.json", config_text());
   writer_.write_file("recipe.yaml", write_recipe(recipe));
   for (const std::string& file : source_.side_files())
     if (!belongs_to_source_only(file)) writer_.copy_file((std::filesystem::path(source_.directory()) / file).string());
   const bool quantized = options_.save_compressed && !plan_.config.groups.empty();
-  const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory())) : std::vector<std::string>{};
+  const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory()), !values_checked) : std::vector<std::string>{};
   if (!faults.empty()) throw Error(ErrorCode::internal, fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))", faults.front(), faults.size()));
   writer_.finish([this](auto... work) { parallel_for(work...); });
 }

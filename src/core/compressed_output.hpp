@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/checkpoint/checkpoint_writer.hpp"
+#include "core/data_free/data_free.hpp"
 #include "core/run_plan.hpp"
 
 namespace llmc {
@@ -20,14 +21,15 @@ class CompressedOutput {
   void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
   void put_activation(const std::string& name, const QuantizationParameters& parameters);  // write_activation's names
   void put_tensor(const std::string& name, const TensorView& values);  // once per name; later calls and names not planned are ignored
-  void copy_rest();                                                      // every planned tensor nobody has put, straight from the source
+  std::vector<TensorCopy> take_rest();                                    // every planned tensor nobody has put: to be copied from the source
   // config.json, recipe.yaml and the side files; then checks the folder and moves it to its final name.
-  void finish(const Recipe& recipe);
+  // values_checked: whoever wrote the quantized tensors looked at every scale and code; names, shapes and config.json are checked in any case.
+  void finish(const Recipe& recipe, bool values_checked = false);
+  CheckpointWriter& writer() { return writer_; }
   int64_t total_bytes() const { return writer_.total_bytes(); }
 
  private:
   void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const;
-  void copy_checked(const std::string& source_name, const std::string& name);
   std::string config_text() const;
 
   const Checkpoint& source_;
@@ -40,6 +42,6 @@ class CompressedOutput {
 };
 
 // Throws Error(numeric) naming the tensor and the position of its first NaN or Inf.
-void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first_element = 0);
+void check_finite(const std::string& place, const std::string& tensor, const TensorView& values);
 
 }  // namespace llmc

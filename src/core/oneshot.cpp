@@ -5,6 +5,7 @@
 
 #include "core/calibration/block_compressor.hpp"
 #include "core/compressed_output.hpp"
+#include "core/data_free/data_free.hpp"
 #include "core/model_outline.hpp"
 #include "core/quantize/qparams.hpp"
 #include "core/run_clock.hpp"
@@ -93,29 +94,13 @@ void compress_calibrated(const Checkpoint& checkpoint, const ModelOutline& model
   }
 }
 
-// No data needed: one weight (or one set of fused weights) at a time, any model whose tensors can be read.
-void compress_data_free(const Checkpoint& checkpoint, const RunPlan& plan, Backend& backend, CompressedOutput& output, Reporter& reporter, Report& report) {
+// No data needed: every tensor streams by once, or twice where a scale belongs to a whole tensor.
+void compress_without_data(const Checkpoint& checkpoint, const RunPlan& plan, const OneshotOptions& options, Rounding rounding, Backend& backend, CompressedOutput& output, Reporter& reporter,
+                           Report& report) {
   reporter.begin(static_cast<int64_t>(plan.batches.size()));
-  for (const auto& modules : plan.batches) {
-    reporter.enter("quantize", modules.front());
-    std::vector<Tensor> weights;
-    std::vector<MatrixJob> jobs;
-    for (const std::string& module : modules) {
-      const std::string& tensor = plan.assignments.at(module).weight.tensor;
-      weights.push_back(checkpoint.read(tensor));
-      check_finite(checkpoint.directory(), tensor, weights.back());
-    }
-    for (size_t i = 0; i < modules.size(); ++i) jobs.push_back({modules[i], &weights[i]});
-    const Assignment& first = plan.assignments.at(modules.front());
-    const Stopwatch watch;
-    const auto results = first.quantizer->quantize(jobs, *first.scheme, nullptr, backend, report.linears);
-    const double seconds = watch.seconds();
-    report.quantization_seconds += seconds;
-    for (size_t i = 0; i < jobs.size(); ++i) report.linears[report.linears.size() - 1 - i].seconds = seconds / static_cast<double>(jobs.size());
-    const Timed timed(report.writing_seconds);
-    for (size_t i = 0; i < modules.size(); ++i) output.put_quantized(plan.assignments.at(modules[i]), results[i]);
-    reporter.step();
-  }
+  const DataFreeRun run{checkpoint, plan, options, rounding, backend, output.writer(), [&] { reporter.poll(); }, [&](const std::string& module) { reporter.enter("quantize", module); },
+                        [&] { reporter.step(); }, [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output.put_quantized(assignment, matrix); }};
+  compress_data_free(run, output.take_rest(), report);
 }
 
 }  // namespace
@@ -146,12 +131,13 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
 
   CompressedOutput output(checkpoint, plan, options, backend, [&] { reporter.poll(); });
   report.bytes_after = output.total_bytes();
-  if (modifiers.need_calibration()) compress_calibrated(checkpoint, model, modifiers, plan, options, propagation, backend, output, reporter, report);
-  else compress_data_free(checkpoint, plan, backend, output, reporter, report);
+  const bool calibrated = modifiers.need_calibration();
+  if (calibrated) compress_calibrated(checkpoint, model, modifiers, plan, options, propagation, backend, output, reporter, report);
+  else compress_without_data(checkpoint, plan, options, policy.rounding, backend, output, reporter, report);
   {
     const Timed timed(report.writing_seconds);
-    output.copy_rest();
-    output.finish(recipe);
+    copy_tensors(checkpoint, output.writer(), backend, output.take_rest(), [&] { reporter.poll(); });
+    output.finish(recipe, !calibrated);
   }
   report.peak_memory = std::max(report.peak_memory, anonymous_memory());
   report.seconds = watch.seconds();

@@ -107,9 +107,14 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
   std::unordered_map<std::string, const Assignment*> replaced;  // source tensor -> who replaces it
   for (const auto& [name, assignment] : plan.assignments)
     if (assignment.weight.tensor == name + ".weight") replaced[assignment.weight.tensor] = &assignment;
+  const auto file_of = [&](const std::string& source_tensor) { return options.max_shard_bytes ? std::string() : checkpoint.info(source_tensor).file; };
   const auto add_quantized = [&](const Assignment& assignment) {
-    if (!options.save_compressed) return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype, assignment.weight.shape});
-    for (PlannedTensor& tensor : planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme, assignment.format, assignment.weight.dtype)) plan.tensors.push_back(std::move(tensor));
+    const std::string file = file_of(assignment.weight.tensor);
+    if (!options.save_compressed) return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype, assignment.weight.shape, file});
+    for (PlannedTensor& tensor : planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme, assignment.format, assignment.weight.dtype)) {
+      tensor.file = file;
+      plan.tensors.push_back(std::move(tensor));
+    }
   };
   if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph);
   const bool drops_stale_head = model.tied_embeddings && plan.untie;  // some tied folders carry an lm_head.weight nobody reads
@@ -118,13 +123,13 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
       add_quantized(*it->second);
     } else if (!(drops_stale_head && name == "lm_head.weight")) {
       const TensorInfo info = checkpoint.info(name);
-      plan.tensors.push_back({name, info.dtype, info.shape});
+      plan.tensors.push_back({name, info.dtype, info.shape, file_of(name)});
       plan.copied.push_back(name);
     }
   }
   if (!plan.untie) return;
   if (const Assignment* head = plan.find("lm_head")) add_quantized(*head);
-  else if (const WeightModule* head_weight = model.find("lm_head")) plan.tensors.push_back({"lm_head.weight", head_weight->dtype, head_weight->shape});
+  else if (const WeightModule* head_weight = model.find("lm_head")) plan.tensors.push_back({"lm_head.weight", head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
 }
 
 void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {

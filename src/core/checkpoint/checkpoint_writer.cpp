@@ -11,6 +11,7 @@
 #include "core/checkpoint/checksum.hpp"
 #include "core/checkpoint/json_value.hpp"
 #include "core/checkpoint/output_folder.hpp"
+#include "core/checkpoint/read_back.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -22,7 +23,10 @@ namespace fs = std::filesystem;
 struct Piece {
   int64_t bytes = 0;
   uint64_t sum = 0;
+  bool read_back = false;
 };
+
+constexpr int64_t kSmallPiece = 256 << 10;  // below this the writer's thread does not bother: whole pages only leave the cache
 
 struct Slot {
   PlannedTensor plan;
@@ -48,7 +52,13 @@ bool same_row_shape(const Shape& planned, const Shape& rows) {
 }  // namespace
 
 struct CheckpointWriter::State {
-  explicit State(Options given) : options(std::move(given)), folder(options.output_dir, options.input_dir, options.overwrite) {}
+  explicit State(Options given)
+      : options(std::move(given)), folder(options.output_dir, options.input_dir, options.overwrite),
+        background([this](const WrittenPiece& piece) { differs(piece); },
+                   [this](const WrittenPiece& piece) {
+                     const std::lock_guard lock(mutex);
+                     const_cast<Slot*>(static_cast<const Slot*>(piece.owner))->pieces.at(piece.begin).read_back = true;
+                   }) {}
 
   Options options;
   OutputFolder folder;
@@ -58,6 +68,7 @@ struct CheckpointWriter::State {
   std::mutex mutex;  // guards every Slot::pieces
   int64_t total_bytes = 0;
   bool planned = false, finished = false;
+  BackgroundReadBack background;  // the last member: its thread uses the others
 
   std::string path_of(const std::string& name) const { return (fs::path(folder.partial()) / name).string(); }
 
@@ -81,8 +92,13 @@ struct CheckpointWriter::State {
   void write_bytes(Slot& slot, int64_t begin, const std::byte* bytes, int64_t count) {
     for (int64_t done = 0; done < count; done += kIoPiece) {
       const int64_t part = std::min(kIoPiece, count - done);
-      claim(slot, begin + done, {part, checksum(bytes + done, part)});
-      shards[slot.shard].write_at(slot.offset + begin + done, bytes + done, part);
+      const uint64_t sum = checksum(bytes + done, part);
+      claim(slot, begin + done, {part, sum});
+      const File& file = shards[slot.shard];
+      file.write_at(slot.offset + begin + done, bytes + done, part);
+      if (part < kSmallPiece) continue;
+      file.start_flush(slot.offset + begin + done, part);
+      if (options.read_back) background.add({&file, slot.offset + begin + done, part, sum, &slot, begin + done});
     }
   }
 
@@ -121,41 +137,70 @@ struct CheckpointWriter::State {
     throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' was never given its row {} of {}", slot.plan.name, expected / per_row, slot.bytes / per_row));
   }
 
-  void read_back(const Slot& slot) const {
-    std::vector<std::byte> bytes;
-    for (const auto& [begin, piece] : slot.pieces) {
-      bytes.resize(static_cast<size_t>(piece.bytes));
-      shards[slot.shard].read_at(slot.offset + begin, bytes.data(), piece.bytes);
-      if (checksum(bytes.data(), piece.bytes) != piece.sum)
-        throw Error(ErrorCode::io, fmt::format("{}: tensor '{}' reads back differently from what was written, in bytes [{}, {})", shards[slot.shard].path(), slot.plan.name, begin,
-                                               begin + piece.bytes));
-    }
+  [[noreturn]] void differs(const WrittenPiece& piece) const {
+    throw Error(ErrorCode::io, fmt::format("{}: tensor '{}' reads back differently from what was written, in bytes [{}, {})", piece.file->path(),
+                                           static_cast<const Slot*>(piece.owner)->plan.name, piece.begin, piece.begin + piece.bytes));
+  }
+
+  void read_back_rest(const Slot& slot) const {
+    for (const auto& [begin, piece] : slot.pieces)
+      if (!piece.read_back) read_back({&shards[slot.shard], slot.offset + begin, piece.bytes, piece.sum, &slot, begin}, [this](const WrittenPiece& wrong) { differs(wrong); });
   }
 };
 
 CheckpointWriter::CheckpointWriter(Options options) : state_(std::make_unique<State>(std::move(options))) {}
 CheckpointWriter::~CheckpointWriter() = default;
 
-void CheckpointWriter::plan(std::vector<PlannedTensor> tensors) {
-  if (state_->planned) throw Error(ErrorCode::internal, "writer: planned twice");
-  state_->planned = true;
-  std::vector<std::vector<PlannedTensor>> groups(1);
+namespace {
+
+struct Shard {
+  std::string name;
+  std::vector<PlannedTensor> tensors;
+};
+
+std::vector<Shard> shards_by_size(std::vector<PlannedTensor>&& tensors, int64_t max_bytes) {
+  std::vector<Shard> shards(1);
   int64_t filled = 0;
   for (PlannedTensor& tensor : tensors) {
     const int64_t bytes = slot_bytes(tensor);
-    if (!groups.back().empty() && filled > state_->options.max_shard_bytes - bytes) {
-      groups.emplace_back();
+    if (!shards.back().tensors.empty() && filled > max_bytes - bytes) {
+      shards.emplace_back();
       filled = 0;
     }
     filled += bytes;
-    groups.back().push_back(std::move(tensor));
+    shards.back().tensors.push_back(std::move(tensor));
   }
-  // Wide elements first keeps every tensor aligned to its element size.
-  for (auto& group : groups)
-    std::stable_sort(group.begin(), group.end(), [](const PlannedTensor& a, const PlannedTensor& b) { return item_size(a.dtype) > item_size(b.dtype); });
-  for (size_t i = 0; i < groups.size(); ++i)
-    state_->add_shard(groups.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, groups.size()), groups[i]);
-  if (groups.size() > 1) state_->write_index();
+  for (size_t i = 0; i < shards.size(); ++i) shards[i].name = shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+  return shards;
+}
+
+std::vector<Shard> shards_by_name(std::vector<PlannedTensor>&& tensors) {
+  std::map<std::string, Shard> shards;
+  for (PlannedTensor& tensor : tensors) {
+    if (tensor.file.empty() || tensor.file.find('/') != std::string::npos)
+      throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' is planned for the file '{}', wanted a plain name for all or for none", tensor.name, tensor.file));
+    Shard& shard = shards[tensor.file];
+    shard.name = tensor.file;
+    shard.tensors.push_back(std::move(tensor));
+  }
+  std::vector<Shard> result;
+  for (auto& [name, shard] : shards) result.push_back(std::move(shard));
+  return result;
+}
+
+}  // namespace
+
+void CheckpointWriter::plan(std::vector<PlannedTensor> tensors) {
+  if (state_->planned) throw Error(ErrorCode::internal, "writer: planned twice");
+  state_->planned = true;
+  const bool named = std::any_of(tensors.begin(), tensors.end(), [](const PlannedTensor& tensor) { return !tensor.file.empty(); });
+  std::vector<Shard> shards = named ? shards_by_name(std::move(tensors)) : shards_by_size(std::move(tensors), state_->options.max_shard_bytes);
+  for (Shard& shard : shards) {
+    // Wide elements first keeps every tensor aligned to its element size.
+    std::stable_sort(shard.tensors.begin(), shard.tensors.end(), [](const PlannedTensor& a, const PlannedTensor& b) { return item_size(a.dtype) > item_size(b.dtype); });
+    state_->add_shard(shard.name, shard.tensors);
+  }
+  if (shards.size() > 1 || shards[0].name != "model.safetensors") state_->write_index();
 }
 
 void CheckpointWriter::write_rows(const std::string& name, int64_t first_row, const TensorView& rows) {
@@ -165,6 +210,13 @@ void CheckpointWriter::write_rows(const std::string& name, int64_t first_row, co
     throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' is planned as {} {}, got {} {} from row {}", name, to_string(slot.plan.shape), dtype_name(slot.plan.dtype),
                                                  to_string(rows.shape), dtype_name(rows.dtype), first_row));
   state_->write_bytes(slot, first_row * row_bytes(slot), rows.data, rows.bytes());
+}
+
+void CheckpointWriter::write_bytes(const std::string& name, int64_t offset, const std::byte* bytes, int64_t count) {
+  Slot& slot = state_->slot(name);
+  if (offset < 0 || count < 0 || offset > slot.bytes - count)
+    throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' has {} bytes, got {} at {}", name, slot.bytes, count, offset));
+  state_->write_bytes(slot, offset, bytes, count);
 }
 
 void CheckpointWriter::copy_tensor(const Checkpoint& from, const std::string& name, const std::string& as) {
@@ -188,7 +240,7 @@ void CheckpointWriter::write_file(const std::string& file_name, std::string_view
 }
 
 void CheckpointWriter::copy_file(const std::string& source_path) {
-  write_file(fs::path(source_path).filename().string(), read_text_file(source_path));
+  copy_whole_file(source_path, state_->path_of(fs::path(source_path).filename().string()));
 }
 
 void CheckpointWriter::finish(const ParallelFor& parallel) {
@@ -198,13 +250,15 @@ void CheckpointWriter::finish(const ParallelFor& parallel) {
   std::sort(slots.begin(), slots.end(), [](const Slot* a, const Slot* b) { return std::pair(a->shard, a->offset) < std::pair(b->shard, b->offset); });
   for (const Slot* slot : slots) state_->check_complete(*slot);
 
+  state_->background.stop();
+  for (const File& shard : state_->shards) shard.start_flush(0, 0);
   for (const File& shard : state_->shards) {
     shard.sync();
     if (state_->options.read_back) shard.drop_cache();
   }
   if (state_->options.read_back) {
     const auto body = [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) state_->read_back(*slots[static_cast<size_t>(i)]);
+      for (int64_t i = begin; i < end; ++i) state_->read_back_rest(*slots[static_cast<size_t>(i)]);
     };
     const auto count = static_cast<int64_t>(slots.size());
     parallel ? parallel(count, 1, body) : body(0, count);

@@ -4,6 +4,10 @@
 //   writer.write_rows(...), writer.copy_tensor(...)   any order, any thread, every row once
 //   writer.write_file("config.json", text);
 //   writer.finish();                                  without it the target is left as it was
+//
+// What finish() guarantees: every byte under the target's name was on the disk, was read from there again after it had left the page cache (where the system
+// obliges), and has the checksum it had when it was handed in. Large pieces are read back by a thread of the writer's own while later ones are still being
+// written; all others, and the last 96 MiB, by finish() itself. Nothing writes to a piece once it has been read back: every byte is taken once.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -21,19 +25,20 @@ class CheckpointWriter {
     std::string output_dir;
     std::string input_dir = {};  // when given: neither folder may be, or lie inside, the other
     bool overwrite = false;      // replaces a folder that holds a checkpoint; one that holds something else is refused
-    int64_t max_shard_bytes = 20'000'000'000;
-    bool read_back = true;       // finish() re-reads every tensor
+    int64_t max_shard_bytes = 20'000'000'000;  // of tensors that name no file
+    bool read_back = true;                     // every tensor is read again before finish() returns
   };
   explicit CheckpointWriter(Options options);  // Error(exists | invalid_argument | io)
   ~CheckpointWriter();                         // not finished: removes what was written
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // Once, before any data. Lays out the shards, writes their headers and allocates their blocks.
+  // Once, before any data. Lays out the shards, writes their headers and allocates their blocks. Tensors that name a file go there; either all do or none.
   void plan(std::vector<PlannedTensor> tensors);
 
   void write_rows(const std::string& name, int64_t first_row, const TensorView& rows);
   void write_tensor(const std::string& name, const TensorView& whole) { write_rows(name, 0, whole); }
+  void write_bytes(const std::string& name, int64_t offset, const std::byte* bytes, int64_t count);  // any stretch of a tensor
   void copy_tensor(const Checkpoint& from, const std::string& name, const std::string& as);
 
   void write_file(const std::string& file_name, std::string_view contents);

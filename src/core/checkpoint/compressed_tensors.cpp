@@ -147,8 +147,23 @@ void write_quantized(CheckpointWriter& writer, const std::string& module, const 
   } else if (!args.symmetric) {
     writer.write_tensor(module + ".weight_zero_point", parameters.zero_points);
   }
-  if (row.weight_shape) writer.write_tensor(module + ".weight_shape", TensorView(matrix.shape.data(), DType::i64, {2}));
-  if (parameters.global_scale) writer.write_tensor(module + ".weight_global_scale", TensorView(&*parameters.global_scale, DType::f32, {1}));
+  write_matrix_facts(writer, module, args, format, matrix.shape, parameters.global_scale);
+}
+
+StoredLayout stored_layout(const std::string& module, const QuantizationArgs& args, Format format) {
+  const FormatRow& row = row_for(module, args, format);
+  StoredLayout layout;
+  layout.codes = codes_name(module, row);
+  layout.scales = module + ".weight_scale";
+  if (!args.symmetric) layout.zero_points = module + ".weight_zero_point";
+  layout.code_layout = row.storage == CodeStorage::as_is ? CodeLayout::bytes : CodeLayout::packed;
+  layout.zero_points_packed = !args.symmetric && zero_points_are_packed(row, args);
+  return layout;
+}
+
+void write_matrix_facts(CheckpointWriter& writer, const std::string& module, const QuantizationArgs& args, Format format, const Shape& shape, std::optional<float> global_scale) {
+  if (row_for(module, args, format).weight_shape) writer.write_tensor(module + ".weight_shape", TensorView(shape.data(), DType::i64, {2}));
+  if (global_scale) writer.write_tensor(module + ".weight_global_scale", TensorView(&*global_scale, DType::f32, {1}));
 }
 
 std::vector<PlannedTensor> planned_activation(const std::string& name, const std::optional<QuantizationArgs>& args, int64_t heads, DType model_dtype) {

@@ -7,6 +7,7 @@
 #include "core/checkpoint/checkpoint_writer.hpp"
 #include "core/checkpoint/quantization_config.hpp"
 #include "core/quantize/qparams.hpp"
+#include "llmc/backend.hpp"
 #include "llmc/scheme.hpp"
 
 namespace llmc {
@@ -25,6 +26,16 @@ void write_quantized(CheckpointWriter& writer, const std::string& module, const 
 // "<name>_global_scale" alone when the scales of its groups are found at run time. `name`: "model.layers.0.mlp.up_proj.input", "model.layers.0.self_attn.k".
 std::vector<PlannedTensor> planned_activation(const std::string& name, const std::optional<QuantizationArgs>& args, int64_t heads, DType model_dtype);
 void write_activation(CheckpointWriter& writer, const std::string& name, const QuantizationParameters& parameters);
+// Where row tiles of a weight belong, for writers that make the file's bytes themselves (Backend::quantize_rows).
+struct StoredLayout {
+  std::string codes, scales, zero_points;  // tensor names; zero_points empty when symmetric
+  CodeLayout code_layout = CodeLayout::bytes;
+  bool zero_points_packed = false;         // along the rows: tiles of 32 rows end on whole words
+};
+StoredLayout stored_layout(const std::string& module, const QuantizationArgs& args, Format format);
+// What a module stores once, beside its tiles: the shape, the global scale.
+void write_matrix_facts(CheckpointWriter& writer, const std::string& module, const QuantizationArgs& args, Format format, const Shape& shape, std::optional<float> global_scale);
+
 
 // The inverse. Error(bad_file) when a tensor is missing or has another dtype or shape than `args` and `format` ask for.
 QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format);

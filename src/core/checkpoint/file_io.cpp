@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <system_error>
 #include <utility>
 
@@ -92,7 +93,15 @@ void File::sync() const {
   if (::fsync(descriptor_) != 0) fail(path_, "sync to disk", errno);
 }
 
-void File::drop_cache() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED); }
+void File::start_flush(int64_t offset, int64_t bytes) const { static_cast<void>(::sync_file_range(descriptor_, offset, bytes, SYNC_FILE_RANGE_WRITE)); }
+
+void File::flush(int64_t offset, int64_t bytes) const {
+  constexpr unsigned kAll = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (::sync_file_range(descriptor_, offset, bytes, kAll) == 0) return;
+  if (errno == EIO || errno == ENOSPC || errno == EDQUOT) fail(path_, fmt::format("write {} bytes at {} to disk", bytes, offset), errno);
+}
+
+void File::drop_cache(int64_t offset, int64_t bytes) const { ::posix_fadvise(descriptor_, offset, bytes, POSIX_FADV_DONTNEED); }
 
 std::string read_text_file(const std::string& path, int64_t max_bytes) {
   const File file = File::open_for_reading(path);
@@ -107,6 +116,18 @@ void write_text_file(const std::string& path, std::string_view contents) {
   const File file = File::create(path);
   file.write_at(0, reinterpret_cast<const std::byte*>(contents.data()), static_cast<int64_t>(contents.size()));
   file.sync();
+}
+
+void copy_whole_file(const std::string& from, const std::string& to) {
+  const File source = File::open_for_reading(from), target = File::create(to);
+  const int64_t bytes = source.size();
+  const auto piece = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(std::min(bytes, kIoPiece)));
+  for (int64_t offset = 0; offset < bytes; offset += kIoPiece) {
+    const int64_t part = std::min(kIoPiece, bytes - offset);
+    source.read_at(offset, piece.get(), part);
+    target.write_at(offset, piece.get(), part);
+  }
+  target.sync();
 }
 
 void sync_folder(const std::string& path) {

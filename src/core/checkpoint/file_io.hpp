@@ -27,7 +27,10 @@ class File {
   void write_at(int64_t offset, const std::byte* source, int64_t bytes) const;
   void reserve(int64_t bytes) const;  // allocates the blocks, so that a full disk is reported now
   void sync() const;
-  void drop_cache() const;            // the next read comes from the disk, where the system obliges
+  // Of a range; bytes 0: all. Hints: a system that lacks them does nothing. flush() throws when the disk refused the bytes.
+  void start_flush(int64_t offset, int64_t bytes) const;  // begins to write out, so that a later sync() is short
+  void flush(int64_t offset, int64_t bytes) const;        // waits for it
+  void drop_cache(int64_t offset = 0, int64_t bytes = 0) const;  // the next read comes from the disk
 
  private:
   File(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
@@ -37,6 +40,7 @@ class File {
 
 std::string read_text_file(const std::string& path, int64_t max_bytes = int64_t{1} << 30);
 void write_text_file(const std::string& path, std::string_view contents);  // must not exist
+void copy_whole_file(const std::string& from, const std::string& to);      // in pieces; `to` must not exist
 void sync_folder(const std::string& path);
 
 }  // namespace llmc

@@ -42,6 +42,7 @@ struct PlannedTensor {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;
+  std::string file = {};  // CheckpointWriter: the shard it goes to; empty: by size
 };
 std::string make_safetensors_header(const std::vector<PlannedTensor>& tensors);
 

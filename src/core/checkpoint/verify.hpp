@@ -27,6 +27,7 @@ struct FolderCheck {
   const QuantizationConfig* config = nullptr;  // null: nothing is quantized
   KnownModules known = {};
   bool read_plain = true;      // also look for NaN and Inf in tensors that are not quantized
+  bool read_quantized = true;  // false: only headers and config.json
   ParallelFor parallel = {};
   // Sees every quantized matrix that has all its tensors, so that a caller can go on without reading it again.
   std::function<void(const std::string& module, const QuantizedMatrix& matrix, std::vector<Fault>& faults)> visit = {};
@@ -35,8 +36,9 @@ struct FolderCheck {
 // Faults in module order; empty when all is well. One module in memory at a time.
 std::vector<Fault> check_folder(const FolderCheck& check);
 
-// What the writer asks of a folder it has just made: check_folder without tensors that were checked when they were copied. One line per fault.
-std::vector<std::string> verify_folder(const Checkpoint& compressed);
+// What the writer asks of a folder it has just made: check_folder without tensors that were checked when they were copied; values false: nor any
+// others, for a folder whose values were checked while they were written. One line per fault.
+std::vector<std::string> verify_folder(const Checkpoint& compressed, bool values = true);
 
 // "a.b.weight_scale": does a module's quantized weight or activation own this last component?
 bool is_quantization_part(std::string_view part);

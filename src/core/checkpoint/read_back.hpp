@@ -1,0 +1,50 @@
+// Reads what was written back from the disk while more is being written. A piece waits until kLag bytes came after it: by then the system has mostly written it out.
+// It is flushed, taken out of the page cache (where the system obliges), read again and compared.
+#pragma once
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "core/checkpoint/file_io.hpp"
+
+namespace llmc {
+
+struct WrittenPiece {
+  const File* file = nullptr;
+  int64_t offset = 0, bytes = 0;  // in the file
+  uint64_t sum = 0;
+  const void* owner = nullptr;    // for the callbacks
+  int64_t begin = 0;
+};
+
+// Throws through `differs` when the piece does not read back as it was written.
+void read_back(const WrittenPiece& piece, const std::function<void(const WrittenPiece&)>& differs);
+
+class BackgroundReadBack {
+ public:
+  using Callback = std::function<void(const WrittenPiece&)>;
+  BackgroundReadBack(Callback differs, Callback done);  // both are called on its own thread; what `differs` throws comes out of stop()
+  ~BackgroundReadBack();
+
+  void add(const WrittenPiece& piece);  // any thread
+  void stop();                          // ends after the piece at hand; pieces not reached are the caller's. Throws what was found wrong.
+
+ private:
+  static constexpr int64_t kLag = int64_t{96} << 20;
+  void work();
+
+  Callback differs_, done_;
+  std::mutex mutex_;
+  std::condition_variable more_;
+  std::deque<WrittenPiece> waiting_;
+  int64_t waiting_bytes_ = 0;
+  bool stopping_ = false, started_ = false;
+  std::exception_ptr error_;
+  std::thread thread_;
+};
+
+}  // namespace llmc

@@ -1,0 +1,37 @@
+// Compression without data: every weight rounded to nearest as it streams by, everything else copied, in the order of the source's files.
+// Any folder of safetensors will do; memory stays under 300 MB whatever the model.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint/checkpoint_writer.hpp"
+#include "core/run_plan.hpp"
+
+namespace llmc {
+
+struct TensorCopy {
+  std::string from, to;  // names in the source and in the output
+};
+
+struct DataFreeRun {
+  const Checkpoint& source;
+  const RunPlan& plan;
+  const OneshotOptions& options;
+  Rounding rounding = Rounding::exact;
+  Backend& backend;
+  CheckpointWriter& writer;
+  std::function<void()> poll;                          // between tiles, on the calling thread; what it throws ends the run
+  std::function<void(const std::string&)> enter;       // the module whose work begins
+  std::function<void()> leave;                         // plan.batches.size() times
+  std::function<void(const Assignment&, const QuantizedMatrix&)> put_whole;  // weights that an observer must see whole
+};
+
+// Quantizes plan.batches and copies `copies`. Appends one report row per weight, in plan.order.
+// Values are checked while they are made: afterwards only names and shapes remain to be verified.
+void compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report);
+
+// The copies alone.
+void copy_tensors(const Checkpoint& source, CheckpointWriter& writer, Backend& backend, const std::vector<TensorCopy>& copies, const std::function<void()>& poll);
+
+}  // namespace llmc

@@ -1,0 +1,67 @@
+// One weight on its way through the tile pipeline: rounded to nearest, row tile by row tile, each tile stored as soon as it is made.
+// Where a scale belongs to the whole tensor (per-tensor schemes, NVFP4's global scale) a first reading finds the extent, a second one quantizes.
+#pragma once
+#include <optional>
+
+#include "core/data_free/tile_pipeline.hpp"
+#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/run_plan.hpp"
+
+namespace llmc {
+
+// What all weights of a run share.
+struct MatrixRun {
+  const Checkpoint& source;
+  Backend& backend;
+  TilePipeline& pipeline;
+  CheckpointWriter& writer;
+  Rounding rounding = Rounding::exact;
+  bool save_compressed = true;  // false: the decoded weight is stored in place of codes and scales
+};
+
+class MatrixTiles {
+ public:
+  MatrixTiles(const MatrixRun& run, const Assignment& assignment);
+
+  const Assignment& assignment() const { return assignment_; }
+  int64_t rows() const { return assignment_.weight.shape[0]; }
+  int64_t tile_rows() const;           // blocks and packed zero points end with a tile
+  TileRead read_of(int64_t begin, int64_t end) const;
+
+  // A scale of the whole tensor: all tiles are scanned before the first is quantized.
+  bool needs_scan() const { return args_.strategy == Strategy::tensor || args_.strategy == Strategy::tensor_group; }
+  // True when its observer must see the whole tensor at once (a search, not a range): such a weight does not go through tiles.
+  bool needs_whole() const { return needs_scan() && !by_range_; }
+
+  void scan(int64_t begin, int64_t end, const TileBuffer& input);
+  float largest() const;                                    // magnitude, after the scan
+  void settle(std::optional<float> global_scale);           // after the scan, before the first tile; global_scale: of all partners, for tensor_group
+  void quantize(int64_t begin, int64_t end, const TileBuffer& input);
+  void finish();                                            // after the last tile
+
+  double relative_error() const;
+  double seconds = 0;
+
+ private:
+  struct Parts;  // scales and zero points of a tile
+  TensorView view(int64_t begin, int64_t end, const TileBuffer& input) const;
+  void search_scales(const TensorView& tile, Parts& parts) const;
+  void check_decodes(const TensorView& tile, int64_t begin, const Parts& parts) const;
+  void store(int64_t begin, const TensorView& tile, TileBuffer codes, Parts parts);
+  void store_decoded(int64_t begin, const TensorView& tile, const TileBuffer& codes, const Parts& parts);
+
+  const MatrixRun& run_;
+  const Assignment& assignment_;
+  const QuantizationArgs& args_;
+  StoredLayout layout_;
+  bool by_range_ = true;
+  ValueExtent extent_;
+  std::optional<float> global_scale_;
+  QuantizationParameters tensor_parameters_;  // Strategy::tensor
+  double error_ = 0, energy_ = 0;
+};
+
+// Error(numeric): the same words wherever a tensor is not finite.
+[[noreturn]] void refuse_non_finite(const std::string& place, const std::string& tensor, int64_t element);
+
+}  // namespace llmc

@@ -1,0 +1,152 @@
+#include "core/data_free/tile_pipeline.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+void TileBuffer::Free::operator()(std::byte* memory) const noexcept { std::free(memory); }
+
+TileBuffer TileBufferPool::take(int64_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    auto best = free_.end();
+    for (auto block = free_.begin(); block != free_.end(); ++block)
+      if (block->capacity() >= bytes && (best == free_.end() || block->capacity() < best->capacity())) best = block;
+    if (best != free_.end() && best->capacity() <= 2 * std::max<int64_t>(bytes, 1 << 16)) {  // a small result does not sit on a large block
+      TileBuffer block = std::move(*best);
+      free_.erase(best);
+      return block;
+    }
+  }
+  TileBuffer block;
+  block.capacity_ = (std::max<int64_t>(bytes, 1) + 63) / 64 * 64;
+  block.memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, static_cast<size_t>(block.capacity_))));
+  if (!block.memory_) throw Error(ErrorCode::out_of_memory, fmt::format("tiles: no memory for {} bytes", bytes));
+  return block;
+}
+
+void TileBufferPool::give_back(TileBuffer block) noexcept {
+  if (!block.data()) return;
+  const std::lock_guard lock(mutex_);
+  if (free_.size() >= kKept) free_.erase(free_.begin());  // the one unused the longest
+  try {
+    free_.push_back(std::move(block));
+  } catch (...) {  // no memory to remember it: it is freed
+  }
+}
+
+void TilePipeline::fail() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!error_) error_ = std::current_exception();
+  stopping_ = true;
+  changed_.notify_all();
+}
+
+void TilePipeline::throw_if_failed() {
+  if (error_) std::rethrow_exception(error_);
+}
+
+void TilePipeline::stop() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (reader_.joinable()) reader_.join();
+  if (writer_thread_.joinable()) writer_thread_.join();
+}
+
+void TilePipeline::read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of) {
+  try {
+    for (size_t step = 0; step < steps; ++step) {
+      const TileRead read = read_of(step);
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return stopping_ || reading_bytes_ == 0 || reading_bytes_ + read.bytes <= kReadAhead; });
+        if (stopping_) return;
+        reading_bytes_ += read.bytes;
+      }
+      TileBuffer block;
+      if (read.bytes > 0) {
+        block = blocks_.take(read.bytes);
+        source_.read_bytes(*read.tensor, read.offset, read.bytes, block.data());
+      }
+      const std::lock_guard lock(mutex_);
+      inputs_.push_back({step, std::move(block), read.bytes});
+      changed_.notify_all();
+    }
+  } catch (...) {
+    fail();
+  }
+}
+
+void TilePipeline::write_behind() {
+  try {
+    while (true) {
+      Output output;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return stopping_ || computed_ || !outputs_.empty(); });
+        if (stopping_ || outputs_.empty()) return;
+        output = std::move(outputs_.front());
+        outputs_.pop_front();
+      }
+      writer_.write_bytes(output.tensor, output.offset, output.block.data(), output.bytes);
+      blocks_.give_back(std::move(output.block));
+      const std::lock_guard lock(mutex_);
+      writing_bytes_ -= output.bytes;
+      changed_.notify_all();
+    }
+  } catch (...) {
+    fail();
+  }
+}
+
+void TilePipeline::write(const std::string& tensor, int64_t offset, TileBuffer block, int64_t bytes) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || writing_bytes_ == 0 || writing_bytes_ + bytes <= kWriteBehind; });
+  throw_if_failed();
+  writing_bytes_ += bytes;
+  outputs_.push_back({tensor, offset, std::move(block), bytes});
+  changed_.notify_all();
+}
+
+void TilePipeline::run(size_t steps, const std::function<TileRead(size_t)>& read_of, const std::function<void(size_t, TileBuffer&)>& compute) {
+  computed_ = stopping_ = false;
+  reader_ = std::thread([&] { read_ahead(steps, read_of); });
+  try {
+    writer_thread_ = std::thread([this] { write_behind(); });
+    for (size_t step = 0; step < steps; ++step) {
+      Input input;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return stopping_ || !inputs_.empty(); });
+        throw_if_failed();
+        input = std::move(inputs_.front());
+        inputs_.pop_front();
+      }
+      compute(step, input.block);
+      blocks_.give_back(std::move(input.block));
+      const std::lock_guard lock(mutex_);
+      reading_bytes_ -= input.bytes;
+      changed_.notify_all();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      computed_ = true;
+      changed_.notify_all();
+    }
+    writer_thread_.join();
+  } catch (...) {
+    fail();
+  }
+  stop();
+  throw_if_failed();
+}
+
+}  // namespace llmc

@@ -1,0 +1,99 @@
+// Read, compute, write, overlapped: a thread of its own reads ahead, the calling thread computes (and spreads that over the backend's threads), another thread
+// writes behind. Steps are computed in their order. Memory is bounded by what may be under way, whatever the size of the model.
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/checkpoint/checkpoint_writer.hpp"
+
+namespace llmc {
+
+inline constexpr int64_t kTileBytes = int64_t{8} << 20;      // of a step's input, about
+inline constexpr int64_t kReadAhead = 4 * kTileBytes;        // bytes read and not yet computed, unless a single step needs more
+inline constexpr int64_t kWriteBehind = 4 * kTileBytes;      // bytes computed and not yet written, likewise
+
+// Memory that goes from step to step, so that no page is asked of the system twice.
+class TileBuffer {
+ public:
+  std::byte* data() const { return memory_.get(); }
+  int64_t capacity() const { return capacity_; }
+
+ private:
+  friend class TileBufferPool;
+  struct Free {
+    void operator()(std::byte* memory) const noexcept;
+  };
+  std::unique_ptr<std::byte, Free> memory_;  // 64-byte aligned
+  int64_t capacity_ = 0;
+};
+
+class TileBufferPool {
+ public:
+  TileBuffer take(int64_t bytes);  // uninitialized; Error(out_of_memory). Any thread, as give_back.
+  void give_back(TileBuffer block) noexcept;
+
+ private:
+  static constexpr size_t kKept = 12;
+  std::mutex mutex_;
+  std::vector<TileBuffer> free_;
+};
+
+struct TileRead {
+  const std::string* tensor = nullptr;  // of the source
+  int64_t offset = 0, bytes = 0;        // in the tensor; 0 bytes: nothing to read
+};
+
+class TilePipeline {
+ public:
+  TilePipeline(const Checkpoint& source, CheckpointWriter& writer) : source_(source), writer_(writer) {}
+  ~TilePipeline() { stop(); }
+  TilePipeline(const TilePipeline&) = delete;
+  TilePipeline& operator=(const TilePipeline&) = delete;
+
+  // compute(step, input) for each step in order, here. Returns when everything is written; the first error of any thread ends it and is thrown.
+  void run(size_t steps, const std::function<TileRead(size_t)>& read_of, const std::function<void(size_t, TileBuffer&)>& compute);
+
+  // Within compute: memory for results, and their way to the file. `input` itself may be handed on.
+  TileBuffer allocate(int64_t bytes) { return blocks_.take(bytes); }
+  void write(const std::string& tensor, int64_t offset, TileBuffer block, int64_t bytes);
+
+ private:
+  struct Input {
+    size_t step;
+    TileBuffer block;
+    int64_t bytes;
+  };
+  struct Output {
+    std::string tensor;
+    int64_t offset;
+    TileBuffer block;
+    int64_t bytes;
+  };
+  void read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of);
+  void write_behind();
+  void fail() noexcept;   // keeps the current exception, wakes everybody
+  void throw_if_failed(); // with the lock held
+  void stop() noexcept;   // ends and joins both threads
+
+  const Checkpoint& source_;
+  CheckpointWriter& writer_;
+  TileBufferPool blocks_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Input> inputs_;
+  std::deque<Output> outputs_;
+  int64_t reading_bytes_ = 0, writing_bytes_ = 0;
+  bool computed_ = false, stopping_ = false;
+  std::exception_ptr error_;
+  std::thread reader_, writer_thread_;
+};
+
+}  // namespace llmc
