@@ -80,7 +80,7 @@ TEST_CASE("a group with unknown keys, an unknown preset or no weights is an erro
   CHECK_THAT(Run(groups("a: {targets: [Linear], weights: {num_bits: 4, bits: 4}}")).error(), Contains("recipe line 1: QuantizationModifier.config_groups.a.weights: unknown key 'bits'"));
   CHECK_THAT(Run(groups("a: {targets: [Linear], scheme: W4A16}")).error(), Contains("unknown key 'scheme'"));
   CHECK_THAT(Run(groups("W9A16: [Linear]")).error(), Contains("recipe line 1: QuantizationModifier.config_groups: scheme 'W9A16' is unknown"));
-  CHECK_THAT(Run(groups("a: {targets: [Linear], input_activations: {num_bits: 8, strategy: token, dynamic: true}}")).error(), Contains("activations but no weights"));
+  CHECK_THAT(Run(groups("a: {targets: [Linear], input_activations: {num_bits: 8, strategy: token, dynamic: true}}")).error(), Contains("scheme without weights"));
   CHECK_THAT(Run(groups("a: {targets: [Linear], weights: {num_bits: 4, observer: mse, observer_kwargs: {patience: soon}}}")).error(), Contains("recipe line 1") && Contains("patience is '\"soon\"'"));
 }
 
