@@ -162,7 +162,7 @@ class Gptq final : public Quantizer {
         args.actorder_text = *args.actorder == ActOrder::none ? "" : value ? value->scalar : "static";
       }
       if (*args.actorder == ActOrder::group)
-        arguments_.fail("actorder", "'group' needs a column index on disk and slower kernels; wanted 'static', which visits columns in the same order");
+        arguments_.fail("actorder", "'group' needs a column index on disk, which llm-compressor and vLLM no longer take; wanted 'static', which visits columns in the same order");
     }
   }
 

@@ -102,6 +102,14 @@ TEST_CASE("a target that matches nothing is an error") {
   CHECK_THAT(attempt.error(), Contains("re:.*wqkv"));
 }
 
+TEST_CASE("actorder group is refused with the name of the order that does the same, wherever it is said") {
+  for (const char* recipe : {"q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, actorder: group}}}", "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, group_size: 64, actorder: dynamic}}}}}}"}) {
+    Attempt attempt;
+    attempt.options.recipe = recipe;
+    CHECK_THAT(attempt.error(), Contains("recipe line 1: GPTQModifier.actorder: 'group'") && Contains("wanted 'static'"));
+  }
+}
+
 TEST_CASE("a calibrated recipe without data says so") {
   Attempt attempt;
   attempt.options.calibration.reset();
