@@ -65,6 +65,9 @@ void QuantizationScope::set_observers(Arguments& arguments) {
   struct Field { const char* key; const char* part; std::optional<QuantizationArgs> Scheme::*args; };
   static constexpr Field kFields[] = {{"weight_observer", "weights", &Scheme::weights}, {"input_observer", "input", &Scheme::input_activations}, {"output_observer", "output", &Scheme::output_activations}};
   const RecipeValue* both = arguments.find("observer");
+  if (both && both->kind != RecipeValue::Kind::map) arguments.fail("observer", "wanted a mapping with weights, input or output; weight_observer takes one name");
+  for (const auto& [part, name] : both ? both->entries : decltype(both->entries){})
+    if (std::none_of(std::begin(kFields), std::end(kFields), [&, key = part](const Field& field) { return key == field.part; })) arguments.fail("observer", fmt::format("unknown key '{}'; it takes weights, input, output", part));
   for (const Field& field : kFields) {
     const RecipeValue* single = arguments.find(field.key);
     if (single && both) arguments.fail(field.key, "given together with observer; wanted one of the two");

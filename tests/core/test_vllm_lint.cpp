@@ -84,6 +84,21 @@ TEST_CASE("a group with unknown keys, an unknown preset or no weights is an erro
   CHECK_THAT(Run(groups("a: {targets: [Linear], weights: {num_bits: 4, observer: mse, observer_kwargs: {patience: soon}}}")).error(), Contains("recipe line 1") && Contains("patience is '\"soon\"'"));
 }
 
+TEST_CASE("observers are read from the group, weight_observer or observer, and what is wrong with them has a line") {
+  const auto with = [](const std::string& argument) { return "q_stage: {q_modifiers: {QuantizationModifier: {scheme: W8A16, ignore: [lm_head], " + argument + "}}}"; };
+  for (const char* argument : {"weight_observer: memoryless_mse", "observer: {weights: memoryless_mse}"}) {
+    Run run(with(argument));
+    run.report();
+    CHECK(run.config().at("config_groups").at("group_0").at("weights").at("observer") == "memoryless_mse");
+  }
+  CHECK_THAT(Run(with("observer: mse")).error(), Contains("recipe line 1: QuantizationModifier.observer: wanted a mapping"));
+  CHECK_THAT(Run(with("observer: {weight: mse}")).error(), Contains("unknown key 'weight'"));
+  CHECK_THAT(Run(with("weight_observer: mean")).error(), Contains("recipe line 1: QuantizationModifier.weight_observer: observer 'mean' is unknown"));
+  Run kwargs(groups("a: {targets: [Linear], weights: {num_bits: 4, group_size: 64, observer: mse, observer_kwargs: {norm: .5, grid: 100.0, patience: 3}}}"));
+  kwargs.report();
+  CHECK(kwargs.config().at("config_groups").at("group_0").at("weights").at("observer_kwargs").dump() == R"({"grid":100.0,"norm":0.5,"patience":3})");
+}
+
 TEST_CASE("the presets that vLLM's usual kernels run break no rule") {
   for (const char* preset : {"W4A16", "W4A16_ASYM", "W8A16", "W8A8", "INT8", "FP8", "FP8_DYNAMIC", "FP8_BLOCK", "NVFP4", "NVFP4A16", "MXFP4", "MXFP4A16", "MXFP8", "MXFP8A16", "W4A8", "W4A4", "W7A8"}) {
     CAPTURE(preset);

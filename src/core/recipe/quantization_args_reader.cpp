@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <nlohmann/json.hpp>
+
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -47,20 +50,32 @@ DType read_dtype(const RecipeValue& value, const std::string& what) {
   return *dtype;
 }
 
-std::string json_text(const RecipeValue& value) {
-  std::string out;
+nlohmann::ordered_json json_of(const RecipeValue& value, const std::string& what) {
   switch (value.kind) {
-    case RecipeValue::Kind::map:
-      for (const auto& [key, item] : value.entries) out += fmt::format("{}\"{}\": {}", out.empty() ? "" : ", ", key, json_text(item));
-      return "{" + out + "}";
-    case RecipeValue::Kind::list:
-      for (const auto& item : value.items) out += (out.empty() ? "" : ", ") + json_text(item);
-      return "[" + out + "]";
-    case RecipeValue::Kind::null: return "null";
-    case RecipeValue::Kind::string: return "\"" + value.scalar + "\"";
-    case RecipeValue::Kind::boolean: return value.as_bool("value") ? "true" : "false";
-    default: return value.scalar;
+    case RecipeValue::Kind::map: {
+      auto object = nlohmann::ordered_json::object();
+      for (const auto& [key, item] : value.entries) object[key] = json_of(item, what + "." + key);
+      return object;
+    }
+    case RecipeValue::Kind::list: {
+      auto list = nlohmann::ordered_json::array();
+      for (const auto& item : value.items) list.push_back(json_of(item, what));
+      return list;
+    }
+    case RecipeValue::Kind::null: return nullptr;
+    case RecipeValue::Kind::string: return value.scalar;
+    case RecipeValue::Kind::boolean: return value.as_bool(what);
+    case RecipeValue::Kind::integer: return value.as_int(what);
+    case RecipeValue::Kind::number: break;
   }
+  const double number = value.as_double(what);
+  if (!std::isfinite(number)) fail(value, what, fmt::format("got '{}', wanted a finite number", value.scalar));
+  return number;
+}
+
+std::string read_observer_kwargs(const RecipeValue& value, const std::string& what) {
+  if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping");
+  return json_of(value, what).dump();
 }
 
 }  // namespace
@@ -86,7 +101,7 @@ QuantizationArgs read_quantization_args(const RecipeValue& value, const std::str
     else if (key == "scale_dtype") args.scale_dtype = read_dtype(item, name);
     else if (key == "zp_dtype") args.zp_dtype = read_dtype(item, name);
     else if (key == "observer") args.observer = item.as_string(name);
-    else if (key == "observer_kwargs") args.observer_kwargs = json_text(item);
+    else if (key == "observer_kwargs") args.observer_kwargs = read_observer_kwargs(item, name);
     else fail(item, what, fmt::format("unknown key '{}'", key));
   }
   complete_and_check(args, strategy_given, fmt::format("recipe line {}: {}", value.line, what));
