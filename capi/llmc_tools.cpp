@@ -39,6 +39,21 @@ char* copy_text(const std::string& text) {
   return copy;
 }
 
+void check_reserved(int32_t reserved, const char* options) {
+  if (reserved) throw llmc::Error(llmc::ErrorCode::invalid_argument, std::string(options) + ".reserved is not 0");
+}
+
+// A call whose result is the JSON text that `body` returns.
+template <class Body>
+llmc_status json_call(llmc_session* session, char** json, llmc_error** error, const char* name, Body&& body) noexcept {
+  if (json) *json = nullptr;
+  return guard(error, [&] {
+    const SessionLock lock(session);
+    if (!json) throw llmc::Error(llmc::ErrorCode::invalid_argument, std::string(name) + ": json is NULL");
+    *json = copy_text(body());
+  });
+}
+
 }  // namespace
 
 llmc_status llmc_eval(llmc_session* session, const llmc_eval_options* given, char** json, llmc_error** error) {
@@ -72,14 +87,43 @@ llmc_status llmc_forward(llmc_session* session, const llmc_forward_options* give
 }
 
 llmc_status llmc_verify(llmc_session* session, const llmc_verify_options* given, char** json, llmc_error** error) {
-  if (json) *json = nullptr;
-  return guard(error, [&] {
-    const SessionLock lock(session);
-    if (!json) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_verify: json is NULL");
+  return json_call(session, json, error, "llmc_verify", [&] {
     const auto options = read_options(given, "llmc_verify_options");
-    if (options.reserved) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_verify_options.reserved is not 0");
-    *json = copy_text(to_json(llmc::verify_model({required(options.model_dir, "llmc_verify_options.model_dir"), text_or_empty(options.source_dir), &session->cancel}, *session->backend)));
+    check_reserved(options.reserved, "llmc_verify_options");
+    return to_json(llmc::verify_model({required(options.model_dir, "llmc_verify_options.model_dir"), text_or_empty(options.source_dir), &session->cancel}, *session->backend));
   });
+}
+
+llmc_status llmc_inspect(llmc_session* session, const llmc_inspect_options* given, char** json, llmc_error** error) {
+  return json_call(session, json, error, "llmc_inspect", [&] {
+    const auto options = read_options(given, "llmc_inspect_options");
+    check_reserved(options.reserved, "llmc_inspect_options");
+    return to_json(llmc::inspect_model(required(options.model_dir, "llmc_inspect_options.model_dir")));
+  });
+}
+
+llmc_status llmc_diff(llmc_session* session, const llmc_diff_options* given, char** json, llmc_error** error) {
+  return json_call(session, json, error, "llmc_diff", [&] {
+    const auto options = read_options(given, "llmc_diff_options");
+    check_reserved(options.reserved, "llmc_diff_options");
+    return to_json(llmc::diff_models(required(options.a_dir, "llmc_diff_options.a_dir"), required(options.b_dir, "llmc_diff_options.b_dir"), *session->backend, &session->cancel));
+  });
+}
+
+llmc_status llmc_dequantize(llmc_session* session, const llmc_dequantize_options* given, char** json, llmc_error** error) {
+  char* unused = nullptr;
+  const llmc_status status = json_call(session, json ? json : &unused, error, "llmc_dequantize", [&] {
+    const auto given_options = read_options(given, "llmc_dequantize_options");
+    llmc::DequantizeOptions options;
+    options.model_dir = required(given_options.model_dir, "llmc_dequantize_options.model_dir");
+    options.output_dir = required(given_options.output_dir, "llmc_dequantize_options.output_dir");
+    options.overwrite = tri_state(given_options.overwrite, false, "llmc_dequantize_options.overwrite");
+    if (given_options.max_shard_bytes < 0) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_dequantize_options.max_shard_bytes is negative");
+    if (given_options.max_shard_bytes) options.max_shard_bytes = given_options.max_shard_bytes;
+    return to_json(llmc::dequantize_model(options, *session->backend, session->callbacks()));
+  });
+  std::free(unused);
+  return status;
 }
 
 void llmc_json_free(char* json) { std::free(json); }

@@ -50,6 +50,37 @@ typedef struct llmc_verify_options {
  *  "matrices": [{"module", "scheme", "compared", "relative_error", "rounding_error", "allowed_error", "cosine"}]}; docs/inspection.md explains them. */
 LLMC_API llmc_status llmc_verify(llmc_session *session, const llmc_verify_options *options, char **json, llmc_error **error);
 
+/* What lies in a model folder, from headers and config.json alone (fast on folders of any size). */
+typedef struct llmc_inspect_options {
+  uint32_t struct_size;
+  int32_t reserved;      /* 0 */
+  const char *model_dir;
+} llmc_inspect_options;
+/* {"model_type", "quant_method", "format", "tensors", "parameters", "bytes", "bits_per_weight", ..., "rows": [...], "parts": [...]} */
+LLMC_API llmc_status llmc_inspect(llmc_session *session, const llmc_inspect_options *options, char **json, llmc_error **error);
+
+/* How two folders of one model differ: codes, scales, other tensors, config.json. Side files are not looked at. */
+typedef struct llmc_diff_options {
+  uint32_t struct_size;
+  int32_t reserved;  /* 0 */
+  const char *a_dir;
+  const char *b_dir;
+} llmc_diff_options;
+/* {"identical", "codes", "equal_codes", "equal_tensors", "different": [...], "only_a": [...], "only_b": [...],
+ *  "config": [{"path", "a", "b"}], "matrices": [{"module", "scheme_a", "scheme_b", "codes", "equal_codes", "scale_difference", ...}]} */
+LLMC_API llmc_status llmc_diff(llmc_session *session, const llmc_diff_options *options, char **json, llmc_error **error);
+
+/* A compressed-tensors folder in, a plain one in the model's dtype out: the weights as a server sees them, no scales, no quantization_config. */
+typedef struct llmc_dequantize_options {
+  uint32_t struct_size;
+  int32_t overwrite;       /* LLMC_ON: the finished folder takes the place of what stands there */
+  const char *model_dir;
+  const char *output_dir;
+  int64_t max_shard_bytes; /* 0: 20,000,000,000 */
+} llmc_dequantize_options;
+/* `json` may be NULL: {"matrices", "tensors", "bytes_before", "bytes_after"} */
+LLMC_API llmc_status llmc_dequantize(llmc_session *session, const llmc_dequantize_options *options, char **json, llmc_error **error);
+
 LLMC_API void llmc_json_free(char *json);
 
 #ifdef __cplusplus

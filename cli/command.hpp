@@ -47,5 +47,7 @@ void add_oneshot_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_forward_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+void add_diff_command(CLI::App& app);
 
 }  // namespace cli

@@ -10,7 +10,9 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "llmc " + std::string(llmc_version()));
   cli::add_oneshot_command(app);
   cli::add_eval_command(app);
+  cli::add_inspect_command(app);
   cli::add_verify_command(app);
+  cli::add_diff_command(app);
   cli::add_forward_command(app);
   try {
     auto arguments = cli::normalized_arguments(argc, argv);

@@ -1,9 +1,13 @@
+#include <fmt/format.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "argument_table.hpp"
 #include "command.hpp"
+#include "llmc_tools.h"
 #include "progress_view.hpp"
 #include "summary_table.hpp"
 
@@ -17,7 +21,7 @@ struct OneshotArguments {
   std::string tie_word_embeddings = "true", save_compressed = "true", shuffle = "false", concatenate = "false", propagate_error = "true";
   int64_t samples = 512, max_seq_length = 0, max_shard_size = 0;
   uint64_t shuffle_seed = 0;
-  bool shuffle_seed_given = false, overwrite = false, quiet = false, json = false, print_arguments = false;
+  bool shuffle_seed_given = false, overwrite = false, quiet = false, json = false, dequantize = false, print_arguments = false;
   std::map<std::string, std::string> foreign;
 };
 
@@ -43,6 +47,30 @@ const char* text_or_null(const std::string& text) { return text.empty() ? nullpt
 int32_t choice(const std::string& value, const char* first, const char* second) { return value == first ? 1 : value == second ? 2 : 0; }
 int32_t tri_state(bool on) { return on ? LLMC_ON : LLMC_OFF; }
 
+// The other way round: no recipe, no data.
+void run_dequantize(const OneshotArguments& arguments) {
+  for (const auto& [given, name] : {std::pair{!arguments.recipe.empty(), "--recipe"}, {!arguments.scheme.empty(), "--scheme"}, {!arguments.dataset.empty(), "--dataset"}, {!arguments.stage.empty(), "--stage"}})
+    if (given) throw Failure(fmt::format("--dequantize goes without {}: dequantize first, then compress the folder it wrote", name));
+  ProgressView view(arguments.quiet);
+  llmc_dequantize_options options{};
+  options.struct_size = sizeof options;
+  options.overwrite = tri_state(arguments.overwrite);
+  options.model_dir = arguments.model.c_str();
+  options.output_dir = arguments.output.c_str();
+  options.max_shard_bytes = arguments.max_shard_size;
+  const Session session(arguments.session, ProgressView::on_progress, ProgressView::on_log, &view);
+  const InterruptScope interruptible(session.get());
+  char* text = nullptr;
+  llmc_error* error = nullptr;
+  const llmc_status status = llmc_dequantize(session.get(), &options, &text, &error);
+  check(status, error);
+  const std::string json = take_json(text);
+  view.finish();
+  const auto report = nlohmann::json::parse(json);
+  if (arguments.json) std::printf("%s\n", json.c_str());
+  else if (!arguments.quiet) std::fputs(fmt::format("dequantized  {} matrices\nsize         {:.1f} MB -> {:.1f} MB\nwritten to   {}\n", report.at("matrices").get<int64_t>(), report.at("bytes_before").get<double>() / 1e6, report.at("bytes_after").get<double>() / 1e6, arguments.output).c_str(), stdout);
+}
+
 void run(OneshotArguments& arguments) {
   if (arguments.print_arguments) {
     std::fputs(argument_table_markdown().c_str(), stdout);
@@ -50,6 +78,7 @@ void run(OneshotArguments& arguments) {
   }
   if (arguments.model.empty()) throw Failure("--model is required");
   if (arguments.output.empty()) throw Failure("--output is required");
+  if (arguments.dequantize) return run_dequantize(arguments);
   if (!parse_switch("propagate-error", arguments.propagate_error)) throw Failure("--propagate-error false is not supported: later layers always see the quantized ones");
   if (!arguments.stage.empty()) arguments.output += "/" + arguments.stage;
 
@@ -120,6 +149,7 @@ void add_oneshot_command(CLI::App& app) {
   command.add_option("--tie-word-embeddings", arguments->tie_word_embeddings, "false: write lm_head as a tensor of its own");
   command.add_option("--propagate-error", arguments->propagate_error, "true: what llmc always does")->group("");
   command.add_option("--max-shard-size", arguments->max_shard_size, "Largest file, for example 5GB (20GB)")->transform(CLI::AsSizeValue(true));
+  command.add_flag("--dequantize", arguments->dequantize, "Instead of compressing: write a compressed-tensors folder as a plain one in the model's dtype");
   command.add_flag("--overwrite", arguments->overwrite, "Replace the output folder when the new one is complete");
   command.add_flag("--quiet", arguments->quiet, "Print errors only");
   command.add_flag("--json", arguments->json, "Print the report as JSON instead of the table");

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/checkpoint/json_value.hpp"
+#include "core/inspection/module_table.hpp"
 #include "core/model_outline.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/row_tiles.hpp"
@@ -17,8 +18,6 @@ namespace llmc {
 namespace {
 
 bool is_weight_dtype(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f32; }
-std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
-std::string module_of(const std::string& name) { return name.substr(0, std::min(name.rfind('.'), name.size())); }
 bool is_norm(const std::string& name) { return module_of(name).find("norm") != std::string::npos; }
 
 // "model.layers.3." of a name inside layer 3; "" elsewhere.

@@ -1,0 +1,41 @@
+// The modules of a folder and which of them are quantized how, from headers and config.json alone.
+#pragma once
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "core/checkpoint/checkpoint.hpp"
+#include "core/checkpoint/quantization_config.hpp"
+#include "core/checkpoint/verify.hpp"
+
+namespace llmc {
+
+class ModuleTable {
+ public:
+  explicit ModuleTable(const Checkpoint& folder);  // Error as parse_quantization_config; a method other than compressed-tensors means nothing is known to be quantized
+  ModuleTable(ModuleTable&&) = default;  // entries point into config_, whose groups stay where they are
+
+  struct Entry {
+    std::set<std::string> parts;                 // last name components: "weight_packed", "bias"
+    const Scheme* scheme = nullptr;              // of a quantized module
+    bool stray = false;                          // quantized tensors that no group of the config explains
+  };
+  const std::map<std::string, Entry>& modules() const { return modules_; }
+  const std::optional<QuantizationConfig>& config() const { return config_; }
+  const std::string& method() const { return method_; }
+  const Scheme* scheme_of(const std::string& module) const;
+  std::optional<Shape> known_shape(const std::string& module) const;
+
+ private:
+  std::optional<QuantizationConfig> config_;
+  std::string method_;  // quant_method; empty: a plain folder
+  std::map<std::string, Entry> modules_;
+  KnownModules known_;
+};
+
+std::string with_stars(const std::string& name);  // "model.layers.3.mlp" -> "model.layers.*.mlp"
+std::string module_of(const std::string& tensor);
+std::string last_part(const std::string& name);
+
+}  // namespace llmc
