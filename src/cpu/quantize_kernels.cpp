@@ -10,6 +10,7 @@
 #define HWY_TARGET_INCLUDE "cpu/quantize_kernels.cpp"
 #include "hwy/foreach_target.h"
 #include "cpu/vector_math-inl.hpp"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -180,16 +181,15 @@ struct SmallFloat {
 using E4m3 = SmallFloat<3, -6>;
 using E2m1 = SmallFloat<1, 0>;
 
-// Whole numbers: the sum with 1.5 * 2^23 has no bits for a fraction, and its low byte is the code.
+// Whole numbers: the sum with 1.5 * 2^23 has no bits for a fraction, and its low byte is the code. An even offset does not change what is nearest even.
 struct WholeNumber {
-  float low, high;
-  int offset;
+  float low, high, offset;
   HWY_INLINE W operator()(V value, V& decoded) const {
     const F32 d;
-    const V shift = hn::Set(d, 12582912.0f), clamped = hn::Min(hn::Max(value, hn::Set(d, low)), hn::Set(d, high));
+    const V shift = hn::Set(d, 12582912.0f + offset), clamped = hn::Min(hn::Max(value, hn::Set(d, low)), hn::Set(d, high));
     const V sum = hn::Add(clamped, shift);
     decoded = hn::Sub(sum, shift);
-    return hn::And(hn::Add(hn::BitCast(U32(), sum), hn::Set(U32(), static_cast<uint32_t>(offset))), hn::Set(U32(), 0xFFu));
+    return hn::BitCast(U32(), sum);
   }
 };
 
@@ -279,87 +279,181 @@ void scales(const ScaleRule& rule, const float* low, const float* high, int64_t 
   scales_of_model(rule, F32Model(), low, high, cells, out);
 }
 
-// Codes.
+// Codes. First the quotient, rounded exactly as a float32 division rounds it.
 
-struct AsIs {
-  HWY_INLINE V operator()(V value) const { return value; }
+struct Divide {
+  V scale;
+  HWY_INLINE explicit Divide(float of) : scale(hn::Set(F32(), of)) {}
+  HWY_INLINE V operator()(V value) const { return hn::Div(value, scale); }
 };
-struct ToBf16 {
-  HWY_INLINE V operator()(V value) const { return number_to_bf16(value); }
+// By a power of two: its inverse is exact.
+struct MultiplyByInverse {
+  V inverse;
+  HWY_INLINE explicit MultiplyByInverse(float of) : inverse(hn::Set(F32(), 1.0f / of)) {}
+  HWY_INLINE V operator()(V value) const { return hn::Mul(value, inverse); }
 };
-
-using Wide = hn::ScalableTag<double>;
-
-HWY_INLINE void add_squares(V value, hn::Vec<Wide>& sum) {
-  const Wide wide;
-#if HWY_TARGET == HWY_SCALAR
-  const auto only = hn::PromoteTo(wide, value);
-  sum = hn::MulAdd(only, only, sum);
+// With a correctly rounded inverse, value * inverse is at most two units off; what is left over after one fused step is exact (or off by 2^-24 of itself), and
+// correcting by it lands within 2^-22 units of the true quotient before that is rounded. For a bfloat16 by a bfloat16 (8 bits by 8 bits) this is the division's
+// result: such a quotient is no midpoint between two floats, and at least 1/510 of a unit away from one.
+struct CorrectedOnce {
+  V scale, inverse;
+  HWY_INLINE explicit CorrectedOnce(float of) : scale(hn::Set(F32(), of)), inverse(hn::Set(F32(), 1.0f / of)) {}
+  HWY_INLINE V operator()(V value) const {
+    const V near = hn::Mul(value, inverse);
+    return hn::MulAdd(hn::NegMulAdd(near, scale, value), inverse, near);
+  }
+};
+// Any other numbers need a second correction, of a quotient that is then one of the two floats around the true one: it rounds as the division does (Markstein 1990).
+struct CorrectedTwice {
+  CorrectedOnce once;
+  HWY_INLINE explicit CorrectedTwice(float of) : once(of) {}
+  HWY_INLINE V operator()(V value) const {
+    const V nearer = once(value);
+    return hn::MulAdd(hn::NegMulAdd(nearer, once.scale, value), once.inverse, nearer);
+  }
+};
+// Both need fused steps in which nothing overflows (CodeRule::bounded) or underflows: quotients that matter are above 2^-12, and none becomes zero.
+HWY_INLINE bool inverse_serves(float scale) {
+#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2
+  static_cast<void>(scale);
+  return false;  // no fused step
 #else
-  const hn::Rebind<float, Wide> half;
-  const auto low = hn::PromoteTo(wide, hn::LowerHalf(half, value)), high = hn::PromoteTo(wide, hn::UpperHalf(half, value));
-  sum = hn::MulAdd(low, low, hn::MulAdd(high, high, sum));
+  return scale >= 0x1p-90f && scale <= 1.0f;
 #endif
 }
 
-template <class T, class Quotient, class Code>
-void codes_of_cell(const T* row, int64_t begin, int64_t end, float scale, float zero_point, const Quotient& quotient, const Code& code, uint8_t* codes) {
-  const F32 d;
-  const V divisor = hn::Set(d, scale), shift = hn::Set(d, zero_point);
-  for_each_vector(row, begin, end, [&](V values, int64_t at, int64_t count) HWY_ATTR {
-    V decoded;
-    const W made = code(quotient(hn::Add(quotient(hn::Div(values, divisor)), shift)), decoded);
-    store_some_bytes(made, count, codes + at);
-  });
-}
+// Then what happens to it before it becomes a code.
+struct AsIs {
+  HWY_INLINE V operator()(V quotient, V zero_point) const { return hn::Add(quotient, zero_point); }  // -0 + 0 is +0, as in the definition
+};
+struct RoundOnce {  // zero_point is 0: a second rounding would change nothing
+  HWY_INLINE V operator()(V quotient, V zero_point) const { return hn::Add(number_to_bf16(quotient), zero_point); }
+};
+struct RoundTwice {
+  HWY_INLINE V operator()(V quotient, V zero_point) const { return number_to_bf16(hn::Add(number_to_bf16(quotient), zero_point)); }
+};
 
-// The same, with what became of the values. Zeros beyond the end decode to zero: their code is the zero point, which is on the grid.
-template <class T, class Quotient, class Code>
-void codes_and_error_of_cell(const T* row, int64_t begin, int64_t end, float scale, float zero_point, bool round_product, const Quotient& quotient, const Code& code, uint8_t* codes,
-                             hn::Vec<Wide>& error, hn::Vec<Wide>& energy) {
-  const F32 d;
-  const V divisor = hn::Set(d, scale), shift = hn::Set(d, zero_point);
-  for_each_vector(row, begin, end, [&](V values, int64_t at, int64_t count) HWY_ATTR {
-    V decoded;
-    const W made = code(quotient(hn::Add(quotient(hn::Div(values, divisor)), shift)), decoded);
-    const V product = hn::Mul(hn::Sub(decoded, shift), divisor);
-    add_squares(hn::Sub(values, round_product ? number_to_bf16(product) : product), error);
-    add_squares(values, energy);
-    store_some_bytes(made, count, codes + at);
-  });
-}
-
-template <class T, class Quotient, class Code>
-void codes_of_row(const CodeRule& rule, const T* row, int64_t columns, int64_t group, const float* scales, const float* zero_points, const Quotient& quotient, const Code& code,
-                  uint8_t* codes, WeightError* error) {
-  const Wide wide;
-  auto errors = hn::Zero(wide), energies = hn::Zero(wide);
-  for (int64_t begin = 0, cell = 0; begin < columns; begin += group, ++cell) {
-    const int64_t end = columns - begin < group ? columns : begin + group;
-    const float zero_point = zero_points ? zero_points[cell] : 0.0f;
-    if (error) codes_and_error_of_cell(row, begin, end, scales[cell], zero_point, rule.round_product, quotient, code, codes, errors, energies);
-    else codes_of_cell(row, begin, end, scales[cell], zero_point, quotient, code, codes);
+// And what became of the values: nothing is asked, or sums of squares. float32 sums serve one row of ordinary size; where they might not, doubles do.
+struct NoSums {
+  static constexpr bool kWanted = false;
+  HWY_INLINE void add(V, V) {}
+};
+struct FloatSums {
+  static constexpr bool kWanted = true;
+  V error, energy;
+  HWY_INLINE FloatSums() : error(hn::Zero(F32())), energy(hn::Zero(F32())) {}
+  HWY_INLINE void add(V difference, V value) {
+    error = hn::MulAdd(difference, difference, error);
+    energy = hn::MulAdd(value, value, energy);
   }
-  if (!error) return;
-  error->error += hn::GetLane(hn::SumOfLanes(wide, errors));
-  error->energy += hn::GetLane(hn::SumOfLanes(wide, energies));
+  HWY_INLINE bool add_to(WeightError& total) const {
+    const float errors = hn::GetLane(hn::SumOfLanes(F32(), error)), energies = hn::GetLane(hn::SumOfLanes(F32(), energy));
+    if (!(energies > 1e-18f && energies < 1e37f && errors < 1e37f)) return false;
+    total.error += static_cast<double>(errors);
+    total.energy += static_cast<double>(energies);
+    return true;
+  }
+};
+struct DoubleSums {
+  static constexpr bool kWanted = true;
+  using Wide = hn::ScalableTag<double>;
+  hn::Vec<Wide> error, energy;
+  HWY_INLINE DoubleSums() : error(hn::Zero(Wide())), energy(hn::Zero(Wide())) {}
+  HWY_INLINE void add(V difference, V value) {
+    add_squares(difference, error);
+    add_squares(value, energy);
+  }
+  HWY_INLINE static void add_squares(V value, hn::Vec<Wide>& sum) {
+    const Wide wide;
+#if HWY_TARGET == HWY_SCALAR
+    const auto only = hn::PromoteTo(wide, value);
+    sum = hn::MulAdd(only, only, sum);
+#else
+    const hn::Rebind<float, Wide> half;
+    const auto low = hn::PromoteTo(wide, hn::LowerHalf(half, value)), high = hn::PromoteTo(wide, hn::UpperHalf(half, value));
+    sum = hn::MulAdd(low, low, hn::MulAdd(high, high, sum));
+#endif
+  }
+  HWY_INLINE void add_to(WeightError& total) const {
+    total.error += hn::GetLane(hn::SumOfLanes(Wide(), error));
+    total.energy += hn::GetLane(hn::SumOfLanes(Wide(), energy));
+  }
+};
+
+template <class T>
+struct RowCodes {
+  const CodeRule& rule;
+  const T* row;
+  int64_t columns, group;
+  const float* scales;
+  const float* zero_points;  // may be null
+  uint8_t* codes;
+};
+
+// Lanes beyond the end hold zeros; they decode to zero, as the zero point is on the grid.
+template <class Division, class T, class Adjust, class Code, class Sums>
+HWY_INLINE void code_cell(const RowCodes<T>& job, int64_t begin, int64_t end, float scale, float zero_point, const Adjust& adjust, const Code& code, Sums& sums) {
+  const F32 d;
+  const Division quotient(scale);
+  const V shift = hn::Set(d, zero_point);
+  for_each_vector(job.row, begin, end, [&](V values, int64_t at, int64_t count) HWY_ATTR {
+    hwy::Prefetch(job.row + job.columns + at);  // the next row, which the ranges will want
+    V decoded;
+    const W made = code(adjust(quotient(values), shift), decoded);
+    if constexpr (Sums::kWanted) {
+      const V product = hn::Mul(hn::Sub(decoded, shift), hn::Set(d, scale));
+      sums.add(hn::Sub(values, job.rule.round_product ? number_to_bf16(product) : product), values);
+    }
+    store_some_bytes(made, count, job.codes + at);
+  });
 }
 
-template <class T, class Quotient>
-void codes_by_kind(const CodeRule& rule, const T* row, int64_t columns, int64_t group, const float* scales, const float* zero_points, const Quotient& quotient, uint8_t* codes,
-                   WeightError* error) {
+template <class T, class Adjust, class Code, class Sums>
+void code_cells(const RowCodes<T>& job, const Adjust& adjust, const Code& code, Sums& sums) {
+  for (int64_t begin = 0, cell = 0; begin < job.columns; begin += job.group, ++cell) {
+    const int64_t end = job.columns - begin < job.group ? job.columns : begin + job.group;
+    const float scale = job.scales[cell], zero_point = job.zero_points ? job.zero_points[cell] : 0.0f;
+    if constexpr (!std::is_same_v<Sums, DoubleSums>) {
+      if (job.rule.bounded && inverse_serves(scale)) {
+        if (job.rule.scales == ScaleValues::powers_of_two) code_cell<MultiplyByInverse>(job, begin, end, scale, zero_point, adjust, code, sums);
+        else if (std::is_same_v<T, uint16_t> && job.rule.scales == ScaleValues::bf16) code_cell<CorrectedOnce>(job, begin, end, scale, zero_point, adjust, code, sums);
+        else code_cell<CorrectedTwice>(job, begin, end, scale, zero_point, adjust, code, sums);
+        continue;
+      }
+    }
+    code_cell<Divide>(job, begin, end, scale, zero_point, adjust, code, sums);
+  }
+}
+
+template <class T, class Adjust, class Code>
+void code_row(const RowCodes<T>& job, const Adjust& adjust, const Code& code, WeightError* error) {
+  if (!error) {
+    NoSums none;
+    return code_cells(job, adjust, code, none);
+  }
+  FloatSums quick;
+  code_cells(job, adjust, code, quick);
+  if (quick.add_to(*error)) return;
+  DoubleSums exact;
+  code_cells(job, adjust, code, exact);
+  exact.add_to(*error);
+}
+
+template <class T, class Adjust>
+void code_by_kind(const RowCodes<T>& job, const Adjust& adjust, WeightError* error) {
+  const CodeRule& rule = job.rule;
   switch (rule.kind) {
-    case CodeKind::integer: return codes_of_row(rule, row, columns, group, scales, zero_points, quotient, WholeNumber{rule.low, rule.high, rule.offset}, codes, error);
-    case CodeKind::e4m3: return codes_of_row(rule, row, columns, group, scales, zero_points, quotient, E4m3{448.0f}, codes, error);
-    case CodeKind::e2m1: return codes_of_row(rule, row, columns, group, scales, zero_points, quotient, E2m1{6.0f}, codes, error);
+    case CodeKind::integer: return code_row(job, adjust, WholeNumber{rule.low, rule.high, static_cast<float>(rule.offset)}, error);
+    case CodeKind::e4m3: return code_row(job, adjust, E4m3{448.0f}, error);
+    case CodeKind::e2m1: return code_row(job, adjust, E2m1{6.0f}, error);
   }
 }
 
 void codes(const CodeRule& rule, const void* row, DType dtype, int64_t columns, int64_t group, const float* scales, const float* zero_points, uint8_t* codes, WeightError* error) {
-  if (dtype == DType::f32) return codes_by_kind(rule, static_cast<const float*>(row), columns, group, scales, zero_points, AsIs(), codes, error);
-  const auto* values = static_cast<const uint16_t*>(row);
-  if (rule.round_quotient) return codes_by_kind(rule, values, columns, group, scales, zero_points, ToBf16(), codes, error);
-  codes_by_kind(rule, values, columns, group, scales, zero_points, AsIs(), codes, error);
+  if (dtype == DType::f32) return code_by_kind(RowCodes<float>{rule, static_cast<const float*>(row), columns, group, scales, zero_points, codes}, AsIs(), error);
+  const RowCodes<uint16_t> job{rule, static_cast<const uint16_t*>(row), columns, group, scales, zero_points, codes};
+  if (!rule.round_quotient) return code_by_kind(job, AsIs(), error);
+  zero_points ? code_row(job, RoundTwice(), WholeNumber{rule.low, rule.high, static_cast<float>(rule.offset)}, error) : code_by_kind(job, RoundOnce(), error);
 }
 
 // Packing: eight codes in a 64-bit lane close up in three steps, pairs, fours and eights.

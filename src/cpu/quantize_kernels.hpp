@@ -30,10 +30,13 @@ struct CellScales {
 };
 
 enum class CodeKind { integer, e4m3, e2m1 };
+enum class ScaleValues { any, bf16, powers_of_two };  // what is known of the values codes are multiplied by
 struct CodeRule {
   CodeKind kind = CodeKind::integer;
   float low = -8, high = 7;      // integer: the ends of the grid
   int offset = 0;                // integer: added to each stored code; even
+  ScaleValues scales = ScaleValues::any;
+  bool bounded = false;          // no quotient reaches 2^61
   bool round_quotient = false;   // to bf16 (Rounding::reference of bf16 weights)
   bool round_product = false;    // decoded values are rounded to bf16 before they are compared
 };

@@ -63,6 +63,8 @@ CodeRule code_rule(const RowQuantization& job, const ScaleRule& scales) {
   rule.low = scales.low;
   rule.high = scales.high;
   rule.offset = job.layout == CodeLayout::packed ? 1 << (args.num_bits - 1) : 0;
+  if (scales.kind == ScaleKind::e8m0) rule.scales = ScaleValues::powers_of_two;
+  else if (scales.kind == ScaleKind::model_dtype && job.weight.dtype == DType::bf16) rule.scales = ScaleValues::bf16;
   // A global scale is float32 and lifts the quotient to float32 in the reference too.
   rule.round_quotient = job.rounding == Rounding::reference && job.weight.dtype == DType::bf16 && scales.kind != ScaleKind::e4m3_of_global;
   rule.round_product = job.weight.dtype == DType::bf16 && scales.kind == ScaleKind::model_dtype;
@@ -100,7 +102,9 @@ class RowQuantizer {
     for (int64_t row = begin; row < end; row += cells_.rows) {
       const int64_t last = std::min(end, row + cells_.rows);
       if (!make_scales(row, last, scratch)) return false;
-      for (int64_t r = row; r < last; ++r) make_codes(r, scratch, error);
+      CodeRule rule = code_rule_;
+      rule.bounded = quotients_are_bounded(scratch);
+      for (int64_t r = row; r < last; ++r) make_codes(r, rule, scratch, error);
     }
     return true;
   }
@@ -135,11 +139,18 @@ class RowQuantizer {
     if (zero_points) std::copy(zero_points, zero_points + row_cells_, scratch.zero_points.begin());
   }
 
-  void make_codes(int64_t row, Scratch& scratch, WeightError& error) const {
+  bool quotients_are_bounded(const Scratch& scratch) const {
+    bool bounded = true;
+    for (size_t cell = 0; cell < static_cast<size_t>(row_cells_); ++cell)
+      bounded &= scratch.high[cell] <= 0x1p60f * scratch.values[cell] && -scratch.low[cell] <= 0x1p60f * scratch.values[cell];
+    return bounded;
+  }
+
+  void make_codes(int64_t row, const CodeRule& rule, Scratch& scratch, WeightError& error) const {
     std::byte* const out = job_.codes + row * code_row_bytes_;
     const bool in_place = code_row_bytes_ == columns_ && (job_.layout == CodeLayout::bytes || job_.args->num_bits == 8);
     uint8_t* const codes = in_place ? reinterpret_cast<uint8_t*>(out) : scratch.codes.data();
-    kernels_.codes(code_rule_, input(row), job_.weight.dtype, columns_, cells_.columns, scratch.values.data(), job_.args->symmetric ? nullptr : scratch.zero_points.data(), codes,
+    kernels_.codes(rule, input(row), job_.weight.dtype, columns_, cells_.columns, scratch.values.data(), job_.args->symmetric ? nullptr : scratch.zero_points.data(), codes,
                    job_.want_error ? &error : nullptr);
     if (!in_place) kernels_.pack(codes, columns_, job_.args->num_bits, out, code_row_bytes_);
   }
