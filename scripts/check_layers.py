@@ -7,7 +7,7 @@ A modifier includes no other modifier; nothing but the CPU backend includes src/
 import os, re, sys
 
 ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-HELPERS_OF_MODIFIERS = {"arguments", "joint_scales", "quantization_scope", "registry"}
+HELPERS_OF_MODIFIERS = {"arguments", "joint_scales", "quantization_scope", "registry", "round_to_nearest"}
 THIRD_PARTY = re.compile(r"^(Eigen|yaml-cpp|fmt|nlohmann|hwy|pcre2|CLI)\b")
 # folder -> prefixes of project includes it may use (longest folder wins)
 MAY_INCLUDE = {

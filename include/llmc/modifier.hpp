@@ -64,7 +64,8 @@ class Quantizer : public Modifier {
   virtual std::vector<std::string> unmatched_targets(std::span<const Module> modules) const = 0;
   virtual const std::vector<Scheme>& schemes() const = 0;  // in config order
   virtual bool needs_gram() const = 0;
-  // Whether tokens must run through the model although no Hessian is needed: a scale of activations is fixed ahead of time.
+  // Whether tokens must run through the model although no Hessian is needed: a scale of activations is fixed ahead of time, or
+  // an observer weighs channels.
   virtual bool needs_calibration() const = 0;
   virtual const QuantizationArgs* kv_cache_scheme() const = 0;  // scales of keys and values; null: none
   // Whether weights of this scheme want Statistics::channels of their input (an observer that weighs errors by E[x^2]).

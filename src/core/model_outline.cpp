@@ -63,6 +63,7 @@ void outline_from_graph(ModelOutline& outline, const Checkpoint& checkpoint) {
         add_weight(outline, checkpoint, {node.name, "Linear"}, node.weight_name());
       } else if (const auto* embedding = std::get_if<Embedding>(&node.operation)) {
         check_shape(checkpoint, node.weight_name(), {embedding->vocabulary, embedding->width});
+        add_weight(outline, checkpoint, {node.name, "Embedding"}, node.weight_name());
       } else if (const Norm* norm = node.norm()) {
         check_shape(checkpoint, node.weight_name(), {norm->width});
       }
@@ -85,7 +86,7 @@ void fuse_by_name(ModelOutline& outline) {
   for (auto& [key, modules] : siblings) outline.fused.push_back(std::move(modules));
 }
 
-// No graph: every 2-D floating "X.weight" is a Linear unless its name says embedding or norm.
+// No graph: every 2-D floating "X.weight" is a Linear, or an Embedding when its name says so, unless it is a norm.
 void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   std::vector<std::string> names = checkpoint.names();
   std::sort(names.begin(), names.end(), natural_less);
@@ -96,7 +97,7 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
     if (leaf.ends_with("norm")) continue;
     const bool embedding = leaf.find("embed") != std::string::npos || leaf == "wte" || leaf == "wpe";
     outline.modules.push_back({module, embedding ? "Embedding" : "Linear"});
-    if (!embedding) add_weight(outline, checkpoint, outline.modules.back(), name);
+    add_weight(outline, checkpoint, outline.modules.back(), name);
   }
   fuse_by_name(outline);
 }

@@ -19,7 +19,7 @@ struct WeightModule {
 struct ModelOutline {
   std::optional<Graph> graph;          // when the family is known
   std::vector<Module> modules;         // in the reference's order
-  std::vector<WeightModule> weights;   // one per Linear, in that order
+  std::vector<WeightModule> weights;   // one per Linear and Embedding, in that order
   std::vector<std::vector<std::string>> fused;  // modules that vLLM runs as one layer: they share NVFP4's global scale
   std::string model_type;
   bool tied_embeddings = false;

@@ -15,6 +15,7 @@ namespace llmc {
 namespace {
 
 constexpr size_t kNamesInError = 8;
+const std::string kHead = "lm_head";
 
 std::string join(const std::vector<std::string>& names) {
   std::string text;
@@ -36,12 +37,19 @@ void assign_attentions(RunPlan& plan, const ModelOutline& model, const ModifierL
   }
 }
 
+void check_embedding(const Module& module, const Scheme& scheme) {
+  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->dynamic != Dynamic::yes; };
+  if (module.class_name == "Embedding" && (is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations)))
+    throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is an Embedding and has no activations to fix a scale for; wanted a scheme of weights alone", module.name));
+}
+
 void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, ConfigFlavor flavor) {
   for (const Quantizer* quantizer : modifiers.quantizers) {
     const auto unmatched = quantizer->unmatched_targets(model.modules);
     if (!unmatched.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}: no module of this model matches target '{}'", quantizer->type(), join(unmatched)));
     for (const WeightModule& weight : model.weights)
       if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
+        check_embedding(weight.module, *scheme);
         const auto [at, added] = plan.assignments.insert({weight.module.name, {quantizer, scheme, choose_format(*scheme, flavor), weight}});
         if (!added) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is targeted by {} and by {}; a module gets one scheme", weight.module.name, at->second.quantizer->type(), quantizer->type()));
       }
@@ -87,19 +95,32 @@ void check_divisibility(const RunPlan& plan) {
     throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {} layer(s) have columns that are no multiple of the group size {}: {}; ignore them or choose another group_size", odd.size(), size, join(odd)));
 }
 
-// lm_head of a tied model is quantized on its own: the embedding keeps the shared tensor.
-bool must_untie(const RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
-  return model.tied_embeddings && (!options.tie_word_embeddings || plan.assignments.count("lm_head"));
+// A tied head and its embedding stay one tensor when both are left alone, or when both get the same codes. Otherwise the head gets tensors of its own.
+void decide_tie(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
+  if (!model.tied_embeddings) return;
+  const Assignment* head = plan.find(kHead);
+  const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) { return plan.assignments.at(name).weight.module.class_name == "Embedding"; });
+  const Assignment* table = embedding == plan.order.end() ? nullptr : plan.find(*embedding);
+  plan.head_is_embedding = options.tie_word_embeddings && head && table && head->scheme == table->scheme && !head->quantizer->needs_gram();
+  plan.untie = !plan.head_is_embedding && (!options.tie_word_embeddings || head || table);
+  if (!plan.head_is_embedding) return;
+  plan.assignments.erase(kHead);
+  std::erase(plan.order, kHead);
 }
 
-void plan_attention_scales(RunPlan& plan, const Graph& graph) {
+// Beside the first Linear of the block that has them.
+template <class FileOf>
+void plan_attention_scales(RunPlan& plan, const Graph& graph, const FileOf& file_of) {
   for (const Block& block : graph.blocks)
     for (const Node& node : block.nodes) {
       const auto* attention = std::get_if<Attention>(&node.operation);
       const auto scales = attention ? plan.attentions.find(attention->module) : plan.attentions.end();
       if (scales == plan.attentions.end()) continue;
       for (const auto& state : scales->second.states(*attention))
-        for (PlannedTensor& tensor : planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) plan.tensors.push_back(std::move(tensor));
+        for (PlannedTensor& tensor : planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) {
+          tensor.file = file_of(std::find_if(block.nodes.begin(), block.nodes.end(), [](const Node& other) { return other.linear(); })->weight_name());
+          plan.tensors.push_back(std::move(tensor));
+        }
     }
 }
 
@@ -116,20 +137,20 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
       plan.tensors.push_back(std::move(tensor));
     }
   };
-  if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph);
+  if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph, file_of);
   const bool drops_stale_head = model.tied_embeddings && plan.untie;  // some tied folders carry an lm_head.weight nobody reads
   for (const std::string& name : checkpoint.names()) {
     if (const auto it = replaced.find(name); it != replaced.end()) {
       add_quantized(*it->second);
-    } else if (!(drops_stale_head && name == "lm_head.weight")) {
+    } else if (!(drops_stale_head && name == kHead + ".weight")) {
       const TensorInfo info = checkpoint.info(name);
       plan.tensors.push_back({name, info.dtype, info.shape, file_of(name)});
       plan.copied.push_back(name);
     }
   }
   if (!plan.untie) return;
-  if (const Assignment* head = plan.find("lm_head")) add_quantized(*head);
-  else if (const WeightModule* head_weight = model.find("lm_head")) plan.tensors.push_back({"lm_head.weight", head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
+  if (const Assignment* head = plan.find(kHead)) add_quantized(*head);
+  else if (const WeightModule* head_weight = model.find(kHead)) plan.tensors.push_back({kHead + ".weight", head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
 }
 
 void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {
@@ -141,6 +162,7 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
     const Assignment* assignment = plan.find(module.name);
     const auto attention = plan.attentions.find(module.name);
     const Scheme* scheme = assignment ? assignment->scheme : attention != plan.attentions.end() ? attention->second.scheme : nullptr;
+    if (plan.head_is_embedding && module.name == kHead) continue;
     if (!assignment && attention == plan.attentions.end()) {
       if (left_out[module.class_name].empty()) classes.push_back(module.class_name);
       left_out[module.class_name].push_back(module.name);
@@ -158,9 +180,9 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
     plan.config.groups.push_back(std::move(group));
   }
   // vLLM's head is no "Linear" to its target matching: name it, so that a quantized one is found.
-  if (const Assignment* head = plan.find("lm_head"); head && options.compat == Compat::vllm) {
+  if (const Assignment* head = plan.find(kHead); head && options.compat == Compat::vllm) {
     auto& targets = plan.config.groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())].scheme.targets;
-    if (std::find(targets.begin(), targets.end(), "lm_head") == targets.end()) targets.push_back("lm_head");
+    if (std::find(targets.begin(), targets.end(), kHead) == targets.end()) targets.push_back(kHead);
   }
   for (const std::string& name : classes)
     if (quantized_classes.count(name)) plan.config.ignore.insert(plan.config.ignore.end(), left_out[name].begin(), left_out[name].end());
@@ -208,8 +230,8 @@ RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const
   RunPlan plan;
   assign(plan, model, modifiers, options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
   check_divisibility(plan);
+  decide_tie(plan, model, options);
   batch(plan, model);
-  plan.untie = must_untie(plan, model, options);
   plan_tensors(plan, checkpoint, model, options);
   plan_config(plan, model, modifiers, options);
   lint(plan, model, options);

@@ -52,6 +52,7 @@ struct RunPlan {
   std::vector<std::vector<std::string>> batches;            // the same, together where they must be quantized together (a shared global scale)
   std::vector<PlannedTensor> tensors;                       // the output's, in file order
   std::vector<std::string> copied;                          // source tensors that go over unchanged (a transform may still rewrite them)
+  bool head_is_embedding = false;                           // a tied head whose tensors are those of the quantized embedding
   bool untie = false;                                       // lm_head gets tensors of its own; config.json says so
   QuantizationConfig config;
   std::vector<std::string> notes;                           // what a reader of the folder may stumble over

@@ -76,10 +76,11 @@ WeightTable ServedModel::load(const Block& block, DType dtype) const {
   WeightTable weights;
   for (const Node& node : block.nodes) {
     if (node.name.empty()) continue;
-    const std::string name = node.weight_name();
-    const auto* group = groups_ && node.linear() ? groups_->match(node.name) : nullptr;
+    const std::string name = node.weight_name(), owner = name.substr(0, name.rfind('.'));  // another module when tied
+    const bool embedding = owner != node.name || std::holds_alternative<Embedding>(node.operation);
+    const auto* group = groups_ && (embedding || node.linear()) ? groups_->match(owner, embedding ? "Embedding" : "Linear") : nullptr;
     if (group) {
-      QuantizedMatrix matrix = read_quantized(checkpoint_, node.name, *group->scheme.weights, group->scheme.format.value_or(infer_format(group->scheme)));
+      QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights, group->scheme.format.value_or(infer_format(group->scheme)));
       Tensor& scales = matrix.parameters.scales;
       if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16)) scales = converted(scales, DType::f32);
       weights.emplace(name, dequantize_matrix(matrix, dtype == DType::f32 ? dtype : graph_.dtype));

@@ -6,16 +6,11 @@
 #include <cmath>
 #include <vector>
 
+#include "core/quantize/number_formats.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc::cpu {
 namespace {
-
-float round_to_bf16(float value) {
-  if (std::isnan(value)) return value;
-  const auto bits = std::bit_cast<uint32_t>(value);
-  return std::bit_cast<float>((bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u);
-}
 
 // Rounds to the values' dtype.
 struct ValueRounding {

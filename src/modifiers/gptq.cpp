@@ -14,6 +14,7 @@
 #include "modifiers/joint_scales.hpp"
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
+#include "modifiers/round_to_nearest.hpp"
 #include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
@@ -114,6 +115,7 @@ class Gptq final : public Quantizer {
 
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
     const QuantizationArgs& args = *scheme.weights;
+    if (!statistics || statistics->gram.empty()) return round_to_nearest(jobs, args, statistics, policy_.rounding, backend, rows);  // an Embedding multiplies nothing
     std::string observer_note;
     std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &observer_note);
     const StackedMatrices all = stack(jobs, parameters, args);

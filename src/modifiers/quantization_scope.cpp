@@ -7,6 +7,7 @@
 #include "core/quantize/mse_observer.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
+#include "modifiers/joint_scales.hpp"
 
 namespace llmc {
 
@@ -88,7 +89,7 @@ void QuantizationScope::read_kv_cache(Arguments& arguments) {
 
 bool QuantizationScope::needs_calibration() const {
   const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->dynamic != Dynamic::yes; };
-  return kv_cache_ || std::any_of(schemes_.begin(), schemes_.end(), [&](const Scheme& scheme) { return is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations); });
+  return kv_cache_ || std::any_of(schemes_.begin(), schemes_.end(), [&](const Scheme& scheme) { return is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations) || weighs_channels(scheme); });
 }
 
 void QuantizationScope::check(Arguments& arguments) const {
@@ -109,7 +110,7 @@ void QuantizationScope::check(Arguments& arguments) const {
 
 const Scheme* QuantizationScope::scheme_for(const Module& module) const {
   const bool attention = module.class_name.ends_with("Attention");
-  if (module.class_name != "Linear" && !attention) return nullptr;
+  if (module.class_name != "Linear" && module.class_name != "Embedding" && !attention) return nullptr;
   if (ignore_->match(module.name, module.class_name)) return nullptr;
   const std::string* target = targets_->match(module.name, module.class_name);
   if (!target) return nullptr;

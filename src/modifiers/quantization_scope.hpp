@@ -20,7 +20,7 @@ class QuantizationScope {
   const std::vector<Scheme>& schemes() const { return schemes_; }
   std::vector<Scheme>& schemes() { return schemes_; }
   const QuantizationArgs* kv_cache_scheme() const { return kv_cache_ ? &*kv_cache_ : nullptr; }
-  bool needs_calibration() const;  // some activation's scale is fixed ahead of time
+  bool needs_calibration() const;  // some activation's scale is fixed ahead of time, or an observer weighs channels
 
  private:
   void add_scheme(Scheme scheme);

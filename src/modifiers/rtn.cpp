@@ -1,9 +1,10 @@
-// QuantizationModifier: round each weight to the nearest code. No data needed.
+// QuantizationModifier: round each weight to the nearest code. No data needed, unless an observer or a fixed activation scale asks for it.
 #include "modifiers/arguments.hpp"
 #include "modifiers/joint_scales.hpp"
 #include "modifiers/quantization_scope.hpp"
+#include "core/quantize/qparams.hpp"
 #include "modifiers/registry.hpp"
-#include "core/quantize/row_tiles.hpp"
+#include "modifiers/round_to_nearest.hpp"
 
 namespace llmc {
 
@@ -23,24 +24,7 @@ class RoundToNearest final : public Quantizer {
   bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
 
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
-    std::vector<QuantizedMatrix> results;
-    const QuantizationArgs& args = *scheme.weights;
-    std::string note;
-    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &note);
-    for (size_t j = 0; j < jobs.size(); ++j) {
-      const MatrixJob& job = jobs[j];
-      QuantizedMatrix result{args, job.weight->shape(), {}, std::move(parameters[j])};
-      result.codes = quantize_in_tiles(*job.weight, result.parameters, args, policy_.rounding, backend);
-      LinearReport row;
-      row.name = job.module;
-      row.scheme = describe(args);
-      row.method = "RTN";
-      row.note = note;
-      row.relative_error = relative_weight_error(*job.weight, result, backend);
-      rows.push_back(std::move(row));
-      results.push_back(std::move(result));
-    }
-    return results;
+    return round_to_nearest(jobs, *scheme.weights, statistics, policy_.rounding, backend, rows);
   }
 
  private:

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "llmc/error.hpp"
 
@@ -30,13 +31,14 @@ void average(ValueRanges& old, const ValueRanges& now, const QuantizationArgs& a
 struct Row {
   const char* name;
   Join join;
+  bool searches;  // for the range of least error within each sequence
 };
-constexpr Row kObservers[] = {{"memoryless_minmax", keep_last}, {"static_minmax", keep_all}, {"minmax", average}};
+constexpr Row kObservers[] = {{"memoryless_minmax", keep_last, false}, {"static_minmax", keep_all, false}, {"minmax", average, false}, {"memoryless_mse", keep_last, true}, {"mse", average, true}};
 
 const Row& observer_of(const QuantizationArgs& args) {
   const std::string name = args.observer.value_or("minmax");
   const auto* row = std::find_if(std::begin(kObservers), std::end(kObservers), [&](const Row& candidate) { return candidate.name == name; });
-  if (row == std::end(kObservers)) throw Error(ErrorCode::unsupported, fmt::format("calibration: activation observer '{}'; there are memoryless_minmax, static_minmax, minmax", name));
+  if (row == std::end(kObservers)) throw Error(ErrorCode::unsupported, fmt::format("calibration: activation observer '{}'; there are memoryless_minmax, static_minmax, minmax, memoryless_mse, mse", name));
   return *row;
 }
 
@@ -47,20 +49,32 @@ ActivationObserver::ActivationObserver(const QuantizationArgs& args, int64_t hea
   const bool fixed = args.dynamic == Dynamic::no && (args.strategy == Strategy::tensor || args.strategy == Strategy::attn_head);
   const bool local = args.dynamic == Dynamic::local && args.strategy == Strategy::tensor_group;
   if (!fixed && !local) throw Error(ErrorCode::unsupported, "calibration: static activations have one scale per tensor (or per attention head); wanted strategy tensor or attn_head");
+  if (observer_of(args).searches && args.strategy != Strategy::tensor) throw Error(ErrorCode::unsupported, fmt::format("calibration: observer '{}' of activations; it needs strategy tensor", *args.observer));
 }
 
 void ActivationObserver::add(const TensorView& sequence, Backend& backend) {
+  const Row& observer = observer_of(args_);
+  ValueRanges now = observer.searches ? searched(sequence, backend) : extent(sequence, backend);
+  if (!seen_) ranges_ = std::move(now);
+  else observer.join(ranges_, now, args_, dtype_);
+  seen_ = true;
+}
+
+ValueRanges ActivationObserver::searched(const TensorView& sequence, Backend& backend) const {
+  const RowParallel parallel = [&](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
+  return search_ranges(sequence, args_, *range_search(args_), {}, parallel);
+}
+
+ValueRanges ActivationObserver::extent(const TensorView& sequence, Backend& backend) const {
   ChannelStatistics channels;
   backend.accumulate_channels(sequence, channels);
-  ValueRanges now{heads_ > 1 || args_.strategy == Strategy::attn_head ? Shape{heads_, 1, 1} : Shape{1}, {}, {}};
+  ValueRanges now{args_.strategy == Strategy::attn_head ? Shape{heads_, 1, 1} : Shape{1}, {}, {}};
   const int64_t width = sequence.columns() / heads_;
   for (int64_t head = 0; head < heads_; ++head) {
     now.min.push_back(*std::min_element(channels.min.begin() + head * width, channels.min.begin() + (head + 1) * width));
     now.max.push_back(*std::max_element(channels.max.begin() + head * width, channels.max.begin() + (head + 1) * width));
   }
-  if (!seen_) ranges_ = std::move(now);
-  else observer_of(args_).join(ranges_, now, args_, dtype_);
-  seen_ = true;
+  return now;
 }
 
 QuantizationParameters ActivationObserver::parameters() const {

@@ -10,7 +10,8 @@
 namespace llmc {
 
 // Follows the range of one activation over the calibration sequences, one at a time, as the observer its args name does
-// (llm-compressor's observers): memoryless_minmax keeps the last sequence, static_minmax all of them, minmax a moving average.
+// (llm-compressor's observers): memoryless_minmax keeps the last sequence, static_minmax all of them, minmax a moving average;
+// memoryless_mse and mse likewise, with the range of least squared error within each sequence.
 class ActivationObserver {
  public:
   // heads: scales of an attn_head strategy, each over width / heads channels; otherwise 1. `dtype`: the model's.
@@ -20,6 +21,9 @@ class ActivationObserver {
   QuantizationParameters parameters() const;
 
  private:
+  ValueRanges extent(const TensorView& sequence, Backend& backend) const;
+  ValueRanges searched(const TensorView& sequence, Backend& backend) const;
+
   QuantizationArgs args_;
   int64_t heads_;
   DType dtype_;

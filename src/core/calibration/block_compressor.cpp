@@ -53,7 +53,10 @@ void BlockCompressor::put_scales(const std::vector<Watched>& watched) const {
   }
 }
 
-bool BlockCompressor::has_work(const Block& block) const { return !groups_of(block).empty() || !pairs_of(block).empty() || !static_activations(block, plan_).empty(); }
+bool BlockCompressor::has_work(const Block& block) const {
+  const bool embeds = std::any_of(block.nodes.begin(), block.nodes.end(), [&](const Node& node) { return std::holds_alternative<Embedding>(node.operation) && plan_.find(node.name); });
+  return embeds || !groups_of(block).empty() || !pairs_of(block).empty() || !static_activations(block, plan_).empty();
+}
 
 int64_t BlockCompressor::run_count(const Block& block, Propagation propagation) const {
   const int64_t groups = static_cast<int64_t>(groups_of(block).size()), pairs = static_cast<int64_t>(pairs_of(block).size());
@@ -61,8 +64,19 @@ int64_t BlockCompressor::run_count(const Block& block, Propagation propagation) 
   return 2 * pairs + groups + 1;
 }
 
-bool BlockCompressor::needs_gram(const Block& block, const CalibrationGroup& group) const {
-  return std::any_of(group.nodes.begin(), group.nodes.end(), [&](size_t node) { return plan_.find(block.nodes[node].name)->quantizer->needs_gram(); });
+Observation BlockCompressor::observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const {
+  Observation observation{group.value, false, false, &statistics, nullptr};
+  for (size_t node : group.nodes) {
+    const Assignment& assignment = *plan_.find(block.nodes[node].name);
+    observation.gram |= assignment.quantizer->needs_gram();
+    observation.channels |= assignment.quantizer->needs_channels(*assignment.scheme);
+  }
+  return observation;
+}
+
+void BlockCompressor::quantize_embeddings(const Block& block, WeightTable& weights) const {
+  for (size_t i = 0; i < block.nodes.size(); ++i)
+    if (std::holds_alternative<Embedding>(block.nodes[i].operation) && plan_.find(block.nodes[i].name)) quantize(block, {-1, i, {i}}, {}, weights);
 }
 
 void BlockCompressor::run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) const {
@@ -72,6 +86,7 @@ void BlockCompressor::run(const Block& block, const WeightTable& weights, size_t
 
 void BlockCompressor::compress(const Block& block, WeightTable& weights, Propagation propagation) const {
   std::vector<Watched> watched = watched_in(block);
+  quantize_embeddings(block, weights);
   if (propagation == Propagation::sublayer) by_sublayer(block, weights, watched);
   else by_layer(block, weights, watched);
   put_scales(watched);
@@ -101,7 +116,7 @@ void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std:
   for (const CalibrationGroup& group : groups_of(block)) {
     smooth_before(group.first_node);
     Statistics statistics;
-    advance(group.first_node, {{group.value, false, needs_gram(block, group), &statistics, nullptr}});
+    advance(group.first_node, {observation_of(block, group, statistics)});
     quantize(block, group, statistics, weights);
   }
   smooth_before(block.nodes.size());
@@ -134,7 +149,7 @@ void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::ve
   if (!groups.empty() || !watched.empty()) {
     std::vector<Statistics> statistics(groups.size());
     std::vector<Observation> observations;
-    for (size_t i = 0; i < groups.size(); ++i) observations.push_back({groups[i].value, false, needs_gram(block, groups[i]), &statistics[i], nullptr});
+    for (size_t i = 0; i < groups.size(); ++i) observations.push_back(observation_of(block, groups[i], statistics[i]));
     for (Watched& one : watched) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
     run(block, weights, 0, watched.empty() ? groups.back().first_node : end, observations, false);
     for (size_t i = 0; i < groups.size(); ++i) quantize(block, groups[i], statistics[i], weights);
@@ -154,7 +169,7 @@ void BlockCompressor::quantize(const Block& block, const CalibrationGroup& group
     for (const Assignment* assignment : assignments) jobs.push_back({assignment->weight.module.name, &weights.at(assignment->weight.tensor)});
     const size_t first_row = report_.linears.size();
     Stopwatch watch;
-    std::vector<QuantizedMatrix> results = quantizer->quantize(jobs, *scheme, &statistics, backend_, report_.linears);
+    std::vector<QuantizedMatrix> results = quantizer->quantize(jobs, *scheme, group.value < 0 ? nullptr : &statistics, backend_, report_.linears);
     const double seconds = watch.seconds();
     report_.quantization_seconds += seconds;
     for (size_t i = first_row; i < report_.linears.size(); ++i) report_.linears[i].seconds = seconds / static_cast<double>(jobs.size());

@@ -57,7 +57,8 @@ class BlockCompressor {
   void by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const;
   void by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const;
   void quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const;
-  bool needs_gram(const Block& block, const CalibrationGroup& group) const;
+  void quantize_embeddings(const Block& block, WeightTable& weights) const;
+  Observation observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const;
   void run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) const;
 
   const Graph& graph_;
