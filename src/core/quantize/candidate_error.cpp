@@ -93,8 +93,8 @@ void fill(const Candidate& c, const ErrorPower& power, const Grid& grid, const R
     for (int64_t i = 0; i < c.count; ++i) errors[i] = round(grid(round(c.values[i] / scale)) * scale) - c.values[i];
   else
     for (int64_t i = 0; i < c.count; ++i) errors[i] = round((grid(round(round(c.values[i] / scale) + zero)) - zero) * scale) - c.values[i];
-  if (const float* table = power.table()) {
-    for (int64_t i = 0; i < c.count; ++i) errors[i] = table[Round::index(std::fabs(round(errors[i]))) & 0x7FFFu];
+  if (power.table()) {  // the bits of the differences, for look_up
+    for (int64_t i = 0; i < c.count; ++i) errors[i] = std::bit_cast<float>(Round::index(std::fabs(round(errors[i]))) & 0x7FFFu);
     return;
   }
   const float norm = power.norm();
@@ -150,6 +150,11 @@ FillErrors best_fill() {
   return HWY_NAMESPACE::kKernels.fill;
 }
 
+// One load after another, on every processor: gather instructions are slower where they are mitigated.
+void look_up(const float* table, int64_t count, float* errors) {
+  for (int64_t i = 0; i < count; ++i) errors[i] = table[std::bit_cast<uint32_t>(errors[i])];
+}
+
 constexpr int64_t kLanes = 8, kChains = 4, kLevels = 4;
 using Lanes = std::array<float, kLanes>;
 
@@ -195,6 +200,7 @@ ErrorPower::ErrorPower(double norm, DType dtype, bool widened) : dtype_(widened 
 void candidate_errors(const Candidate& candidate, const ErrorPower& power, float* errors) {
   static const FillErrors fill = best_fill();
   fill(candidate, power, errors);
+  if (power.table()) look_up(power.table(), candidate.count, errors);
 }
 
 float torch_ordered_sum(const float* values, int64_t count, bool paired) {
