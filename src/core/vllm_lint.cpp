@@ -148,17 +148,20 @@ std::vector<std::string> unequal_fused_parts(const RunPlan& plan, const ModelOut
   for (const auto& parts : model.fused) {
     const Assignment* first = plan.find(parts.front());
     std::string list;
-    bool equal = true, partly = false;
+    bool equal = true, partly = false, one_call = true;
     for (const std::string& part : parts) {
       const Assignment* assignment = plan.find(part);
       partly = partly || !first != !assignment;
       equal = equal && !partly && (!first || same_for_reader(*first, *assignment));
+      one_call = one_call && (partly || !first || (assignment->quantizer == first->quantizer && assignment->scheme == first->scheme));  // one global scale
       list += fmt::format("{}{} is {}", list.empty() ? "" : ", ", leaf_of(part), assignment ? describe(*assignment->scheme->weights) : "not quantized");
     }
-    if (equal) continue;
+    if (equal && (one_call || first->scheme->weights->strategy != Strategy::tensor_group)) continue;
     const std::string& name = parts.front();
-    const std::string does = partly ? "stops (ValueError: Found different quantization schemes for the shards)" : fmt::format("reads them all with the scheme of {}", leaf_of(name));
-    lines.push_back(fmt::format("{}: {}; vLLM runs them as one layer and {}; wanted one scheme for them", name.substr(0, name.rfind('.')), list, does));
+    const std::string does = partly  ? "stops (ValueError: Found different quantization schemes for the shards)"
+                             : equal ? "uses one global scale for all, but parts of several groups get one each"
+                                     : fmt::format("reads them all with the scheme of {}", leaf_of(name));
+    lines.push_back(fmt::format("{}: {}; vLLM runs them as one layer and {}; wanted one group for them", name.substr(0, name.rfind('.')), list, does));
   }
   return lines;
 }

@@ -48,7 +48,7 @@ std::vector<std::string> rules_for(const Scheme& scheme, int64_t rows = 256, int
 
 TEST_CASE("parts of a fused layer with different schemes are an error that says what vLLM would do, and a note for the reference") {
   const std::string recipe = groups("a: {targets: ['re:.*q_proj'], " + kInt8 + "}, b: {targets: [Linear], " + kInt4 + "}");
-  const std::string line = "model.layers.0.self_attn: q_proj is int8 channel, k_proj is int4 group 64, v_proj is int4 group 64; vLLM runs them as one layer and reads them all with the scheme of q_proj; wanted one scheme for them";
+  const std::string line = "model.layers.0.self_attn: q_proj is int8 channel, k_proj is int4 group 64, v_proj is int4 group 64; vLLM runs them as one layer and reads them all with the scheme of q_proj; wanted one group for them";
   CHECK(Run(recipe).error() == "recipe: " + line);
   const Report report = Run(recipe, Compat::reference).report();
   CHECK(std::count(report.notes.begin(), report.notes.end(), line) == 1);
@@ -62,6 +62,30 @@ TEST_CASE("ignoring one part of a fused layer is an error that quotes vLLM's") {
 TEST_CASE("fused parts in two groups of one scheme are fine") {
   Run run(groups("a: {targets: ['re:.*q_proj'], " + kInt4 + "}, b: {targets: ['re:.*(k|v|o)_proj', 're:.*mlp.*'], weights: {num_bits: 4, strategy: group, group_size: 64, observer: mse}}"));
   CHECK(run.report().notes.empty());
+}
+
+TEST_CASE("NVFP4 parts of a fused layer must stand in one group, because they share a global scale") {
+  const std::string weights = "weights: {num_bits: 4, type: float, strategy: tensor_group, group_size: 16, scale_dtype: torch.float8_e4m3fn}";
+  CHECK_THAT(Run(groups("a: {targets: ['re:.*q_proj'], " + weights + "}, b: {targets: ['re:.*(k|v)_proj'], " + weights + "}")).error(), Contains("uses one global scale for all"));
+  CHECK(Run(groups("a: {targets: ['re:.*q_proj', 're:.*(k|v)_proj'], " + weights + "}, b: {targets: ['re:.*mlp.*'], " + weights + "}")).error().empty());
+}
+
+TEST_CASE("for vLLM integer weights with quantized inputs are packed unless they are plain int8") {
+  struct Row { const char* preset; Format format; void (*change)(Scheme&); };
+  const Row rows[] = {
+      {"W8A8", Format::int_quantized, [](Scheme&) {}},
+      {"W4AFP8", Format::pack_quantized, [](Scheme&) {}},
+      {"W7A8", Format::pack_quantized, [](Scheme&) {}},
+      {"W8A8", Format::pack_quantized, [](Scheme& s) { s.weights->strategy = Strategy::group; s.weights->group_size = 64; }},
+      {"W8A8", Format::pack_quantized, [](Scheme& s) { s.weights->symmetric = false; }},
+      {"W4A8", Format::int_quantized, [](Scheme& s) { s.format = Format::int_quantized; }},
+  };
+  for (const Row& row : rows) {
+    Scheme scheme = preset_scheme(row.preset);
+    row.change(scheme);
+    CHECK(choose_format(scheme, ConfigFlavor::vllm) == row.format);
+    CHECK(choose_format(scheme, ConfigFlavor::reference) == Format::int_quantized);
+  }
 }
 
 TEST_CASE("UNQUANTIZED leaves the modules it targets alone and lists them as ignored") {
