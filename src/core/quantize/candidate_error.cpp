@@ -165,6 +165,12 @@ void add(Lanes& to, const Lanes& from) {
 // One of the four chains: sums of sums, so that the error grows with the logarithm of the count.
 template <class Load>
 Lanes cascade(int64_t size, const Load& load) {
+  constexpr int64_t kShort = 16;  // below it there is one level
+  if (size < kShort) {
+    Lanes sum{};
+    for (int64_t i = 0; i < size; ++i) add(sum, load(i));
+    return sum;
+  }
   int64_t bits = 0;
   while ((int64_t{1} << bits) < size) ++bits;
   const int64_t power = std::max<int64_t>(4, bits / kLevels), step = int64_t{1} << power, mask = step - 1;
