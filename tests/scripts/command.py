@@ -129,14 +129,45 @@ try:
     r = run("eval", "--model", out, "--reference", TINY, "--text", os.path.join(TINY, "eval.txt"), "--json")
     result = json.loads(r.stdout or "{}")
     expect("eval prints perplexity, tokens, kl and top1", set(result) == {"perplexity", "tokens", "kl", "top1"} and result["tokens"] == 42924 and 0 < result["kl"] < 0.003, r.stdout + r.stderr)
-    for page in ([], ["oneshot"], ["eval"], ["forward"]):
+    # Looking at folders: 0 sound or identical, 1 not, 2 for what cannot be looked at
+    GOLDEN = os.path.join(SOURCE, "tests/golden/rtn/W4A16")
+    r = run("verify", GOLDEN, "--against", MICRO)
+    expect("verify of a sound folder: exit code 0, errors by module", r.returncode == 0 and "sound: 49 tensors, 14 quantized matrices, 0 faults" in r.stdout and "up_proj" in r.stdout, r.stdout + r.stderr)
+    ill = model_copy("ill", GOLDEN)
+    edit_json(ill + "/config.json", quantization_config={**json.load(open(GOLDEN + "/config.json"))["quantization_config"], "ignore": []})
+    r = run("verify", ill)
+    expect("verify of a faulty folder: exit code 1, one line per fault", r.returncode == 1 and [l for l in r.stdout.splitlines() if l.startswith("lm_head: got a plain weight")] != [] and "not sound" in r.stdout and r.stderr == "", r.stdout + r.stderr)
+    r = run("verify", ill, "--json")
+    expect("verify --json", r.returncode == 1 and json.loads(r.stdout)["faults"][0]["tensor"] == "lm_head", r.stdout)
+    r = run("inspect", GOLDEN)
+    expect("inspect prints a table", r.returncode == 0 and "int4 group 128" in r.stdout and "model.layers.*.mlp.up_proj" in r.stdout and "4.1" in r.stdout, r.stdout + r.stderr)
+    expect("inspect --json", json.loads(run("inspect", TINY, "--json").stdout)["quant_method"] == "")
+    r = run("diff", GOLDEN, GOLDEN)
+    expect("diff of a folder with itself: exit code 0", r.returncode == 0 and "100.0000 % of" in r.stdout and "identical" in r.stdout, r.stdout + r.stderr)
+    r = run("diff", GOLDEN, ill)
+    expect("diff of two folders: exit code 1 and the key that differs", r.returncode == 1 and "quantization_config.ignore" in r.stdout, r.stdout + r.stderr)
+    expect("diff --json", json.loads(run("diff", GOLDEN, ill, "--json").stdout)["identical"] is False)
+    for arguments in (["verify", "/nonexistent"], ["verify", GOLDEN, "--against", "/nonexistent"], ["verify", GOLDEN, "--against", GOLDEN], ["verify", work], ["verify"], ["inspect", "/nonexistent"], ["inspect", work],
+                      ["diff", GOLDEN], ["diff", GOLDEN, "/nonexistent"], ["inspect", GOLDEN, "--frobnicate"]):
+        r = run(*arguments)
+        expect(f"llmc {' '.join(arguments)}: exit code 2 and one line", r.returncode == 2 and r.stdout == "" and len(r.stderr.splitlines()) == 1 and r.stderr.startswith("llmc: "), r.stderr)
+    plain_again = os.path.join(work, "plain-again")
+    r = run("oneshot", "--model", GOLDEN, "--dequantize", "--output", plain_again)
+    expect("--dequantize writes a plain folder", r.returncode == 0 and "quantization_config" not in json.load(open(plain_again + "/config.json")) and "14 matrices" in r.stdout and run("verify", plain_again, "--against", MICRO).returncode == 0, r.stdout + r.stderr)
+    r = run("oneshot", "--model", plain_again, "--scheme", "FP8_DYNAMIC", "--output", os.path.join(work, "second"), "--quiet")
+    expect("a dequantized folder can be compressed again", r.returncode == 0, r.stderr)
+    refused("--dequantize with a scheme", ["dequantize first"], "--model", GOLDEN, "--dequantize", "--scheme", "W4A16")
+    refused("--dequantize with a recipe", ["dequantize first"], "--model", GOLDEN, "--dequantize", "--recipe", W4A16)
+    refused("--dequantize of a plain folder", ["nothing to dequantize"], "--model", MICRO, "--dequantize")
+    refused("--dequantize of another method's folder", ["'awq'"], "--model", quantized, "--dequantize")
+    for page in ([], ["oneshot"], ["eval"], ["forward"], ["verify"], ["inspect"], ["diff"]):
         r = run(*page, "--help")
         expect(f"help of llmc {' '.join(page)}", r.returncode == 0 and "--" in r.stdout, r.stderr)
 
     # README: every llmc option it shows exists
     readme = open(os.path.join(SOURCE, "README.md")).read()
-    options = {"oneshot": run("oneshot", "--help").stdout, "eval": run("eval", "--help").stdout}
-    for command, option in re.findall(r"llmc (oneshot|eval)\b[^\n`]*?(--[a-z-]+)", readme):
+    options = {name: run(name, "--help").stdout for name in ("oneshot", "eval", "verify", "inspect", "diff")}
+    for command, option in re.findall(r"llmc (oneshot|eval|verify|inspect|diff)\b[^\n`]*?(--[a-z-]+)", readme):
         expect(f"README's llmc {command} {option}", option in options[command])
 finally:
     shutil.rmtree(work, ignore_errors=True)

@@ -132,6 +132,7 @@ class FolderChecker {
       if (known != check_.known.weight_shape.end() && known->second != shape) return fault(module + ".weight", fmt::format("a matrix {}", to_string(shape)), to_string(known->second));
       if (check_tensors(module, parts, planned_tensors(module, shape, scheme, *scheme.format, DType::bf16)) && check_.read_quantized) check_values(module, scheme);
     } catch (const Error& error) {
+      if (error.code() != ErrorCode::bad_file && error.code() != ErrorCode::invalid_argument && error.code() != ErrorCode::unsupported) throw;  // no fault of the folder's
       fault(module, error.what());
     }
   }
