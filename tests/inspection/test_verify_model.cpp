@@ -158,6 +158,8 @@ TEST_CASE("a lost and a changed tensor that is not quantized are named") {
     };
     CHECK_THAT(changed("rtn/W4A16", 0), Contains(norm + ": got other values than the source"));
     CHECK_THAT(changed("rtn/W4A16", 1.5f), Contains(norm + ": got other values than the source"));
+    CHECK_THAT(changed("recipes/sq_gptq_w8a8", 0), Contains(norm + ": got other values than the source"));
+    CHECK_THAT(changed("recipes/awq_w4a16", 0), Contains(norm + ": got other values than the source"));
     CHECK_THAT(changed("recipes/sq_gptq_w8a8", 1.5f), Contains(norm + ": got other values than the source"));
   }
   CHECK_THAT(faults_after(kInt4, [](FolderEditor& f) { f.tensors["model.extra.weight"] = Tensor::zeros(DType::bf16, {4}); }), Contains("model.extra.weight: got a tensor, wanted none"));
@@ -190,7 +192,7 @@ TEST_CASE("an ignore list that is too long or too short is found") {
 }
 
 TEST_CASE("swapped scales of k and v are found") {
-  for (const char* base : {"rtn/W4A16", "rtn/FP8_DYNAMIC", "rtn/INT8", "rtn/MXFP4A16", "rtn/NVFP4A16", "recipes/gptq_w4a16", "recipes/gptq_w8a8", "recipes/mse_w4a16", "recipes/kv_fp8"})
+  for (const char* base : {"rtn/W4A16", "rtn/FP8_DYNAMIC", "rtn/INT8", "rtn/MXFP4A16", "rtn/NVFP4A16", "recipes/gptq_w4a16", "recipes/gptq_w8a8", "recipes/mse_w4a16", "recipes/kv_fp8", "recipes/sq_gptq_w8a8"})
     for (const bool recipe : {true, false}) {
       if (!recipe && std::string(base) == "recipes/mse_w4a16") continue;  // searched scales and tuned codes leave nothing exact to compare with
       INFO(base << " " << recipe);
@@ -199,6 +201,12 @@ TEST_CASE("swapped scales of k and v are found") {
       std::swap(folder.tensors.at(kKeys + ".weight_scale"), folder.tensors.at(kValues + ".weight_scale"));
       CHECK_THAT(faults_after(folder), Contains(kKeys + ".weight") && Contains(kValues + ".weight"));
     }
+}
+
+TEST_CASE("swapped scales of k and v are found after AWQ on the side that no factor explains") {
+  FolderEditor folder(golden("recipes/awq_w4a16"));
+  std::swap(folder.tensors.at(kKeys + ".weight_scale"), folder.tensors.at(kValues + ".weight_scale"));
+  CHECK_THAT(faults_after(folder), Contains(kKeys + ".weight: got an error"));
 }
 
 TEST_CASE("scales of the KV cache are checked: missing, broken, or without a scheme") {

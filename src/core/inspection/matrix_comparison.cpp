@@ -26,7 +26,8 @@ constexpr Allowance allowance(Basis basis) {
   switch (basis) {
     case Basis::rounded: return {1.3, 0.002, 2.0, 0.01, 0.5};
     case Basis::tuned: return {4.0, 0.02, 8.0, 0.05, 0.3};
-    case Basis::smoothed: return {4.0, 0.05, 8.0, 0.10, 0.3};
+    case Basis::smoothed: return {1.5, 0.01, 3.0, 0.05, 0.3};
+    case Basis::smoothed_and_tuned: return {4.0, 0.05, 8.0, 0.10, 0.3};
     case Basis::pruned: return {0.0, 0.95, 0.0, 1.3, 0.3};
   }
   return {};
@@ -41,7 +42,7 @@ class Comparison {
 
   MatrixComparison run() {
     result_.absmax = absolute_maximum(source_);
-    if (basis_ == Basis::smoothed) undo_smoothing();
+    if (is_smoothed()) undo_smoothing();
     else if (basis_ == Basis::tuned) find_dead_columns();
     const QuantizationParameters expected = compute_qparams(source_, matrix_.args, matrix_.parameters.global_scale);
     check_scales(expected);
@@ -50,6 +51,7 @@ class Comparison {
   }
 
  private:
+  bool is_smoothed() const { return basis_ == Basis::smoothed || basis_ == Basis::smoothed_and_tuned; }
   int64_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
 
   // body(tile, first row, rows): any thread
@@ -115,12 +117,19 @@ class Comparison {
       return ww > 0 && dd > 0 ? 1 - dw * dw / (ww * dd) : 1.0;
     };
     std::vector<float>& fitted = result_.channel_factors;
-    for (size_t k = 0; k < sums.ww.size(); ++k) fitted.push_back(sums.ww[k] > 0 ? static_cast<float>(sums.dw[k] / sums.ww[k]) : 1.0f);
+    for (size_t k = 0; k < sums.ww.size(); ++k) {
+      const double factor = sums.ww[k] > 0 ? sums.dw[k] / sums.ww[k] : 1.0, rest = std::max(0.0, sums.dd[k] - factor * sums.dw[k]);
+      fitted.push_back(static_cast<float>(factor));
+      result_.channel_errors.push_back(sums.ww[k] > 0 ? static_cast<float>(std::sqrt(rest / (static_cast<double>(rows_) * sums.ww[k]))) : 0.0f);
+    }
     std::vector<float> best(fitted.size(), 1.0f);
+    factors_are_exact_ = !rescaling_.linears;
+    double close = rescaling_.linears ? 1.1 + 3.0 / static_cast<double>(rows_) : 2.5;  // a fit of few rows explains noise too
     for (const std::vector<float>& norm : rescaling_.norms)
-      if (norm.size() == best.size() && unexplained(norm) < unexplained(best)) best = norm;
-    if (unexplained(best) > 2.5 * unexplained(fitted) + 1e-5) {
+      if (norm.size() == best.size() && unexplained(norm) < unexplained(best)) best = norm, factors_are_exact_ = !rescaling_.rows, close = 2.5;
+    if (unexplained(best) > close * unexplained(fitted) + 1e-5) {
       best = fitted;
+      factors_are_exact_ = false;
       check_factors(best, "input channels");
     }
     std::vector<float> rows = rescaling_.rows ? fit_rows(best) : std::vector<float>(static_cast<size_t>(rows_), 1.0f);
@@ -164,9 +173,9 @@ class Comparison {
 
   bool near(float got, float wanted) const {
     const QuantizationArgs& args = matrix_.args;
-    if (args.scale_dtype == DType::u8) return got == wanted;                                 // powers of two
-    if (args.scale_dtype == DType::f8_e4m3) return std::fabs(got - wanted) <= 0.13f * wanted;  // the next e4m3 number
-    return std::fabs(got - wanted) <= 0.01f * wanted;
+    if (args.scale_dtype == DType::u8) return got == wanted || is_smoothed();                // powers of two
+    if (args.scale_dtype == DType::f8_e4m3) return std::fabs(got - wanted) <= (is_smoothed() ? 0.3f : 0.13f) * wanted;  // the next e4m3 number
+    return std::fabs(got - wanted) <= (is_smoothed() ? 0.04f : 0.01f) * wanted;  // smoothed: weights and norms were rounded to the model's dtype on the way
   }
 
   void check_scales(const QuantizationParameters& expected) {
@@ -177,7 +186,7 @@ class Comparison {
       if (!(g[i] <= kLargestScale * w[i] && g[i] >= kSmallestScale * w[i]) && !result_.fault) result_.fault = scale_fault(i, g[i], w[i], " or a little less");
       if (!near(g[i], w[i]) && unlike++ == 0) first = i;
     }
-    const bool comparable = takes_range(matrix_.args) && (basis_ == Basis::rounded || basis_ == Basis::tuned);
+    const bool comparable = takes_range(matrix_.args) && basis_ != Basis::pruned && factors_are_exact_;
     if (comparable && first >= 0) result_.scale_fault = scale_fault(first, g[first], w[first], fmt::format(" ({} of {} are others)", unlike, got.size()));
     if (matrix_.args.symmetric || !comparable || first >= 0) return;
     const int8_t *zero = matrix_.parameters.zero_points.as<int8_t>(), *meant = expected.zero_points.as<int8_t>();
@@ -259,6 +268,7 @@ class Comparison {
   const ParallelFor& parallel_;
   int64_t rows_, columns_;
   std::vector<char> dead_;  // [K]; empty: none
+  bool factors_are_exact_ = true;  // smoothing was undone by a norm's own ratio, or there was none
   MatrixComparison result_;
 };
 

@@ -13,14 +13,16 @@ namespace llmc {
 enum class Basis {
   rounded,   // every weight went to its nearest code
   tuned,     // GPTQ and its like: other codes, the same scales
-  smoothed,  // input channels (and rows) were rescaled first
+  smoothed,  // input channels (and rows) were rescaled first, then rounded
+  smoothed_and_tuned,
   pruned,    // weights were set to zero first
 };
 
 struct MatrixComparison {
   double relative_error = 0, rounding_error = 0, allowed_error = 0, cosine = 0;
   int64_t dead_columns = 0;               // decoded to zeros although the source is not (GPTQ does that to inputs it never saw)
-  std::vector<float> channel_factors;     // [K] smoothed: what each input channel of the source was multiplied by
+  std::vector<float> channel_factors;     // [K] smoothed: what each input channel of the source was multiplied by, fitted from the codes
+  std::vector<float> channel_errors;      // [K] standard errors of those
   float absmax = 0;                       // of the source
   std::optional<Fault> scale_fault;       // the scales are not those of the source's values, though nearly so
   std::optional<Fault> fault;             // what no way of quantizing makes of this source
@@ -28,7 +30,8 @@ struct MatrixComparison {
 
 struct Rescaling {  // how the source may have been smoothed
   std::vector<std::vector<float>> norms;  // [K] each: what norms of its layer gave away, one of which its columns may have taken up
-  bool rows = false;                      // its outputs may have been divided too
+  bool linears = false;                   // so may the Linear before it (AWQ)
+  bool rows = false;                      // and its own outputs may have been divided
 };
 
 // `source`: [N, K] bf16, f16 or f32, the matrix's shape; changed in place when smoothed.

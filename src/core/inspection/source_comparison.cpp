@@ -59,7 +59,8 @@ constexpr const char* word_for(Basis basis) {
   switch (basis) {
     case Basis::rounded: return "exactly";
     case Basis::tuned: return "as tuned codes";
-    case Basis::smoothed: return "up to channel scales";
+    case Basis::smoothed:
+    case Basis::smoothed_and_tuned: return "up to channel scales";
     case Basis::pruned: return "loosely";
   }
   return "";
@@ -84,6 +85,7 @@ void SourceComparison::find_changed_norms() {
 
 Rescaling SourceComparison::rescaling_of(const std::string& module, int64_t columns) const {
   Rescaling rescaling;
+  rescaling.linears = traits_.smooths_linears;
   rescaling.rows = traits_.smooths_linears && rows_are_rescaled(module);
   for (const std::string& name : changed_norms_) {
     if (layer_of(name) != layer_of(module) || source_.info(name).shape != Shape{columns}) continue;
@@ -96,7 +98,7 @@ Rescaling SourceComparison::rescaling_of(const std::string& module, int64_t colu
 
 Basis SourceComparison::basis() const {
   if (traits_.prunes || !traits_.unknown.empty()) return Basis::pruned;
-  if (traits_.smooths) return Basis::smoothed;
+  if (traits_.smooths) return traits_.known && !traits_.tunes ? Basis::smoothed : Basis::smoothed_and_tuned;
   return traits_.known && !traits_.tunes ? Basis::rounded : Basis::tuned;
 }
 
@@ -140,14 +142,14 @@ void SourceComparison::compare(const std::string& module, const QuantizedMatrix&
     Tensor source = read_source(weight);
     if (source.shape() != matrix.shape) return faults.push_back({module + ".weight", fmt::format("a matrix {}", to_string(matrix.shape)), fmt::format("{}, as in the source", to_string(source.shape()))});
     if (first_non_finite(source)) return notes.push_back(fmt::format("{}: the source holds NaN or Inf: not compared", module));
-    MatrixComparison result = compare_matrix(module, matrix, source, basis(), basis() == Basis::smoothed ? rescaling_of(module, matrix.shape[1]) : Rescaling{}, parallel_);
+    MatrixComparison result = compare_matrix(module, matrix, source, basis(), traits_.smooths ? rescaling_of(module, matrix.shape[1]) : Rescaling{}, parallel_);
     row = {module, row.scheme, word_for(basis()), result.relative_error, result.rounding_error, result.allowed_error, result.cosine};
     if (result.fault) faults.push_back(*result.fault);
     else if (result.scale_fault) odd_scales_[module] = *result.scale_fault;
     ++compared_;
     dead_columns_ += result.dead_columns;
-    if (module.find(".experts.") == std::string::npos || module.find(".experts.0.") != std::string::npos) channel_factors_[module] = std::move(result.channel_factors);
-    if (matrix.parameters.global_scale && basis() != Basis::smoothed && basis() != Basis::pruned) shared_[module] = {*matrix.parameters.global_scale, result.absmax, source.dtype()};
+    if (module.find(".experts.") == std::string::npos || module.find(".experts.0.") != std::string::npos) channel_factors_[module] = {std::move(result.channel_factors), std::move(result.channel_errors)};
+    if (matrix.parameters.global_scale && !traits_.smooths && basis() != Basis::pruned) shared_[module] = {*matrix.parameters.global_scale, result.absmax, source.dtype()};
   }
   matrices.push_back(std::move(row));
 }
@@ -200,20 +202,20 @@ bool SourceComparison::same_bytes(const std::string& name, const std::string& so
   return true;
 }
 
-// Did the readers of this norm in its layer take up what it gave away? It must hold for most of its channels.
+// Did a reader of this norm in its layer take up what it gave away, in every channel?
 bool SourceComparison::norm_moved_scale(const std::string& name) const {
   const std::vector<float> now = floats_of(folder_.read(name)), before = floats_of(source_.read(name));
-  const auto agrees = [&](const std::vector<float>& factors, float offset) {
+  const auto agrees = [&](const ChannelFactors& fitted, float offset) {
     const std::vector<float> ratio = norm_ratio(before, now, offset);
-    std::vector<float> differences;
-    for (size_t k = 0; k < ratio.size(); ++k)
-      if (now[k] != before[k]) differences.push_back(std::fabs(factors[k] / ratio[k] - 1));
-    if (differences.empty() || differences.size() * 2 < now.size()) return false;
-    std::nth_element(differences.begin(), differences.begin() + static_cast<std::ptrdiff_t>(differences.size() / 2), differences.end());
-    return differences[differences.size() / 2] < 0.1f;
+    size_t changed = 0;
+    for (size_t k = 0; k < ratio.size(); ++k) {
+      if (std::fabs(fitted.factors[k] - ratio[k]) > 0.1f * ratio[k] + 8 * fitted.errors[k]) return false;
+      changed += now[k] != before[k];
+    }
+    return changed * 2 > ratio.size();  // smoothing changes nearly all of them
   };
-  for (const auto& [module, factors] : channel_factors_)
-    if (factors.size() == now.size() && layer_of(module) == layer_of(name) && (agrees(factors, 0) || agrees(factors, 1))) return true;
+  for (const auto& [module, fitted] : channel_factors_)
+    if (fitted.factors.size() == now.size() && layer_of(module) == layer_of(name) && (agrees(fitted, 0) || agrees(fitted, 1))) return true;
   return false;
 }
 

@@ -48,7 +48,10 @@ class SourceComparison {
   ParallelFor parallel_;
   bool tied_ = false;  // in the source: lm_head is the embedding
   std::set<std::string> changed_norms_, claimed_;              // tensors; `claimed_`: source weights that a quantized module was made from
-  std::map<std::string, std::vector<float>> channel_factors_;  // module -> fitted factors
+  struct ChannelFactors {
+    std::vector<float> factors, errors;  // [K]
+  };
+  std::map<std::string, ChannelFactors> channel_factors_;  // module -> fitted
   std::map<std::string, Fault> odd_scales_;                    // module -> scales that are not the range's
   struct SharedScale {
     float global_scale = 0, absmax = 0;
