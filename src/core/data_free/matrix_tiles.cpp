@@ -129,8 +129,11 @@ void MatrixTiles::search_scales(const TensorView& tile, Parts& parts) const {
 void MatrixTiles::check_decodes(const TensorView& tile, int64_t begin, const Parts& parts) const {
   const QuantizationParameters parameters = parts.parameters(args_, global_scale_);
   const Tensor values = scale_values(parameters, args_);
-  float least = values.size() ? values.as<float>()[0] : 1.0f, most = least;
-  for (int64_t i = 0; i < values.size(); ++i) least = std::min(least, values.as<float>()[i]), most = std::max(most, values.as<float>()[i]);
+  const float* const scales = values.as<float>();
+  const int64_t cells = values.size();
+  if (cells == 0) return;
+  float least = scales[0], most = scales[0];
+  for (int64_t i = 1; i < cells; ++i) least = std::min(least, scales[i]), most = std::max(most, scales[i]);
   const DType out = is_floating(parts.dtype) && item_size(parts.dtype) > 1 ? parts.dtype : DType::bf16;
   const double limit = out == DType::f16 ? 65000.0 : 3.38e38;
   if (least > 0 && static_cast<double>(most) * largest_code(args_) < limit) return;

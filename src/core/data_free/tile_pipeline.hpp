@@ -16,8 +16,8 @@
 namespace llmc {
 
 inline constexpr int64_t kTileBytes = int64_t{8} << 20;      // of a step's input, about
-inline constexpr int64_t kReadAhead = 4 * kTileBytes;        // bytes read and not yet computed, unless a single step needs more
-inline constexpr int64_t kWriteBehind = 4 * kTileBytes;      // bytes computed and not yet written, likewise
+inline constexpr int64_t kReadAhead = 3 * kTileBytes;        // bytes read and not yet computed, unless a single step needs more
+inline constexpr int64_t kWriteBehind = 3 * kTileBytes;      // bytes computed and not yet written, likewise
 
 // Memory that goes from step to step, so that no page is asked of the system twice.
 class TileBuffer {
@@ -40,7 +40,7 @@ class TileBufferPool {
   void give_back(TileBuffer block) noexcept;
 
  private:
-  static constexpr size_t kKept = 12;
+  static constexpr size_t kKept = 8;
   std::mutex mutex_;
   std::vector<TileBuffer> free_;
 };
