@@ -7,6 +7,7 @@
 #include <cctype>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/families/decoder_spec.hpp"
 #include "llmc/error.hpp"
@@ -86,18 +87,33 @@ void fuse_by_name(ModelOutline& outline) {
   for (auto& [key, modules] : siblings) outline.fused.push_back(std::move(modules));
 }
 
-// No graph: every 2-D floating "X.weight" is a Linear, or an Embedding when its name says so, unless it is a norm.
+bool is_one_of(std::string_view leaf, std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), leaf) != names.end(); }
+
+// What a 2-D "X.weight" of an unknown family is. A head outside the layers is no Linear to recipes that say "Linear", apart from lm_head, which recipes ignore by name.
+std::string class_of_matrix(const std::string& module) {
+  const size_t dot = module.rfind('.');
+  const std::string leaf = module.substr(dot + 1), parents = dot == std::string::npos ? "" : module.substr(0, dot);
+  const bool in_a_layer = std::any_of(parents.begin(), parents.end(), [](unsigned char c) { return std::isdigit(c); });
+  if (leaf.ends_with("norm") || is_one_of(leaf, {"ln_f", "ln_1", "ln_2"})) return "Norm";
+  if (is_one_of(leaf, {"router", "gate", "shared_expert_gate"}) || parents.ends_with(".router")) return "Router";
+  if (!in_a_layer && is_one_of(leaf, {"output", "embed_out", "output_layer", "score", "classifier", "head"})) return "Head";
+  if (leaf.find("embed") != std::string::npos || leaf == "wte" || leaf == "wpe") return "Embedding";
+  return "Linear";
+}
+
+// No graph: what can be told from names and ranks.
 void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   std::vector<std::string> names = checkpoint.names();
   std::sort(names.begin(), names.end(), natural_less);
   for (const std::string& name : names) {
     const TensorInfo info = checkpoint.info(name);
-    if (!name.ends_with(".weight") || info.shape.size() != 2 || (info.dtype != DType::bf16 && info.dtype != DType::f16 && info.dtype != DType::f32)) continue;
-    const std::string module = name.substr(0, name.size() - 7), leaf = module.substr(module.rfind('.') + 1);
-    if (leaf.ends_with("norm")) continue;
-    const bool embedding = leaf.find("embed") != std::string::npos || leaf == "wte" || leaf == "wpe";
-    outline.modules.push_back({module, embedding ? "Embedding" : "Linear"});
-    add_weight(outline, checkpoint, outline.modules.back(), name);
+    if (info.dtype != DType::bf16 && info.dtype != DType::f16 && info.dtype != DType::f32) continue;
+    if (info.shape.size() > 2) outline.skipped.push_back({name, fmt::format("{} dimensions", info.shape.size())});
+    if (!name.ends_with(".weight") || info.shape.size() != 2) continue;
+    const std::string module = name.substr(0, name.size() - 7), class_name = class_of_matrix(module);
+    if (class_name != "Norm") outline.modules.push_back({module, class_name});
+    if (class_name == "Linear" || class_name == "Embedding") add_weight(outline, checkpoint, outline.modules.back(), name);
+    else outline.skipped.push_back({module, class_name == "Norm" ? "norm" : class_name == "Router" ? "router" : "head"});
   }
   fuse_by_name(outline);
 }
@@ -107,6 +123,23 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
 const WeightModule* ModelOutline::find(const std::string& module) const {
   const auto it = std::find_if(weights.begin(), weights.end(), [&](const WeightModule& w) { return w.module.name == module; });
   return it == weights.end() ? nullptr : &*it;
+}
+
+std::vector<std::string> outline_notes(const ModelOutline& outline, const std::vector<std::string>& quantized) {
+  constexpr size_t kNamed = 3;
+  const std::set<std::string> chosen(quantized.begin(), quantized.end());
+  std::map<std::string, std::vector<std::string>> left;  // reason -> names
+  for (const auto& [name, reason] : outline.skipped) left[reason].push_back(name);
+  for (const WeightModule& weight : outline.weights)
+    if (!chosen.count(weight.module.name)) left[weight.module.class_name == "Embedding" ? "embedding" : "not targeted or ignored"].push_back(weight.module.name);
+  const auto linears = std::count_if(outline.weights.begin(), outline.weights.end(), [](const WeightModule& weight) { return weight.module.class_name == "Linear"; });
+  std::vector<std::string> notes = {fmt::format("no model family is known for this folder; by name and rank {} matrices are Linears, {} matrices are quantized", linears, chosen.size())};
+  for (const auto& [reason, names] : left) {
+    std::string text = fmt::format("left as they are: {} ({}): ", names.size(), reason);
+    for (size_t i = 0; i < std::min(kNamed, names.size()); ++i) text += (i ? ", " : "") + names[i];
+    notes.push_back(text + (names.size() > kNamed ? ", ..." : ""));
+  }
+  return notes;
 }
 
 ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph) {

@@ -48,6 +48,12 @@ class Reporter {
   Progress progress_;
 };
 
+[[noreturn]] void refuse_quantized(const Checkpoint& checkpoint) {
+  const std::string method = checkpoint.quantization_method();
+  const std::string way_out = method == "compressed-tensors" ? "; --dequantize makes one of it" : "";
+  throw Error(ErrorCode::unsupported, fmt::format("'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized one{}", checkpoint.directory(), method, way_out));
+}
+
 WeightTable load_weights(const Checkpoint& checkpoint, const Block& block) {
   WeightTable weights;
   for (const Node& node : block.nodes)
@@ -94,13 +100,13 @@ void compress_calibrated(const Checkpoint& checkpoint, const ModelOutline& model
   }
 }
 
-// No data needed: every tensor streams by once, or twice where a scale belongs to a whole tensor.
-void compress_without_data(const Checkpoint& checkpoint, const RunPlan& plan, const OneshotOptions& options, Rounding rounding, Backend& backend, CompressedOutput& output, Reporter& reporter,
+// No data needed: every tensor streams by once, or twice where a scale belongs to a whole tensor. True: all values were checked on the way.
+bool compress_without_data(const Checkpoint& checkpoint, const RunPlan& plan, const OneshotOptions& options, Rounding rounding, Backend& backend, CompressedOutput& output, Reporter& reporter,
                            Report& report) {
   reporter.begin(static_cast<int64_t>(plan.batches.size()));
   const DataFreeRun run{checkpoint, plan, options, rounding, backend, output.writer(), [&] { reporter.poll(); }, [&](const std::string& module) { reporter.enter("quantize", module); },
                         [&] { reporter.step(); }, [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output.put_quantized(assignment, matrix); }};
-  compress_data_free(run, output.take_rest(), report);
+  return compress_data_free(run, output.take_rest(), report);
 }
 
 }  // namespace
@@ -110,7 +116,7 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   Report report;
   Reporter reporter(callbacks, report);
   const Checkpoint checkpoint(options.model_dir);
-  if (checkpoint.is_quantized()) throw Error(ErrorCode::unsupported, fmt::format("'{}': config.json has a quantization_config: the model is already quantized; wanted an unquantized one", options.model_dir));
+  if (checkpoint.is_quantized()) refuse_quantized(checkpoint);
 
   const bool reference = options.compat == Compat::reference;
   const RunPolicy policy{options.compat, options.rounding.value_or(reference ? Rounding::reference : Rounding::exact)};
@@ -121,6 +127,8 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   const ModelOutline model = outline_model(checkpoint, modifiers.need_calibration());
   const RunPlan plan = make_plan(checkpoint, model, modifiers, options);
   for (const std::string& line : plan.notes) reporter.note(line);
+  if (!model.graph)
+    for (const std::string& line : outline_notes(model, plan.order)) reporter.note(line);
 
   report.model_type = model.model_type;
   report.device = backend.description();
@@ -131,13 +139,13 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
 
   CompressedOutput output(checkpoint, plan, options, backend, [&] { reporter.poll(); });
   report.bytes_after = output.total_bytes();
-  const bool calibrated = modifiers.need_calibration();
-  if (calibrated) compress_calibrated(checkpoint, model, modifiers, plan, options, propagation, backend, output, reporter, report);
-  else compress_without_data(checkpoint, plan, options, policy.rounding, backend, output, reporter, report);
+  bool values_checked = false;
+  if (modifiers.need_calibration()) compress_calibrated(checkpoint, model, modifiers, plan, options, propagation, backend, output, reporter, report);
+  else values_checked = compress_without_data(checkpoint, plan, options, policy.rounding, backend, output, reporter, report);
   {
     const Timed timed(report.writing_seconds);
     copy_tensors(checkpoint, output.writer(), backend, output.take_rest(), [&] { reporter.poll(); });
-    output.finish(recipe, !calibrated);
+    output.finish(recipe, values_checked);
   }
   report.peak_memory = std::max(report.peak_memory, anonymous_memory());
   report.seconds = watch.seconds();

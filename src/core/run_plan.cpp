@@ -164,8 +164,9 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
     const Scheme* scheme = assignment ? assignment->scheme : attention != plan.attentions.end() ? attention->second.scheme : nullptr;
     if (plan.head_is_embedding && module.name == kHead) continue;
     if (!assignment && attention == plan.attentions.end()) {
-      if (left_out[module.class_name].empty()) classes.push_back(module.class_name);
-      left_out[module.class_name].push_back(module.name);
+      const std::string class_name = module.class_name == "Router" || module.class_name == "Head" ? "Linear" : module.class_name;  // as their reader sees them
+      if (left_out[class_name].empty()) classes.push_back(class_name);
+      left_out[class_name].push_back(module.name);
       continue;
     }
     quantized_classes.insert(module.class_name);

@@ -157,6 +157,33 @@ TEST_CASE("a NaN in a later tile names its place in the whole tensor, whether th
   CHECK_THAT(Folder(tensors, scheme).error(), Contains(tensors[bad].name) && Contains("holds NaN or Inf at element 5099123"));
 }
 
+TEST_CASE("what an unknown family's tensors are is told by name and rank, said before the work, and what is left alone is in the ignore list") {
+  const std::string file = "model.safetensors";
+  Folder folder({{file, "tok_embeddings.weight", DType::bf16, {64, 128}},
+                 {file, "layers.0.attention.wq.weight", DType::bf16, {128, 128}},
+                 {file, "layers.0.attention.output.weight", DType::bf16, {128, 128}},
+                 {file, "layers.0.mlp.gate.weight", DType::bf16, {4, 128}},
+                 {file, "layers.0.mlp.experts.up", DType::bf16, {4, 128, 128}},
+                 {file, "layers.0.attention_norm.weight", DType::bf16, {128}},
+                 {file, "output.weight", DType::bf16, {64, 128}},
+                 {file, "lm_head.weight", DType::bf16, {64, 128}}});
+  std::vector<std::string> heard;
+  Callbacks callbacks;
+  callbacks.log = [&](int, const std::string& line) { heard.push_back(line); };
+  callbacks.progress = [&](const Progress&) { CHECK(heard.size() >= 5); };
+  const Report report = folder.run(2, callbacks);
+  CHECK(report.linears.size() == 2);
+  const auto says = [&](const std::string& text) { return std::any_of(heard.begin(), heard.end(), [&](const std::string& line) { return line.find(text) != std::string::npos; }); };
+  CHECK(says("3 matrices are Linears, 2 of them are quantized"));
+  CHECK(says("left as they are: 1 (embedding): tok_embeddings"));
+  CHECK(says("left as they are: 1 (router): layers.0.mlp.gate"));
+  CHECK(says("left as they are: 1 (head): output"));
+  CHECK(says("left as they are: 1 (3 dimensions): layers.0.mlp.experts.up"));
+  CHECK(says("left as they are: 1 (not targeted or ignored): lm_head"));
+  const auto ignore = nlohmann::json::parse(Checkpoint(folder.options.output_dir).config()).at("quantization_config").at("ignore");
+  CHECK(ignore == nlohmann::json({"layers.0.mlp.gate", "lm_head", "output"}));
+}
+
 TEST_CASE("a weight too large to decode is refused with its rows") {
   std::vector<test::FolderTensor> tensors = {{"model.safetensors", "a.q_proj.weight", DType::bf16, {64, 128}, std::vector<float>(64 * 128, -3.38e38f)}};
   CHECK_THAT(Folder(tensors, "W4A16").error(), Contains("a.q_proj.weight") && Contains("rows [0, 64)") && Contains("decode to infinity"));

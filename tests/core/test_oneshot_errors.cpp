@@ -122,10 +122,12 @@ TEST_CASE("a token id outside the vocabulary names id, position and vocabulary")
   CHECK_THAT(attempt.error(), Contains("token id 5000 at position 7 is outside the vocabulary of 256"));
 }
 
-TEST_CASE("a model that is already quantized is refused") {
+TEST_CASE("a model that is already quantized is refused, with the method named") {
   Attempt attempt;
   edit_config(attempt.copy_model(), "quantization_config", {{"quant_method", "gptq"}});
-  CHECK_THAT(attempt.error(), Contains("already quantized"));
+  CHECK_THAT(attempt.error(), Contains("already quantized, by 'gptq'") && !Contains("--dequantize"));
+  edit_config(attempt.options.model_dir, "quantization_config", {{"quant_method", "compressed-tensors"}});
+  CHECK_THAT(attempt.error(), Contains("already quantized, by 'compressed-tensors'") && Contains("--dequantize"));
 }
 
 TEST_CASE("an output folder that is not empty needs --overwrite, and is kept on failure") {

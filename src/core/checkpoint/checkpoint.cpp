@@ -55,12 +55,12 @@ std::map<std::string, std::string> read_index(const std::string& directory) {
   return result;
 }
 
-bool has_quantization_config(const JsonValue& config) {
-  const auto holds = [](const JsonValue* value) {
-    const JsonValue* found = value ? value->find("quantization_config") : nullptr;
-    return found && found->is(JsonValue::Kind::object);
-  };
-  return holds(&config) || holds(config.find("text_config"));
+const JsonValue* find_quantization_config(const JsonValue& config) {
+  for (const JsonValue* place : {&config, config.find("text_config")}) {
+    const JsonValue* found = place ? place->find("quantization_config") : nullptr;
+    if (found && found->is(JsonValue::Kind::object)) return found;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -105,7 +105,10 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
   config_ = read_text_file(config_path);
   const JsonValue config = parse_json(*config_, config_path);
   if (!config.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", config_path));
-  is_quantized_ = has_quantization_config(config);
+  const JsonValue* quantization = find_quantization_config(config);
+  is_quantized_ = quantization != nullptr;
+  const JsonValue* method = quantization ? quantization->find("quant_method") : nullptr;
+  quantization_method_ = method && method->is(JsonValue::Kind::string) ? method->text : "unnamed method";
 }
 
 const SafetensorsFile& Checkpoint::shard_of(const std::string& name) const {

@@ -35,6 +35,7 @@ class Checkpoint {
   // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
   const std::string& config() const;
   bool is_quantized() const;  // config.json has a quantization_config (top level or in text_config)
+  const std::string& quantization_method() const { return quantization_method_; }  // its quant_method; "unnamed method" when it has none
   // File names directly in the folder that are no safetensors and no index: tokenizer, templates, generation_config.json ... sorted.
   std::vector<std::string> side_files() const;
 
@@ -49,6 +50,7 @@ class Checkpoint {
   int64_t total_bytes_ = 0;
   std::optional<std::string> config_;
   bool is_quantized_ = false;
+  std::string quantization_method_;
 };
 
 }  // namespace llmc

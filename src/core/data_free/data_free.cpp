@@ -70,6 +70,8 @@ class DataFreeCompressor {
     append_rows();
   }
 
+  bool checked_all() const { return whole_rows_.empty(); }
+
  private:
   void make_steps() {
     const ReadingOrder order(run_.source);
@@ -183,7 +185,11 @@ class DataFreeCompressor {
 
 }  // namespace
 
-void compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report) { DataFreeCompressor(run, copies, report).run(); }
+bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report) {
+  DataFreeCompressor compressor(run, copies, report);
+  compressor.run();
+  return compressor.checked_all();
+}
 
 void copy_tensors(const Checkpoint& source, CheckpointWriter& writer, Backend& backend, const std::vector<TensorCopy>& copies, const std::function<void()>& poll) {
   std::vector<Step> steps;

@@ -1,5 +1,6 @@
 // Compression without data: every weight rounded to nearest as it streams by, everything else copied, in the order of the source's files.
-// Any folder of safetensors will do; memory stays under 300 MB whatever the model.
+// Any folder of safetensors will do; memory stays under 300 MB whatever the model. One exception: observers that search (memoryless_mse, ...) see whole weights,
+// since the reference stops their search when no row of the whole weight gains any more; then memory is that of the largest weight, or of the largest fused set.
 #pragma once
 #include <functional>
 #include <string>
@@ -28,8 +29,8 @@ struct DataFreeRun {
 };
 
 // Quantizes plan.batches and copies `copies`. Appends one report row per weight, in plan.order.
-// Values are checked while they are made: afterwards only names and shapes remain to be verified.
-void compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report);
+// True: all values were checked while they were made, and only names and shapes remain to be verified. (Not those of an observer that searches.)
+bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report);
 
 // The copies alone.
 void copy_tensors(const Checkpoint& source, CheckpointWriter& writer, Backend& backend, const std::vector<TensorCopy>& copies, const std::function<void()>& poll);

@@ -14,13 +14,7 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kWordRows = 32;       // so many zero points of any width fill whole words
-constexpr int64_t kSearchRows = 64;     // per task, when scales come from an observer's search
-
-bool observes_ranges(const QuantizationArgs& args) {
-  const std::string observer = args.observer.value_or("memoryless_minmax");
-  return observer == "memoryless_minmax" || observer == "static_minmax" || observer == "minmax";
-}
+constexpr int64_t kWordRows = 32;  // so many zero points of any width fill whole words
 
 double largest_code(const QuantizationArgs& args) { return args.symmetric ? -args.quant_min() : args.quant_max() - args.quant_min(); }
 
@@ -45,7 +39,12 @@ struct MatrixTiles::Parts {
 };
 
 MatrixTiles::MatrixTiles(const MatrixRun& run, const Assignment& assignment)
-    : run_(run), assignment_(assignment), args_(*assignment.scheme->weights), layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)), by_range_(observes_ranges(args_)) {}
+    : run_(run), assignment_(assignment), args_(*assignment.scheme->weights), layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)) {}
+
+bool MatrixTiles::needs_whole() const {
+  const std::string observer = args_.observer.value_or("memoryless_minmax");
+  return observer != "memoryless_minmax" && observer != "static_minmax" && observer != "minmax";
+}
 
 int64_t MatrixTiles::tile_rows() const {
   const int64_t unit = args_.strategy == Strategy::block ? args_.block_structure.value()[0] : kWordRows;
@@ -89,7 +88,7 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
   job.rounding = run_.rounding;
   job.layout = run_.save_compressed ? layout_.code_layout : CodeLayout::bytes;
   job.global_scale = global_scale_;
-  job.scales_given = !tensor_parameters_.scales.empty() || !by_range_;
+  job.scales_given = !tensor_parameters_.scales.empty();
   TileBuffer codes = run_.pipeline.allocate((end - begin) * code_row_bytes(args_, job.layout, tile.columns()));
   job.codes = codes.data();
   job.scales = parts.scales.data();
@@ -97,8 +96,6 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
   if (!tensor_parameters_.scales.empty()) {
     std::memcpy(job.scales, tensor_parameters_.scales.data(), static_cast<size_t>(tensor_parameters_.scales.bytes()));
     if (job.zero_points) job.zero_points[0] = tensor_parameters_.zero_points.as<int8_t>()[0];
-  } else if (!by_range_) {
-    search_scales(tile, parts);
   }
 
   const RowsQuantized result = quantize_row_tile(job, run_.backend);
@@ -107,21 +104,6 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
   energy_ += result.energy;
   check_decodes(tile, begin, parts);
   run_.save_compressed ? store(begin, tile, std::move(codes), std::move(parts)) : store_decoded(begin, tile, codes, parts);
-}
-
-// Row by row (or block by block) an observer needs nothing but the rows themselves.
-void MatrixTiles::search_scales(const TensorView& tile, Parts& parts) const {
-  if (const auto bad = run_.backend.scan(tile).first_non_finite) return;  // refused by the caller, with its place in the tensor
-  const int64_t step = args_.strategy == Strategy::block ? args_.block_structure.value()[0] : kSearchRows;
-  const ScaleLayout layout = scale_layout(args_, tile.columns());
-  const auto item = static_cast<int64_t>(item_size(parts.dtype));
-  run_.backend.parallel_for(tile.rows(), step, [&](int64_t begin, int64_t end) {
-    const TensorView rows = tile.row_range(begin, end);
-    const QuantizationParameters found = compute_qparams(rows, args_, global_scale_);
-    const int64_t cell = begin / layout.rows_per_scale * layout.scale_columns;
-    std::memcpy(parts.scales.data() + cell * item, found.scales.data(), static_cast<size_t>(found.scales.bytes()));
-    if (!args_.symmetric) std::memcpy(parts.zero_points.data() + cell, found.zero_points.data(), static_cast<size_t>(found.zero_points.bytes()));
-  });
 }
 
 // What verify_folder looks for in values, looked for while they are at hand: scales above zero and finite, no code that decodes to infinity.

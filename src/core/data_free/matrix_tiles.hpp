@@ -30,8 +30,8 @@ class MatrixTiles {
 
   // A scale of the whole tensor: all tiles are scanned before the first is quantized.
   bool needs_scan() const { return args_.strategy == Strategy::tensor || args_.strategy == Strategy::tensor_group; }
-  // True when its observer must see the whole tensor at once (a search, not a range): such a weight does not go through tiles.
-  bool needs_whole() const { return needs_scan() && !by_range_; }
+  // True when its observer searches instead of taking ranges: how long it searches may depend on all rows, so such a weight does not go through tiles.
+  bool needs_whole() const;
 
   void scan(int64_t begin, int64_t end, const TileBuffer& input);
   float largest() const;                                    // magnitude, after the scan
@@ -45,7 +45,6 @@ class MatrixTiles {
  private:
   struct Parts;  // scales and zero points of a tile
   TensorView view(int64_t begin, int64_t end, const TileBuffer& input) const;
-  void search_scales(const TensorView& tile, Parts& parts) const;
   void check_decodes(const TensorView& tile, int64_t begin, const Parts& parts) const;
   void store(int64_t begin, const TensorView& tile, TileBuffer codes, Parts parts);
   void store_decoded(int64_t begin, const TensorView& tile, const TileBuffer& codes, const Parts& parts);
@@ -54,7 +53,6 @@ class MatrixTiles {
   const Assignment& assignment_;
   const QuantizationArgs& args_;
   StoredLayout layout_;
-  bool by_range_ = true;
   ValueExtent extent_;
   std::optional<float> global_scale_;
   QuantizationParameters tensor_parameters_;  // Strategy::tensor
