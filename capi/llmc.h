@@ -150,7 +150,7 @@ typedef struct llmc_oneshot_options {
   int64_t num_calibration_samples; /* 0: 512; more than the data set has: all of it */
   int64_t max_seq_length;          /* 0: samples are not cut */
   uint64_t shuffle_seed;
-  int64_t max_shard_bytes;         /* 0: 20,000,000,000 */
+  int64_t max_shard_bytes;         /* 0: tensors stay in the files of the input */
   int32_t shuffle;                 /* LLMC_ON: the order of Python datasets' shuffle(shuffle_seed); default: file order */
   int32_t concatenate_data;        /* LLMC_ON: samples joined, then cut to multiples of max_seq_length */
   int32_t rounding;                /* LLMC_ROUNDING_*; default by compat */

@@ -148,7 +148,7 @@ void add_oneshot_command(CLI::App& app) {
   command.add_option("--save-compressed", arguments->save_compressed, "false: write rounded weights in the model's dtype");
   command.add_option("--tie-word-embeddings", arguments->tie_word_embeddings, "false: write lm_head as a tensor of its own");
   command.add_option("--propagate-error", arguments->propagate_error, "true: what llmc always does")->group("");
-  command.add_option("--max-shard-size", arguments->max_shard_size, "Largest file, for example 5GB (20GB)")->transform(CLI::AsSizeValue(true));
+  command.add_option("--max-shard-size", arguments->max_shard_size, "Cuts files anew, none larger than for example 5GB; default: as the input is cut")->transform(CLI::AsSizeValue(true));
   command.add_flag("--dequantize", arguments->dequantize, "Instead of compressing: write a compressed-tensors folder as a plain one in the model's dtype");
   command.add_flag("--overwrite", arguments->overwrite, "Replace the output folder when the new one is complete");
   command.add_flag("--quiet", arguments->quiet, "Print errors only");

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <numeric>
 #include <thread>
 
@@ -144,6 +145,61 @@ TEST_CASE("what changed on the disk after it was written is noticed before anyth
   }
   CHECK_THROWS_WITH(writer.finish(), Contains("tensor 'rows' reads back differently"));
   CHECK_FALSE(fs::exists(folder / "out"));
+}
+
+TEST_CASE("a large piece is read back while others are written: what went wrong with it ends the writing") {
+  const TemporaryFolder folder;
+  const Tensor piece = counting({1 << 18});  // 1 MiB
+  CheckpointWriter writer({.output_dir = folder / "out", .read_back_lag = 3 << 19});
+  writer.plan({{"rows", DType::i32, {64 << 18}}});
+  writer.write_rows("rows", 0, piece);
+  {
+    std::fstream file(writer.partial_directory() + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(5000);
+    file.put('x');
+  }
+  const auto go_on = [&] {
+    for (int64_t i = 1; i < 64; ++i) {
+      writer.write_rows("rows", i << 18, piece);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    writer.finish();
+  };
+  CHECK_THROWS_WITH(go_on(), Contains("tensor 'rows' reads back differently from what was written, in bytes [0, 1048576)"));
+}
+
+TEST_CASE("pieces of all sizes in any order are read back once each, while they are written or at the end") {
+  const TemporaryFolder folder;
+  const Tensor whole = counting({5 << 18});
+  CheckpointWriter writer({.output_dir = folder / "out", .read_back_lag = 1 << 20});
+  writer.plan({{"rows", DType::i32, {5 << 18}}, {"small", DType::u8, {3}}});
+  for (const int64_t i : {4, 0, 3, 1, 2}) writer.write_rows("rows", i << 18, TensorView(whole).row_range(i << 18, (i + 1) << 18));
+  writer.write_bytes("small", 1, reinterpret_cast<const std::byte*>("yz"), 2);
+  writer.write_bytes("small", 0, reinterpret_cast<const std::byte*>("x"), 1);
+  CHECK_THROWS_WITH(writer.write_bytes("small", 2, reinterpret_cast<const std::byte*>("zz"), 2), Contains("has 3 bytes, got 2 at 2"));
+  writer.finish();
+  const Checkpoint written(folder / "out");
+  const Tensor back = written.read("rows");
+  CHECK(std::equal(whole.as<int32_t>(), whole.as<int32_t>() + whole.size(), back.as<int32_t>()));
+  CHECK(written.read("small").as<char>()[2] == 'z');
+}
+
+TEST_CASE("tensors that name a file go there, and the index says so even for one file of another name") {
+  const TemporaryFolder folder;
+  const Tensor rows = counting({10});
+  {
+    CheckpointWriter writer({.output_dir = folder / "out"});
+    writer.plan({{"a", DType::i32, {10}, "two.safetensors"}, {"b", DType::i32, {10}, "one.safetensors"}, {"c", DType::i32, {10}, "two.safetensors"}});
+    for (const char* name : {"c", "a", "b"}) writer.write_tensor(name, rows);
+    writer.finish();
+  }
+  const Checkpoint written(folder / "out");
+  CHECK(written.files() == std::vector<std::string>{"one.safetensors", "two.safetensors"});
+  CHECK(written.info("c").file == "two.safetensors");
+  CheckpointWriter mixed({.output_dir = folder / "mixed"});
+  CHECK_THROWS_WITH(mixed.plan({{"a", DType::i32, {10}, "two.safetensors"}, {"b", DType::i32, {10}}}), Contains("tensor 'b'") && Contains("for all or for none"));
+  CheckpointWriter outside({.output_dir = folder / "outside"});
+  CHECK_THROWS_WITH(outside.plan({{"a", DType::i32, {10}, "../two.safetensors"}}), Contains("wanted a plain name"));
 }
 
 TEST_CASE("a full disk is reported with the file and the bytes that did not fit, before and while data is written") {

@@ -174,7 +174,7 @@ TEST_CASE("what an unknown family's tensors are is told by name and rank, said b
   const Report report = folder.run(2, callbacks);
   CHECK(report.linears.size() == 2);
   const auto says = [&](const std::string& text) { return std::any_of(heard.begin(), heard.end(), [&](const std::string& line) { return line.find(text) != std::string::npos; }); };
-  CHECK(says("3 matrices are Linears, 2 of them are quantized"));
+  CHECK(says("3 matrices are Linears, 2 matrices are quantized"));
   CHECK(says("left as they are: 1 (embedding): tok_embeddings"));
   CHECK(says("left as they are: 1 (router): layers.0.mlp.gate"));
   CHECK(says("left as they are: 1 (head): output"));

@@ -54,7 +54,7 @@ bool same_row_shape(const Shape& planned, const Shape& rows) {
 struct CheckpointWriter::State {
   explicit State(Options given)
       : options(std::move(given)), folder(options.output_dir, options.input_dir, options.overwrite),
-        background([this](const WrittenPiece& piece) { differs(piece); },
+        background(options.read_back_lag, [this](const WrittenPiece& piece) { differs(piece); },
                    [this](const WrittenPiece& piece) {
                      const std::lock_guard lock(mutex);
                      const_cast<Slot*>(static_cast<const Slot*>(piece.owner))->pieces.at(piece.begin).read_back = true;

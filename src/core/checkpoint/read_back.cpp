@@ -14,7 +14,7 @@ void read_back(const WrittenPiece& piece, const std::function<void(const Written
   if (checksum(bytes.get(), piece.bytes) != piece.sum) differs(piece);
 }
 
-BackgroundReadBack::BackgroundReadBack(Callback differs, Callback done) : differs_(std::move(differs)), done_(std::move(done)) {}
+BackgroundReadBack::BackgroundReadBack(int64_t lag, Callback differs, Callback done) : lag_(lag), differs_(std::move(differs)), done_(std::move(done)) {}
 
 BackgroundReadBack::~BackgroundReadBack() {
   {
@@ -27,9 +27,10 @@ BackgroundReadBack::~BackgroundReadBack() {
 
 void BackgroundReadBack::add(const WrittenPiece& piece) {
   const std::lock_guard lock(mutex_);
+  if (error_) std::rethrow_exception(error_);
   waiting_.push_back(piece);
   waiting_bytes_ += piece.bytes;
-  if (!started_ && waiting_bytes_ > kLag) {
+  if (!started_ && waiting_bytes_ > lag_) {
     started_ = true;
     try {
       thread_ = std::thread([this] { work(); });
@@ -43,7 +44,7 @@ void BackgroundReadBack::add(const WrittenPiece& piece) {
 void BackgroundReadBack::work() {
   std::unique_lock lock(mutex_);
   while (true) {
-    more_.wait(lock, [&] { return stopping_ || waiting_bytes_ > kLag; });
+    more_.wait(lock, [&] { return stopping_ || waiting_bytes_ > lag_; });
     if (stopping_) return;
     const WrittenPiece piece = waiting_.front();
     waiting_.pop_front();

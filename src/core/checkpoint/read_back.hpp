@@ -1,4 +1,4 @@
-// Reads what was written back from the disk while more is being written. A piece waits until kLag bytes came after it: by then the system has mostly written it out.
+// Reads what was written back from the disk while more is being written. A piece waits until `lag` bytes came after it: by then the system has mostly written it out.
 // It is flushed, taken out of the page cache (where the system obliges), read again and compared.
 #pragma once
 #include <condition_variable>
@@ -27,16 +27,16 @@ void read_back(const WrittenPiece& piece, const std::function<void(const Written
 class BackgroundReadBack {
  public:
   using Callback = std::function<void(const WrittenPiece&)>;
-  BackgroundReadBack(Callback differs, Callback done);  // both are called on its own thread; what `differs` throws comes out of stop()
+  BackgroundReadBack(int64_t lag, Callback differs, Callback done);  // both are called on its own thread; what `differs` throws comes out of add() and stop()
   ~BackgroundReadBack();
 
   void add(const WrittenPiece& piece);  // any thread
   void stop();                          // ends after the piece at hand; pieces not reached are the caller's. Throws what was found wrong.
 
  private:
-  static constexpr int64_t kLag = int64_t{96} << 20;
   void work();
 
+  const int64_t lag_;
   Callback differs_, done_;
   std::mutex mutex_;
   std::condition_variable more_;
