@@ -25,18 +25,6 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std:
 Refusal refuse_add(llmc_session* session, llmc_gram* gram, const llmc_tensor* values) {
   return refusal([&](llmc_error** e) { return llmc_gram_add(session, gram, values, e); });
 }
-Refusal refuse_quantize(llmc_session* session, const llmc_scheme* scheme, const llmc_tensor* weight, const llmc_gram* gram = nullptr, const float* global_scale = nullptr) {
-  llmc_matrix* matrix = reinterpret_cast<llmc_matrix*>(16);
-  const Refusal result = refusal([&](llmc_error** e) { return llmc_quantize_matrix(session, scheme, weight, gram, global_scale, &matrix, e); });
-  CHECK(matrix == nullptr);
-  return result;
-}
-Refusal refuse_scheme(const llmc_scheme_options* options) {
-  llmc_scheme* scheme = reinterpret_cast<llmc_scheme*>(16);
-  const Refusal result = refusal([&](llmc_error** e) { return llmc_scheme_create(options, &scheme, e); });
-  CHECK(scheme == nullptr);
-  return result;
-}
 Refusal refuse_load(const std::string& path) {
   llmc_gram* gram = reinterpret_cast<llmc_gram*>(16);
   const Refusal result = refusal([&](llmc_error** e) { return llmc_gram_load(path.c_str(), &gram, e); });
@@ -51,14 +39,7 @@ OwnedGram load(const std::string& path) {
 void save(const llmc_gram* gram, const std::string& path) {
   must([&](llmc_error** e) { return llmc_gram_save(gram, path.c_str(), e); });
 }
-llmc_matrix_facts facts_of(const llmc_matrix* matrix) {
-  llmc_matrix_facts facts{};
-  facts.struct_size = sizeof facts;
-  must([&](llmc_error** e) { return llmc_matrix_info(matrix, &facts, e); });
-  return facts;
-}
 
-constexpr const char* kEveryFormat[] = {"W4A16", "W4A16_ASYM", "W3A16", "W8A16", "W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "NVFP4A16", "MXFP4A16", "MXFP8A16"};
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <filesystem>
-#include <map>
+#include <set>
 
 #include "capi/tensor_tools.hpp"
 #include "core/calibration/token_tiles.hpp"
@@ -37,7 +37,7 @@ class OwnRun {
     plan();
     TokenBatch tokens = test::tokens_from(test::golden("micro-llama/calibration.safetensors"));
     tiles_ = cut_tiles(tokens, model_.graph->vocabulary);
-    values_.assign(tiles_.size(), ValueTable(model_.graph->values.size()));
+    for (size_t t = 0; t < tiles_.size(); ++t) values_.emplace_back(model_.graph->values.size());
     for (const Block& block : model_.graph->blocks) compress(block);
     for (const std::string& name : source_.names()) {
       if (done_.count(name)) continue;

@@ -15,7 +15,7 @@ compressed() { [ -s "$work/$1/model.safetensors" ] || fail "$1: no model.safeten
 
 rm -rf "$work"/{prefix,c,cpp,rust,out-*,log}
 quiet cmake --install "$build" --prefix "$prefix"
-needs bin/llmc include/llmc.h include/llmc_tools.h lib/libllmc.so lib/libllmc.so.0 lib/libllmc.so.0.1.0 lib/pkgconfig/llmc.pc \
+needs bin/llmc include/llmc.h include/llmc_tensor.h include/llmc_dlpack.h include/llmc_tools.h lib/libllmc.so lib/libllmc.so.0 lib/libllmc.so.0.1.0 lib/pkgconfig/llmc.pc \
       lib/cmake/llmc/llmc-{config,config-version,targets}.cmake share/doc/llmc/{LICENSE,THIRD_PARTY.md}
 
 # C: the example, through find_package.
@@ -27,6 +27,18 @@ echo "C: $(tail -n 1 "$work/log")"
 code=0
 "$work/c/oneshot" "$model/nowhere" "$source/examples/tiny-llama/recipes/fp8.yaml" - "$work/out-c2" 2> "$work/log" || code=$?
 [ $code -eq 2 ] && grep -q '^LLMC_NOT_FOUND: .*nowhere' "$work/log" || { cat "$work/log"; fail "C: a missing folder gave exit code $code, wanted 2 and LLMC_NOT_FOUND with the folder's name"; }
+
+# C, with a forward pass of its own; the folder is sound in llmc's own eyes.
+quiet "$work/c/own_forward" "$work/out-own"
+compressed out-own
+echo "C: $(tail -n 1 "$work/log")"
+grep -qE 'differ by [0-9]\.[0-9] %|differ by 1[0-9]\.[0-9] %' "$work/log" || { cat "$work/log"; fail "C: the compressed toy is far from the original"; }
+quiet "$prefix/bin/llmc" verify "$work/out-own"
+for header in llmc.h llmc_tensor.h llmc_dlpack.h llmc_tools.h; do  # as C90 and C++, and without holes
+  printf '#include <%s>\nint main(void) { return 0; }\n' "$header" > "$work/c/header.c"
+  quiet gcc -std=c90 -Wall -Wextra -Wpedantic -Wpadded -Wno-long-long -Werror -I"$prefix/include" -c "$work/c/header.c" -o "$work/c/header.o"
+  quiet g++ -x c++ -std=c++11 -Wall -Wextra -Wpadded -Werror -I"$prefix/include" -c "$work/c/header.c" -o "$work/c/header.o"
+done
 
 # C++: pkg-config's flags.
 mkdir "$work/cpp"
