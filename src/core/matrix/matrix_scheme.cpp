@@ -74,6 +74,9 @@ MatrixScheme::MatrixScheme(const MatrixSchemeOptions& options) {
   impl->quantizer = dynamic_cast<const Quantizer*>(impl->modifier.get());
   const Scheme& scheme = impl->quantizer->schemes().at(0);
   if (!scheme.weights) throw Error(ErrorCode::invalid_argument, fmt::format("scheme '{}': has no weights to quantize", options.scheme));
+  const QuantizationArgs& args = *scheme.weights;
+  if (args.dynamic != Dynamic::no || args.strategy == Strategy::token || args.strategy == Strategy::attn_head)
+    throw Error(ErrorCode::invalid_argument, fmt::format("scheme '{}': weights are quantized per token, per head or at run time; wanted scales of their own", options.scheme));
   impl->format = choose_format(scheme, reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
   stored_layout("scheme", *scheme.weights, impl->format);  // refuses a format that cannot hold the codes
   impl->description = describe(*scheme.weights);

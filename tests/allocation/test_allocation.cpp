@@ -1,0 +1,192 @@
+// Every allocation of the tensor level fails once, and from there on: LLMC_OUT_OF_MEMORY, no crash; what goes on living is as it was or says that it is not.
+// A program of its own, because it replaces operator new. Leaks are LeakSanitizer's to find: run it in the asan build.
+#define CATCH_CONFIG_RUNNER
+#include <catch2/catch.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "capi/tensor_tools.hpp"
+
+namespace {
+
+std::atomic<int64_t> g_calls{0}, g_first{-1}, g_last{-1};  // allocations numbered [first, last) fail
+
+bool fails() {
+  const int64_t first = g_first.load(std::memory_order_relaxed);
+  if (first < 0) return false;
+  const int64_t number = g_calls.fetch_add(1, std::memory_order_relaxed);
+  return number >= first && number < g_last.load(std::memory_order_relaxed);
+}
+
+void* allocate(std::size_t size, std::size_t alignment) noexcept {
+  if (fails()) return nullptr;
+  size = size ? size : 1;
+  return alignment <= alignof(std::max_align_t) ? std::malloc(size) : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+void* allocate_or_throw(std::size_t size, std::size_t alignment) {
+  if (void* bytes = allocate(size, alignment)) return bytes;
+  throw std::bad_alloc();
+}
+
+constexpr std::size_t kUsual = alignof(std::max_align_t);
+
+}  // namespace
+
+void* operator new(std::size_t size) { return allocate_or_throw(size, kUsual); }
+void* operator new[](std::size_t size) { return allocate_or_throw(size, kUsual); }
+void* operator new(std::size_t size, std::align_val_t alignment) { return allocate_or_throw(size, static_cast<std::size_t>(alignment)); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return allocate_or_throw(size, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, kUsual); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, kUsual); }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept { return allocate(size, static_cast<std::size_t>(alignment)); }
+void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept { return allocate(size, static_cast<std::size_t>(alignment)); }
+void operator delete(void* bytes) noexcept { std::free(bytes); }
+void operator delete[](void* bytes) noexcept { std::free(bytes); }
+void operator delete(void* bytes, std::size_t) noexcept { std::free(bytes); }
+void operator delete[](void* bytes, std::size_t) noexcept { std::free(bytes); }
+void operator delete(void* bytes, std::align_val_t) noexcept { std::free(bytes); }
+void operator delete[](void* bytes, std::align_val_t) noexcept { std::free(bytes); }
+void operator delete(void* bytes, std::size_t, std::align_val_t) noexcept { std::free(bytes); }
+void operator delete[](void* bytes, std::size_t, std::align_val_t) noexcept { std::free(bytes); }
+
+using namespace llmc::test;
+using llmc::DType;
+using llmc::Tensor;
+
+namespace {
+
+class Failing {
+ public:
+  Failing(int64_t first, int64_t last) {
+    g_calls = 0;
+    g_last = last;
+    g_first = first;
+  }
+  ~Failing() { g_first = -1; }
+};
+
+int64_t count_allocations(const std::function<llmc_status(llmc_error**)>& call) {
+  const Failing none(INT64_MAX - 1, INT64_MAX);
+  llmc_error* error = nullptr;
+  if (call(&error) != LLMC_OK) FAIL(llmc_error_message(error));
+  return g_calls;
+}
+
+// Fails each allocation that `call` makes: that one alone, then it and all after it. `after` looks at what is left. Returns how many there were.
+int64_t fail_each(const std::function<llmc_status(llmc_error**)>& call, const std::function<void()>& after) {
+  const int64_t count = count_allocations(call);
+  after();
+  int64_t survived = 0;
+  for (int64_t n = 0; n < count; ++n)
+    for (const int64_t last : {n + 1, INT64_MAX}) {
+      llmc_error* error = nullptr;
+      llmc_status status;
+      {
+        const Failing failing(n, last);
+        status = call(&error);
+      }
+      CAPTURE(n, last);
+      survived += status == LLMC_OK;  // a thread fewer, a buffer not kept: llmc goes on without
+      if (status != LLMC_OK && status != LLMC_OUT_OF_MEMORY) CHECK(llmc_error_message(error) == std::string("LLMC_OUT_OF_MEMORY wanted"));
+      if (status == LLMC_OUT_OF_MEMORY) CHECK(llmc_error_status(error) == LLMC_OUT_OF_MEMORY);
+      CHECK((error == nullptr) == (status == LLMC_OK));
+      llmc_error_free(error);
+      after();
+    }
+  CHECK(survived <= count / 4);
+  return count;
+}
+
+struct Parts {
+  int threads;
+  OwnedSession session;
+  Tensor x = random_tensor(DType::bf16, {300, 64}, 1), weight = random_tensor(DType::bf16, {40, 64}, 2);
+  llmc_tensor x_view = tensor_of(x), weight_view = tensor_of(weight);
+  OwnedScheme scheme;
+  OwnedGram gram = new_gram(64);
+
+  Parts(int thread_count, const char* name, int32_t method) : threads(thread_count), session(new_session(thread_count)), scheme(new_scheme(name, method)) { add(session.get(), gram.get(), x_view); }
+};
+
+}  // namespace
+
+TEST_CASE("a gram, its reading, merging, saving and loading survive any failed allocation") {
+  Parts parts(GENERATE(1, 3), "{num_bits: 4, group_size: 32}", LLMC_METHOD_GPTQ);
+  const std::string path = "/tmp/llmc-allocation-" + std::to_string(std::rand()) + ".gram";
+  llmc_gram* gram = nullptr;
+  const auto drop = [&] {
+    llmc_gram_free(gram);
+    gram = nullptr;
+  };
+  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_create(64, LLMC_GRAM_ALL, &gram, e); }, drop) > 3);
+  const GramData before = read_gram(parts.gram.get());
+  // Half done or not at all: a gram that says nothing is as it was.
+  OwnedGram fresh;
+  CHECK(fail_each(
+            [&](llmc_error** e) {
+              if (!fresh) {
+                const int64_t first = g_first.exchange(-1);
+                fresh = new_gram(64);
+                g_calls = 0;
+                g_first = first;
+              }
+              const llmc_status status = llmc_gram_add(parts.session.get(), fresh.get(), &parts.x_view, e);
+              return status;
+            },
+            [&] {
+              llmc_gram_data data{};
+              data.struct_size = sizeof data;
+              if (llmc_gram_read(fresh.get(), &data, nullptr) == LLMC_OK && data.tokens > 0) CHECK(read_gram(fresh.get()) == before);
+              fresh.reset();
+            }) > 3);
+  const auto other = new_gram(64);
+  fail_each([&](llmc_error** e) { return llmc_gram_merge(parts.gram.get(), other.get(), e); }, [&] { CHECK(read_gram(parts.gram.get()) == before); });
+  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_save(parts.gram.get(), path.c_str(), e); }, [] {}) > 3);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_load(path.c_str(), &gram, e); }, drop) > 3);
+  std::remove(path.c_str());
+}
+
+TEST_CASE("schemes and their matrices survive any failed allocation") {
+  const int threads = GENERATE(1, 3);
+  const auto method = GENERATE(as<int32_t>(), LLMC_METHOD_RTN, LLMC_METHOD_GPTQ);
+  const char* name = GENERATE("{num_bits: 4, group_size: 32, symmetric: false}", "NVFP4A16", "FP8_DYNAMIC");
+  CAPTURE(threads, method, name);
+  Parts parts(threads, name, method);
+  llmc_scheme* scheme = nullptr;
+  const llmc_scheme_options options = scheme_options(name, method);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_scheme_create(&options, &scheme, e); }, [&] {
+          llmc_scheme_free(scheme);
+          scheme = nullptr;
+        }) > 3);
+  llmc_matrix* matrix = nullptr;
+  const auto drop = [&] {
+    llmc_matrix_free(matrix);
+    matrix = nullptr;
+  };
+  const GramData before = read_gram(parts.gram.get());
+  CHECK(fail_each([&](llmc_error** e) { return llmc_quantize_matrix(parts.session.get(), parts.scheme.get(), &parts.weight_view, parts.gram.get(), nullptr, &matrix, e); }, drop) > 3);
+  CHECK(read_gram(parts.gram.get()) == before);
+
+  const auto made = quantize(parts.session.get(), parts.scheme.get(), parts.weight_view, parts.gram.get());
+  llmc_packed* packed = nullptr;
+  CHECK(fail_each([&](llmc_error** e) { return llmc_pack(parts.session.get(), made.get(), &packed, e); }, [&] {
+          llmc_packed_free(packed);
+          packed = nullptr;
+        }) > 3);
+  const auto stored = pack(parts.session.get(), made.get());
+  const char* names[8];
+  llmc_tensor tensors[8];
+  for (int32_t i = 0; i < llmc_packed_count(stored.get()); ++i) {
+    tensors[i] = empty_tensor();
+    must([&](llmc_error** e) { return llmc_packed_tensor(stored.get(), i, &names[i], &tensors[i], e); });
+  }
+  CHECK(fail_each([&](llmc_error** e) { return llmc_unpack(parts.session.get(), parts.scheme.get(), names, tensors, llmc_packed_count(stored.get()), LLMC_DTYPE_BFLOAT16, &matrix, e); }, drop) > 3);
+  Tensor values(DType::bf16, {40, 64});
+  llmc_tensor out = tensor_of(values);
+  fail_each([&](llmc_error** e) { return llmc_matrix_dequantize(parts.session.get(), made.get(), &out, e); }, [] {});
+}
+
+int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
