@@ -47,7 +47,8 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   const Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage) : recipe_for_scheme(options.scheme);
   for (const std::string& line : recipe.notes) reporter.note(line);
   const ModifierList modifiers(recipe, policy);
-  const ModelOutline model = outline_model(checkpoint, modifiers.need_calibration());
+  const bool calibrated = modifiers.need_calibration();
+  const ModelOutline model = outline_model(checkpoint, calibrated);
   const RunPlan plan = make_plan(checkpoint, model, modifiers, options);
   for (const std::string& line : plan.notes) reporter.note(line);
   if (!model.graph)
@@ -60,10 +61,10 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   report.template_date = options.template_date;
   report.bytes_before = checkpoint.total_bytes();
 
-  CompressedOutput output(checkpoint, plan, options, backend, [&] { reporter.poll(); });
+  CompressedOutput output(checkpoint, plan, options, backend, calibrated, [&] { reporter.poll(); });
   report.bytes_after = output.total_bytes();
   bool values_checked = false;
-  if (modifiers.need_calibration()) compress_calibrated({checkpoint, *model.graph, modifiers, plan, options, propagation, backend, output, reporter, report});
+  if (calibrated) compress_calibrated({checkpoint, *model.graph, modifiers, plan, options, propagation, backend, output, reporter, report});
   else values_checked = compress_without_data(checkpoint, plan, options, policy.rounding, backend, output, reporter, report);
   {
     const Timed timed(report.writing_seconds);
