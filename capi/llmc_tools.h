@@ -3,20 +3,17 @@
 #ifndef LLMC_TOOLS_H
 #define LLMC_TOOLS_H
 
-#include "llmc.h"
+#include "llmc_tensor.h" /* LLMC_DTYPE_* */
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define LLMC_DTYPE_FLOAT32 1
-#define LLMC_DTYPE_BFLOAT16 2
-
 /* Perplexity of a text; with reference_dir also the distance to that model. Works on plain and on compressed folders; dynamic activation
  * quantization is emulated. The text is tokenized whole, without special tokens, and cut into independent windows. */
 typedef struct llmc_eval_options {
   uint32_t struct_size;
-  int32_t dtype;             /* LLMC_DTYPE_*: of the values between nodes; default float32 */
+  int32_t dtype;             /* LLMC_DTYPE_FLOAT32 or _BFLOAT16: of the values between nodes; default float32 */
   const char *model_dir;
   const char *reference_dir; /* NULL: none */
   const char *text;          /* a file */

@@ -4,7 +4,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llmc)
 
 install(TARGETS llmc EXPORT llmc-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS llmc_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES capi/llmc.h capi/llmc_tools.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES capi/llmc.h capi/llmc_tensor.h capi/llmc_dlpack.h capi/llmc_tools.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES LICENSE THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llmc)
 
 install(EXPORT llmc-targets NAMESPACE llmc:: DESTINATION ${package_dir})

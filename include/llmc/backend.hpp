@@ -59,6 +59,7 @@ struct GptqSolution {
   std::vector<double> row_loss;    // [rows]: (w - q) H (w - q)^T with the dampened gram of this problem, unnormalized
   double dampening_frac = 0;       // that worked; each failed factorization tries ten times more
   int attempts = 1;
+  std::vector<int32_t> order;      // [columns]: which column was visited i-th
   bool rounded_to_nearest = false;  // every dampening up to 1.0 failed: codes are plain rounding
 };
 

@@ -48,10 +48,11 @@ class Transform : public Modifier {
   virtual void apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const = 0;
 };
 
-// One weight to quantize. `weight` is [out, in] in the model's dtype.
+// One weight to quantize. `weight` is [out, in] in the model's dtype, borrowed, aligned to its elements.
 struct MatrixJob {
   std::string module;
-  const Tensor* weight = nullptr;
+  TensorView weight;
+  std::optional<float> global_scale = {};  // NVFP4: given from outside; otherwise found from all jobs of the call
 };
 
 // GPTQ, RTN.

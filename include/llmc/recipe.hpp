@@ -45,6 +45,9 @@ struct Recipe {
 // `text`: YAML or JSON text, Markdown with front matter, or (if such a file exists) a path. `stage`: run only stages whose key starts with it; empty = all.
 Recipe parse_recipe(const std::string& file_or_text, std::string_view stage = {});
 
+// Any YAML or JSON text as a value: a scalar, a list or a map.
+RecipeValue parse_recipe_value(const std::string& text);
+
 // The recipe.yaml written beside the model, in llm-compressor's layout.
 std::string write_recipe(const Recipe& recipe);
 

@@ -47,6 +47,7 @@ class Solver {
     choose_order();
     factor_with_rising_dampening();
     quantize();
+    solution_.order = std::move(order_);
     return std::move(solution_);
   }
 

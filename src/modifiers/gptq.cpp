@@ -34,16 +34,16 @@ void copy_rows(Tensor& to, int64_t first_row, const TensorView& from) {
 
 StackedMatrices stack(std::span<const MatrixJob> jobs, std::span<const QuantizationParameters> parameters, const QuantizationArgs& args) {
   int64_t rows = 0;
-  for (const MatrixJob& job : jobs) rows += job.weight->rows();
-  const int64_t columns = jobs[0].weight->columns();
+  for (const MatrixJob& job : jobs) rows += job.weight.rows();
+  const int64_t columns = jobs[0].weight.columns();
   const int64_t per_row = scale_columns(args, columns);
   const int64_t scale_row_height = args.strategy == Strategy::block ? (*args.block_structure)[0] : 1;  // rows that share one row of scales
-  StackedMatrices all{Tensor(jobs[0].weight->dtype(), {rows, columns}), Tensor(DType::f32, {rows, per_row}), args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
+  StackedMatrices all{Tensor(jobs[0].weight.dtype, {rows, columns}), Tensor(DType::f32, {rows, per_row}), args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
   int64_t first = 0;
   for (size_t j = 0; j < jobs.size(); ++j) {
     const Tensor values = scale_values(parameters[j], args);
-    const int64_t count = jobs[j].weight->rows();
-    copy_rows(all.weight, first, *jobs[j].weight);
+    const int64_t count = jobs[j].weight.rows();
+    copy_rows(all.weight, first, jobs[j].weight);
     for (int64_t row = 0; row < count; ++row) {
       const int64_t from = args.strategy == Strategy::tensor ? 0 : row / scale_row_height;
       std::memcpy(all.scales.as<float>() + (first + row) * per_row, values.as<float>() + from * per_row, sizeof(float) * static_cast<size_t>(per_row));
@@ -63,13 +63,13 @@ std::vector<int32_t> scale_column_of(const QuantizationArgs& args, int64_t colum
 }
 
 // w H w^T over a few evenly spaced rows, in the units of GptqSolution::row_loss. The rows lie side by side, so that each number of H is read once.
-double relative_output_error(const Tensor& weight, const Tensor& gram, std::span<const double> row_loss, Backend& backend) {
+double relative_output_error(const TensorView& weight, const Tensor& gram, std::span<const double> row_loss, Backend& backend) {
   constexpr int64_t kSampledRows = 32, kTile = 64;
   const int64_t rows = weight.rows(), n = weight.columns(), step = (rows + kSampledRows - 1) / kSampledRows, tiles = (n + kTile - 1) / kTile;
   std::vector<float> w(static_cast<size_t>(n * kSampledRows)), row(static_cast<size_t>(n));  // w: [n][sampled rows], zeros beyond the last
   double loss = 0;
   for (int64_t i = 0; i * step < rows; ++i) {
-    to_float(weight.view().row_range(i * step, i * step + 1), row.data());
+    to_float(weight.row_range(i * step, i * step + 1), row.data());
     for (int64_t k = 0; k < n; ++k) w[static_cast<size_t>(k * kSampledRows + i)] = row[static_cast<size_t>(k)];
     loss += row_loss[static_cast<size_t>(i * step)];
   }
@@ -131,9 +131,10 @@ class Gptq final : public ScopedQuantizer {
     std::vector<QuantizedMatrix> results;
     int64_t first = 0;
     for (size_t j = 0; j < jobs.size(); ++j) {
-      const int64_t count = jobs[j].weight->rows();
-      QuantizedMatrix result{args, jobs[j].weight->shape(), Tensor::copy_of(solution.codes.view().row_range(first, first + count)), std::move(parameters[j])};
-      if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight->dtype(), backend);
+      const int64_t count = jobs[j].weight.rows();
+      QuantizedMatrix result{args, jobs[j].weight.shape, Tensor::copy_of(solution.codes.view().row_range(first, first + count)), std::move(parameters[j])};
+      if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight.dtype, backend);
+      if (problem.activation_order) result.visiting_order = solution.order;
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
       rows.push_back(report_row(jobs[j], args, solution, losses, *statistics, backend));
       if (rows.back().note.empty()) rows.back().note = observer_note;
@@ -176,7 +177,7 @@ class Gptq final : public ScopedQuantizer {
     row.dampening = solution.dampening_frac;
     for (double loss : losses) row.loss += loss;
     row.loss /= static_cast<double>(std::max<int64_t>(1, statistics.tokens));
-    row.relative_error = relative_output_error(*job.weight, statistics.gram, losses, backend);
+    row.relative_error = relative_output_error(job.weight, statistics.gram, losses, backend);
     if (solution.rounded_to_nearest) row.note = fmt::format("the Hessian is not positive definite even with dampening {}: rounded to nearest", solution.dampening_frac);
     else if (solution.attempts > 1) row.note = fmt::format("dampening raised to {} after {} failed factorization(s)", solution.dampening_frac, solution.attempts - 1);
     return row;

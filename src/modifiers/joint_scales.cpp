@@ -8,13 +8,7 @@ namespace llmc {
 
 namespace {
 
-// Mean square of each input channel; empty when nothing was observed.
-std::vector<float> importance_of(const Statistics* statistics) {
-  std::vector<float> importance;
-  if (!statistics || statistics->channels.tokens == 0) return importance;
-  for (const double sum : statistics->channels.sum_squares) importance.push_back(static_cast<float>(sum / static_cast<double>(statistics->channels.tokens)));
-  return importance;
-}
+std::vector<float> importance_of(const Statistics* statistics) { return statistics ? mean_squares(statistics->channels.sum_squares, statistics->channels.tokens) : std::vector<float>{}; }
 
 }  // namespace
 
@@ -25,18 +19,17 @@ bool weighs_channels(const Scheme& scheme) {
 
 std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs, const QuantizationArgs& args, const Statistics* statistics, Backend& backend, std::string* note) {
   const std::vector<float> importance = importance_of(statistics);
-  if (note) *note = importance_fallback(args, jobs[0].weight->columns(), importance);
+  if (note) *note = importance_fallback(args, jobs[0].weight.columns(), importance);
   const RowParallel parallel = [&](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
   std::vector<ValueRanges> ranges;
-  for (const MatrixJob& job : jobs) ranges.push_back(weight_ranges(*job.weight, args, importance, parallel));
+  for (const MatrixJob& job : jobs) ranges.push_back(weight_ranges(job.weight, args, importance, parallel));
   std::optional<float> global_scale;
   if (args.strategy == Strategy::tensor_group) {
-    float largest = 0;
-    for (const ValueRanges& range : ranges) largest = std::max(largest, absolute_maximum(range));
-    global_scale = nvfp4_global_scale(largest, jobs[0].weight->dtype());
+    global_scale = jobs[0].global_scale;
+    if (!global_scale) global_scale = joint_global_scale(ranges, jobs[0].weight.dtype);
   }
   std::vector<QuantizationParameters> parameters;
-  for (size_t j = 0; j < jobs.size(); ++j) parameters.push_back(qparams_from_ranges(ranges[j], args, jobs[j].weight->dtype(), global_scale));
+  for (size_t j = 0; j < jobs.size(); ++j) parameters.push_back(qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale));
   return parameters;
 }
 

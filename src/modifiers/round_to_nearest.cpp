@@ -12,14 +12,14 @@ std::vector<QuantizedMatrix> round_to_nearest(std::span<const MatrixJob> jobs, c
   std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &note);
   for (size_t j = 0; j < jobs.size(); ++j) {
     const MatrixJob& job = jobs[j];
-    QuantizedMatrix result{args, job.weight->shape(), {}, std::move(parameters[j])};
-    result.codes = quantize_in_tiles(*job.weight, result.parameters, args, rounding, backend);
+    QuantizedMatrix result{args, job.weight.shape, {}, std::move(parameters[j])};
+    result.codes = quantize_in_tiles(job.weight, result.parameters, args, rounding, backend);
     LinearReport row;
     row.name = job.module;
     row.scheme = describe(args);
     row.method = "RTN";
     row.note = note;
-    row.relative_error = relative_weight_error(*job.weight, result, backend);
+    row.relative_error = relative_weight_error(job.weight, result, backend);
     rows.push_back(std::move(row));
     results.push_back(std::move(result));
   }

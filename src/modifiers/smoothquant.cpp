@@ -2,9 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
-#include "core/quantize/number_formats.hpp"
+#include "core/quantize/smoothing.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
 #include "modifiers/registry.hpp"
@@ -13,38 +12,18 @@ namespace llmc {
 
 namespace {
 
-constexpr float kSmallestScale = 1e-5f;
-
 struct Mapping {
   TargetMatcher balance, smooth;
 };
 
-// Multiplies column j of every row by factor(j), rounded once to the tensor's dtype.
-template <class Factor>
-void scale_columns_in_place(Tensor& tensor, Factor factor) {
-  const int64_t columns = tensor.shape().back(), rows = tensor.size() / columns;
-  std::vector<float> row(static_cast<size_t>(columns));
-  const int64_t row_bytes = columns * static_cast<int64_t>(item_size(tensor.dtype()));
-  for (int64_t r = 0; r < rows; ++r) {
-    std::byte* bytes = tensor.data() + r * row_bytes;
-    to_float(TensorView(bytes, tensor.dtype(), {columns}), row.data());
-    for (int64_t j = 0; j < columns; ++j) row[static_cast<size_t>(j)] = factor(row[static_cast<size_t>(j)], static_cast<size_t>(j));
-    from_float(row.data(), columns, tensor.dtype(), bytes);
-  }
-}
-
 std::vector<float> largest_per_column(const Block& block, const std::vector<size_t>& nodes, const WeightTable& weights) {
   std::vector<float> largest;
-  for (size_t node : nodes) {
-    const Tensor& weight = weights.at(block.nodes[node].weight_name());
-    std::vector<float> row(static_cast<size_t>(weight.columns()));
-    largest.resize(row.size(), 0.0f);
-    for (int64_t r = 0; r < weight.rows(); ++r) {
-      to_float(weight.view().row_range(r, r + 1), row.data());
-      for (size_t j = 0; j < row.size(); ++j) largest[j] = std::max(largest[j], std::fabs(row[j]));
-    }
-  }
+  for (size_t node : nodes) raise_column_maxima(weights.at(block.nodes[node].weight_name()), largest);
   return largest;
+}
+
+void use_scales(Tensor& tensor, const std::vector<float>& scales, SmoothingUse use) {
+  use_smoothing_scales(tensor.data(), tensor.dtype(), tensor.size() / tensor.shape().back(), scales, use);
 }
 
 class SmoothQuant final : public Transform {
@@ -74,15 +53,13 @@ class SmoothQuant final : public Transform {
   }
 
   void apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const override {
-    const DType dtype = rounds_like_reference_ ? weights.at(block.nodes[pair.smooth].weight_name()).dtype() : DType::f32;
-    const std::vector<float> scales = smoothing_scales(statistics.channels, largest_per_column(block, pair.balance, weights), dtype);
-    for (size_t node : pair.balance)
-      scale_columns_in_place(weights.at(block.nodes[node].weight_name()), [&](float w, size_t j) { return w * scales[j]; });
+    const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? weights.at(block.nodes[pair.smooth].weight_name()).dtype() : DType::f32};
+    const ChannelStatistics& channels = statistics.channels;
+    const std::vector<float> scales = smoothing_scales(channels.min, channels.max, largest_per_column(block, pair.balance, weights), rule, type_);
+    for (size_t node : pair.balance) use_scales(weights.at(block.nodes[node].weight_name()), scales, SmoothingUse::multiply);
     const Node& norm = block.nodes[pair.smooth];
-    const float offset = norm.norm()->kind == NormKind::rms_plus_one ? 1.0f : 0.0f;
-    scale_columns_in_place(weights.at(norm.weight_name()), [&](float w, size_t j) { return (w + offset) / scales[j] - offset; });
-    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end())
-      scale_columns_in_place(bias->second, [&](float b, size_t j) { return b / scales[j]; });
+    use_scales(weights.at(norm.weight_name()), scales, norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
+    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end()) use_scales(bias->second, scales, SmoothingUse::divide);
   }
 
  private:
@@ -106,21 +83,6 @@ class SmoothQuant final : public Transform {
         throw Error(ErrorCode::invalid_argument, fmt::format("{}: '{}' also feeds '{}', which the mapping leaves out: its function would change", arguments_.what("mappings"),
                                                              block.nodes[pair.smooth].name, block.nodes[node].name));
     return true;
-  }
-
-  // `dtype`: every step is rounded to it, as the reference computes in the model's dtype; float32 otherwise.
-  std::vector<float> smoothing_scales(const ChannelStatistics& channels, const std::vector<float>& weight_maximum, DType dtype) const {
-    const auto rounded = [&](float value) { return round_to(value, dtype); };
-    std::vector<float> scales(channels.max.size());
-    for (size_t j = 0; j < scales.size(); ++j) {
-      const float range = rounded(channels.max[j] - channels.min[j]), weight = rounded(2.0f * weight_maximum[j]);
-      float s = range;
-      if (logarithmic_) s = rounded(range / rounded(std::log2(rounded(2.0f + range))));
-      else if (weight > 0.0f) s = rounded(rounded(std::pow(range, strength_)) / rounded(std::pow(weight, 1.0f - strength_)));
-      if (!std::isfinite(s)) throw Error(ErrorCode::numeric, fmt::format("{}: channel {} has range {} and largest weight {}: its scale is not finite", type_, j, range, weight_maximum[j]));
-      scales[j] = std::max(s, kSmallestScale);
-    }
-    return scales;
   }
 
   std::string type_;

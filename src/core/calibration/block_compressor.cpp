@@ -166,7 +166,7 @@ void BlockCompressor::quantize(const Block& block, const CalibrationGroup& group
   for (const auto& [key, assignments] : calls) {
     const auto [quantizer, scheme] = key;
     std::vector<MatrixJob> jobs;
-    for (const Assignment* assignment : assignments) jobs.push_back({assignment->weight.module.name, &weights.at(assignment->weight.tensor)});
+    for (const Assignment* assignment : assignments) jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
     const size_t first_row = report_.linears.size();
     Stopwatch watch;
     std::vector<QuantizedMatrix> results = quantizer->quantize(jobs, *scheme, group.value < 0 ? nullptr : &statistics, backend_, report_.linears);

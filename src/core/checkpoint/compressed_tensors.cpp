@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "core/quantize/packing.hpp"
@@ -62,25 +63,53 @@ PlannedTensor planned_zero_points(const std::string& module, const FormatRow& ro
   return {module + ".weight_zero_point", DType::i32, {packed_words(scales[0], args.num_bits), scales[1]}};
 }
 
-Tensor read_checked(const Checkpoint& from, const std::string& name, std::initializer_list<DType> dtypes, const Shape& shape) {
-  if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no tensor '{}'", from.directory(), name));
+Tensor read_checked(const StoredTensors& from, const std::string& name, std::initializer_list<DType> dtypes, const Shape& shape) {
+  if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no tensor '{}'", from.place(), name));
   const TensorInfo info = from.info(name);
   const bool scalar = shape == Shape{1} && info.shape.empty();
   if (std::find(dtypes.begin(), dtypes.end(), info.dtype) == dtypes.end() || (info.shape != shape && !scalar))
-    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is {} {}, wanted {} {}", from.directory(), name, to_string(info.shape), dtype_name(info.dtype), to_string(shape),
+    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is {} {}, wanted {} {}", from.place(), name, to_string(info.shape), dtype_name(info.dtype), to_string(shape),
                                                  dtype_name(*dtypes.begin())));
   Tensor tensor = from.read(name);
   tensor.reshape(shape);
   return tensor;
 }
 
-Tensor read_scales(const Checkpoint& from, const std::string& name, const QuantizationArgs& args, const Shape& shape) {
+Tensor read_scales(const StoredTensors& from, const std::string& name, const QuantizationArgs& args, const Shape& shape) {
   const DType storage = scale_storage_dtype(args, DType::bf16);
   if (storage != DType::bf16) return read_checked(from, name, {storage}, shape);
   return read_checked(from, name, {DType::bf16, DType::f16, DType::f32}, shape);
 }
 
-float read_global_scale(const Checkpoint& from, const std::string& name) { return read_checked(from, name, {DType::f32}, {1}).as<float>()[0]; }
+float read_global_scale(const StoredTensors& from, const std::string& name) { return read_checked(from, name, {DType::f32}, {1}).as<float>()[0]; }
+
+class FolderTensors final : public StoredTensors {
+ public:
+  explicit FolderTensors(const Checkpoint& folder) : folder_(folder) {}
+  std::string place() const override { return folder_.directory(); }
+  bool contains(const std::string& name) const override { return folder_.contains(name); }
+  TensorInfo info(const std::string& name) const override { return folder_.info(name); }
+  Tensor read(const std::string& name) const override { return folder_.read(name); }
+
+ private:
+  const Checkpoint& folder_;
+};
+
+Shape shape_of_stored(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format) {
+  const FormatRow& row = row_for(module, args, format);
+  const std::string name = codes_name(module, row);
+  if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no tensor '{}'", from.place(), name));
+  Shape shape = from.info(name).shape;
+  if (shape.size() != 2) throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' has shape {}, wanted [rows, columns]", from.place(), name, to_string(shape)));
+  if (row.storage == CodeStorage::packed_fp4 && __builtin_mul_overflow(shape[1], int64_t{2}, &shape[1]))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' has too many columns", from.place(), name));
+  if (!row.weight_shape) return shape;
+  const Tensor stored = read_checked(from, module + ".weight_shape", {DType::i64}, {2});
+  const Shape meant(stored.as<int64_t>(), stored.as<int64_t>() + 2);
+  if (!byte_count(meant, DType::f64) || stored_codes_shape(row, args, meant) != shape)
+    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is {}, but its weight_shape is {}", from.place(), name, to_string(shape), to_string(meant)));
+  return meant;
+}
 
 }  // namespace
 
@@ -181,27 +210,39 @@ void write_activation(CheckpointWriter& writer, const std::string& name, const Q
   if (!parameters.zero_points.empty()) writer.write_tensor(name + "_zero_point", parameters.zero_points);
 }
 
-Shape stored_weight_shape(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) {
+std::vector<std::pair<std::string, Tensor>> stored_tensors(const std::string& module, const QuantizedMatrix& matrix, Format format, const ParallelFor& parallel) {
+  constexpr int64_t kRowTile = 64;
+  const QuantizationArgs& args = matrix.args;
   const FormatRow& row = row_for(module, args, format);
-  const std::string name = codes_name(module, row);
-  if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no tensor '{}'", from.directory(), name));
-  Shape shape = from.info(name).shape;
-  if (shape.size() != 2) throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' has shape {}, wanted [rows, columns]", from.directory(), name, to_string(shape)));
-  if (row.storage == CodeStorage::packed_fp4 && __builtin_mul_overflow(shape[1], int64_t{2}, &shape[1]))
-    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' has too many columns", from.directory(), name));
-  if (!row.weight_shape) return shape;
-  const Tensor stored = read_checked(from, module + ".weight_shape", {DType::i64}, {2});
-  const Shape meant(stored.as<int64_t>(), stored.as<int64_t>() + 2);
-  if (!byte_count(meant, DType::f64) || stored_codes_shape(row, args, meant) != shape)
-    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is {}, but its weight_shape is {}", from.directory(), name, to_string(shape), to_string(meant)));
-  return meant;
+  const TensorView codes(matrix.codes);
+  Tensor stored(stored_codes_dtype(row, args), stored_codes_shape(row, args, matrix.shape));
+  const auto pack = [&](int64_t begin, int64_t end) {
+    const TensorView tile = codes.row_range(begin, end);
+    std::byte* const to = stored.data() + begin * (stored.bytes() / matrix.shape[0]);
+    const auto put = [&](const Tensor& packed) { std::memcpy(to, packed.data(), static_cast<size_t>(packed.bytes())); };
+    if (row.storage == CodeStorage::as_is) std::memcpy(to, tile.data, static_cast<size_t>(tile.bytes()));
+    else put(row.storage == CodeStorage::packed_integers ? pack_int_rows(tile, args.num_bits) : pack_fp4_rows(tile));
+  };
+  parallel ? parallel(matrix.shape[0], kRowTile, pack) : pack(0, matrix.shape[0]);
+
+  const QuantizationParameters& parameters = matrix.parameters;
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  tensors.emplace_back(codes_name(module, row), std::move(stored));
+  tensors.emplace_back(module + ".weight_scale", Tensor::copy_of(parameters.scales));
+  if (!args.symmetric) tensors.emplace_back(module + ".weight_zero_point", zero_points_are_packed(row, args) ? pack_int_columns(parameters.zero_points, args.num_bits) : Tensor::copy_of(parameters.zero_points));
+  if (row.weight_shape) tensors.emplace_back(module + ".weight_shape", Tensor::copy_of(TensorView(matrix.shape.data(), DType::i64, {2})));
+  if (parameters.global_scale) tensors.emplace_back(module + ".weight_global_scale", Tensor::copy_of(TensorView(&*parameters.global_scale, DType::f32, {1})));
+  return tensors;
 }
 
-QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) {
+Shape stored_weight_shape(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) { return shape_of_stored(FolderTensors(from), module, args, format); }
+QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) { return read_quantized(FolderTensors(from), module, args, format); }
+
+QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format) {
   const FormatRow& row = row_for(module, args, format);
   QuantizedMatrix matrix;
   matrix.args = args;
-  matrix.shape = stored_weight_shape(from, module, args, format);
+  matrix.shape = shape_of_stored(from, module, args, format);
   const Shape scales = scale_shape(args, matrix.shape, module);
 
   matrix.codes = read_checked(from, codes_name(module, row), {stored_codes_dtype(row, args)}, stored_codes_shape(row, args, matrix.shape));

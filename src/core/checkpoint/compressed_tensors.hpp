@@ -2,6 +2,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/checkpoint/checkpoint_writer.hpp"
@@ -36,6 +37,20 @@ StoredLayout stored_layout(const std::string& module, const QuantizationArgs& ar
 // What a module stores once, beside its tiles: the shape, the global scale.
 void write_matrix_facts(CheckpointWriter& writer, const std::string& module, const QuantizationArgs& args, Format format, const Shape& shape, std::optional<float> global_scale);
 
+
+// The same tensors in memory: (name, tensor) in planned order, without activation scales. `parallel`: over rows of the codes.
+std::vector<std::pair<std::string, Tensor>> stored_tensors(const std::string& module, const QuantizedMatrix& matrix, Format format, const ParallelFor& parallel = {});
+
+// Where stored tensors come from: a folder, or memory.
+class StoredTensors {
+ public:
+  virtual ~StoredTensors() = default;
+  virtual std::string place() const = 0;  // for errors
+  virtual bool contains(const std::string& name) const = 0;
+  virtual TensorInfo info(const std::string& name) const = 0;
+  virtual Tensor read(const std::string& name) const = 0;
+};
+QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format);
 
 // The inverse. Error(bad_file) when a tensor is missing or has another dtype or shape than `args` and `format` ask for.
 QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format);

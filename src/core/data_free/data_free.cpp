@@ -140,7 +140,7 @@ class DataFreeCompressor {
       weights.push_back(run_.source.read(tensor));
       if (const auto bad = run_.backend.scan(weights.back()).first_non_finite) refuse_non_finite(run_.source.directory(), tensor, *bad);
     }
-    for (size_t i = 0; i < modules.size(); ++i) jobs.push_back({modules[i], &weights[i]});
+    for (size_t i = 0; i < modules.size(); ++i) jobs.push_back({modules[i], weights[i]});
     const Assignment& first = run_.plan.assignments.at(modules.front());
     std::vector<LinearReport> rows;
     const Stopwatch watch;

@@ -300,4 +300,12 @@ ValueRanges search_ranges(const TensorView& weight, const QuantizationArgs& args
   return ended_early ? run(steps, nullptr) : ranges;
 }
 
+std::vector<float> mean_squares(std::span<const double> sum_squares, int64_t tokens) {
+  std::vector<float> means;
+  if (tokens == 0) return means;
+  means.reserve(sum_squares.size());
+  for (const double sum : sum_squares) means.push_back(static_cast<float>(sum / static_cast<double>(tokens)));
+  return means;
+}
+
 }  // namespace llmc

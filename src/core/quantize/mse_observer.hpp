@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "core/quantize/qparams.hpp"
 
@@ -23,6 +24,9 @@ std::optional<RangeSearch> range_search(const QuantizationArgs& args);
 
 // Why importance would not be used, as one line; empty when it is (or when nobody asks for it). Error(invalid_argument) instead when the search is strict.
 std::string importance_fallback(const QuantizationArgs& args, int64_t columns, std::span<const float> importance);
+
+// The importance of each input channel: the mean of its squares over `tokens`; empty when there were none.
+std::vector<float> mean_squares(std::span<const double> sum_squares, int64_t tokens);
 
 ValueRanges search_ranges(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, std::span<const float> importance, const RowParallel& parallel);
 ValueRanges observe_in_tiles(const TensorView& weight, const QuantizationArgs& args, const RowParallel& parallel);  // observe_ranges, tile by tile

@@ -217,6 +217,12 @@ float nvfp4_global_scale(float absmax, DType model_dtype) {
   return std::isfinite(scale) ? scale : 1.0f;
 }
 
+float joint_global_scale(std::span<const ValueRanges> ranges, DType model_dtype) {
+  float largest = 0;
+  for (const ValueRanges& range : ranges) largest = std::max(largest, absolute_maximum(range));
+  return nvfp4_global_scale(largest, model_dtype);
+}
+
 float absolute_maximum(const TensorView& values) {
   constexpr int64_t kPiece = 4096;
   float piece[kPiece], minimum = 0.0f, maximum = 0.0f;

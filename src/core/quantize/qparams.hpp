@@ -29,6 +29,7 @@ struct QuantizedMatrix {
   Shape shape;   // [N, K]
   Tensor codes;  // [N, K] i8 | f8_e4m3 | u8 fp4 codes; not packed
   QuantizationParameters parameters;
+  std::vector<int32_t> visiting_order = {};  // [K]: which column GPTQ visited i-th; empty where order did not matter
 };
 
 // The scale grid of an [N, K] weight. Throws Error(invalid_argument), starting with `where`, when K is no multiple of the group size.
@@ -69,6 +70,7 @@ QuantizationParameters compute_qparams(const TensorView& weight, const Quantizat
 
 // NVFP4's per-tensor divisor, 2688 / absmax, for the largest |value| of a weight and all its fused partners, or of an activation.
 float nvfp4_global_scale(float absmax, DType model_dtype);
+float joint_global_scale(std::span<const ValueRanges> ranges, DType model_dtype);  // of weights that are fused, by their ranges
 float absolute_maximum(const TensorView& values);
 float absolute_maximum(const ValueRanges& ranges);
 

@@ -15,11 +15,11 @@ namespace {
 constexpr int64_t kRowTile = 64;
 }
 
-Tensor quantize_in_tiles(const Tensor& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend) {
-  Tensor codes(code_dtype(args), weight.shape());
+Tensor quantize_in_tiles(const TensorView& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend) {
+  Tensor codes(code_dtype(args), weight.shape);
   const int64_t row_bytes = weight.columns() * static_cast<int64_t>(item_size(codes.dtype()));
   backend.parallel_for(weight.rows(), kRowTile, [&](int64_t begin, int64_t end) {
-    quantize_rows(weight.view().row_range(begin, end), begin, parameters, args, rounding, codes.data() + begin * row_bytes);
+    quantize_rows(weight.row_range(begin, end), begin, parameters, args, rounding, codes.data() + begin * row_bytes);
   });
   return codes;
 }
@@ -33,14 +33,14 @@ Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& ba
   return values;
 }
 
-double relative_weight_error(const Tensor& weight, const QuantizedMatrix& matrix, Backend& backend) {
+double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend) {
   const int64_t rows = weight.rows(), columns = weight.columns(), tiles = (rows + kRowTile - 1) / kRowTile;
   std::vector<double> error(static_cast<size_t>(tiles)), energy(static_cast<size_t>(tiles));  // one sum per tile: the total does not depend on threads
   backend.parallel_for(tiles, 1, [&](int64_t first, int64_t last) {
     std::vector<float> original(static_cast<size_t>(columns)), decoded(static_cast<size_t>(columns));
     for (int64_t tile = first; tile < last; ++tile) {
       for (int64_t row = tile * kRowTile; row < std::min(rows, (tile + 1) * kRowTile); ++row) {
-        to_float(weight.view().row_range(row, row + 1), original.data());
+        to_float(weight.row_range(row, row + 1), original.data());
         dequantize_rows(matrix.codes.view().row_range(row, row + 1), row, matrix.parameters, matrix.args, DType::f32, reinterpret_cast<std::byte*>(decoded.data()));
         for (int64_t k = 0; k < columns; ++k) {
           const double difference = static_cast<double>(original[k]) - static_cast<double>(decoded[k]);

@@ -10,11 +10,11 @@ namespace llmc {
 
 using ParallelRows = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body)>;  // Backend::parallel_for
 
-Tensor quantize_in_tiles(const Tensor& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend);
+Tensor quantize_in_tiles(const TensorView& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend);
 Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& backend);
 
 // ||W - Q|| / ||W|| over all elements (Frobenius), 0 for an all-zero weight.
-double relative_weight_error(const Tensor& weight, const QuantizedMatrix& matrix, Backend& backend);
+double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend);
 
 // A job of Backend::quantize_rows: by the backend, or by the definition below where the backend has no fast way.
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend);

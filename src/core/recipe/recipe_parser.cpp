@@ -106,13 +106,16 @@ const RecipeValue& want_map(const RecipeValue& value, const std::string& what) {
 
 }  // namespace
 
-Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
-  RecipeValue root;
+RecipeValue parse_recipe_value(const std::string& text) {
   try {
-    root = YamlConverter().convert(YAML::Load(recipe_text(file_or_text)));
+    return YamlConverter().convert(YAML::Load(text));
   } catch (const YAML::Exception& problem) {
     throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}", problem.mark.line + 1, problem.msg));
   }
+}
+
+Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
+  const RecipeValue root = parse_recipe_value(recipe_text(file_or_text));
   if (root.kind != RecipeValue::Kind::map) throw Error(ErrorCode::invalid_argument, "recipe: got text that is not a mapping, wanted '<name>_stage: <group>_modifiers: Modifier: {...}' or an existing file");
 
   Recipe recipe;
