@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
 
 try: from setuptools.command.bdist_wheel import bdist_wheel
@@ -37,16 +37,13 @@ class Build(build_py):
         for name in ("LICENSE", "THIRD_PARTY.md"): shutil.copyfile(os.path.join(ROOT, name), os.path.join(package, name))
 
 
+class Binary(Distribution):
+    def has_ext_modules(self): return True  # the wheel holds machine code
+
+
 class Wheel(bdist_wheel):
-    """For any Python 3 of this platform."""
-
-    def finalize_options(self):
-        super().finalize_options()
-        self.root_is_pure = False
-
-    def get_tag(self):
-        return "py3", "none", super().get_tag()[2]
+    def get_tag(self): return "py3", "none", super().get_tag()[2]  # for any Python 3 of this platform
 
 
 version = re.search(r"project\(llmc VERSION (\S+)", open(os.path.join(ROOT, "CMakeLists.txt")).read())[1]
-setup(version=version, cmdclass={"build_py": Build, "bdist_wheel": Wheel})
+setup(version=version, distclass=Binary, cmdclass={"build_py": Build, "bdist_wheel": Wheel})

@@ -1,15 +1,13 @@
-//! Finds libllmc: in the folder LLMC_LIB_DIR, or else by pkg-config. LLMC_STATIC=1 links libllmc.a instead of libllmc.so.
+//! Finds libllmc: in the folder LLMC_LIB_DIR, or else by pkg-config. With pkg-config, LLMC_STATIC=1 links libllmc.a instead of libllmc.so.
 use std::process::Command;
 
 fn main() {
     for variable in ["LLMC_LIB_DIR", "LLMC_STATIC", "PKG_CONFIG_PATH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
-    let fixed = std::env::var("LLMC_STATIC").is_ok_and(|value| value == "1");
-    let flags = match std::env::var("LLMC_LIB_DIR") {
-        Ok(folder) => format!("-L{folder} -lllmc"),
-        Err(_) => pkg_config(fixed),
-    };
+    let folder = std::env::var("LLMC_LIB_DIR").ok();
+    let fixed = folder.is_none() && std::env::var("LLMC_STATIC").is_ok_and(|value| value == "1");
+    let flags = folder.map_or_else(|| pkg_config(fixed), |folder| format!("-L{folder} -lllmc"));
     for flag in flags.split_whitespace() {
         if let Some(folder) = flag.strip_prefix("-L") {
             println!("cargo:rustc-link-search=native={folder}");
