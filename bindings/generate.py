@@ -8,7 +8,7 @@ import os, re, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CAPI = os.path.join(HERE, "..", "capi")
-HEADERS = ["llmc.h", "llmc_tools.h"]  # each may use the types of those before it
+HEADERS = sorted(name for name in os.listdir(CAPI) if name.endswith(".h"))  # llmc.h is the first
 RUST, PYTHON = os.path.join(HERE, "rust/llmc/src/sys.rs"), os.path.join(HERE, "python/llmc/_abi.py")
 
 SCALARS = {  # C -> Rust, ctypes

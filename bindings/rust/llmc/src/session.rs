@@ -31,11 +31,14 @@ pub enum LogLevel {
     Note,
 }
 
+type ProgressFn<'a> = Box<dyn FnMut(&Progress) + 'a>;
+type LogFn<'a> = Box<dyn FnMut(LogLevel, &str) + 'a>;
+
 /// The closures of one call; they live on the caller's stack.
 #[derive(Default)]
 pub(crate) struct Callbacks<'a> {
-    pub progress: Option<Box<dyn FnMut(&Progress) + 'a>>,
-    pub log: Option<Box<dyn FnMut(LogLevel, &str) + 'a>>,
+    pub progress: Option<ProgressFn<'a>>,
+    pub log: Option<LogFn<'a>>,
     panic: Option<Box<dyn Any + Send>>,
 }
 
