@@ -14,7 +14,7 @@ fi
 
 now() { date +%s.%N; }
 cold() { sync; if [ -w /proc/sys/vm/drop_caches ]; then echo 3 > /proc/sys/vm/drop_caches; else echo "the page cache cannot be dropped here: reads are warm" >&2; fi; }
-seconds_since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.3f", b - a }'; }
+seconds_since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.3f\n", b - a }'; }
 median() { sort -g "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
 time_read() { cold; local start; start=$(now); for f in "$input"/*.safetensors; do dd if="$f" of=/dev/null bs=8M status=none; done; seconds_since "$start"; }
