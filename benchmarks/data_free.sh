@@ -14,13 +14,18 @@ fi
 
 now() { date +%s.%N; }
 cold() { sync; if [ -w /proc/sys/vm/drop_caches ]; then echo 3 > /proc/sys/vm/drop_caches; else echo "the page cache cannot be dropped here: reads are warm" >&2; fi; }
-seconds_since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.3f", b - a }'; }
+seconds_since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.3f\n", b - a }'; }
 median() { sort -g "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
 time_read() { cold; local start; start=$(now); for f in "$input"/*.safetensors; do dd if="$f" of=/dev/null bs=8M status=none; done; seconds_since "$start"; }
 time_write() {  # BYTES, of the input's own (a disk may know a trick for zeros), which are in the page cache by now
-  local start; cat "$input"/*.safetensors > /dev/null; sync; start=$(now)
-  { cat "$input"/*.safetensors 2> /dev/null || true; } | head -c "$1" | dd of="$work/written" bs=8M iflag=fullblock conv=fsync status=none
+  local start left=$1 part; cat "$input"/*.safetensors > /dev/null; sync; start=$(now)
+  for f in "$input"/*.safetensors; do
+    part=$(stat -c %s "$f"); [ "$part" -gt "$left" ] && part=$left
+    [ "$part" -gt 0 ] && dd if="$f" of="$work/written" bs=8M count="$part" iflag=count_bytes oflag=append conv=notrunc status=none
+    left=$((left - part))
+  done
+  dd if=/dev/null of="$work/written" conv=notrunc,fsync status=none
   seconds_since "$start"; rm -f "$work/written"
 }
 time_llmc() {  # SCHEME: seconds of the whole process; RssAnon's peak, sampled, goes to $work/peak

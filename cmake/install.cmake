@@ -1,10 +1,13 @@
-# cmake --install: the command, the shared library with its C headers, and what find_package(llmc) and pkg-config need. The C++ core stays here.
+# cmake --install: the command, the shared and the static library with their headers, and what find_package(llmc) and pkg-config need. The C++ core stays here.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llmc)
 
 install(TARGETS llmc EXPORT llmc-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET llmc_archive)
+  install(FILES ${llmc_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(TARGETS llmc_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES capi/llmc.h capi/llmc_tensor.h capi/llmc_dlpack.h capi/llmc_tools.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES capi/llmc.h capi/llmc_tensor.h capi/llmc_dlpack.h capi/llmc_tools.h capi/llmc.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES LICENSE THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llmc)
 
 install(EXPORT llmc-targets NAMESPACE llmc:: DESTINATION ${package_dir})
@@ -14,5 +17,7 @@ install(FILES ${PROJECT_BINARY_DIR}/llmc-config.cmake ${PROJECT_BINARY_DIR}/llmc
 
 # Relative to the .pc file, so that the tree can be moved.
 string(REGEX REPLACE "[^/]+" ".." prefix_from_pc ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+list(TRANSFORM llmc_static_dependencies PREPEND "-l" OUTPUT_VARIABLE libs_private)
+list(JOIN libs_private " " libs_private)
 configure_file(cmake/llmc.pc.in ${PROJECT_BINARY_DIR}/llmc.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/llmc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

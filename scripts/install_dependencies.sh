@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libeigen3-dev libyaml-cpp-dev libfmt-dev nlohmann-json3-dev libcli11-dev libhwy-dev libpcre2-dev)
-[ "${1:-}" = test ] && packages+=(catch2 abigail-tools python3)
+[ "${1:-}" = test ] && packages+=(catch2 abigail-tools python3 python3-pip dpkg-dev)
 
 # The text module needs Rust 1.85; Debian 12's own rustc is older, its rustc-web is not.
 export PATH="$PATH:$HOME/.cargo/bin"
@@ -19,7 +19,7 @@ done
 wanted=()
 for package in "${missing[@]}"; do
   case $package in
-    g++) tool=g++ ;; cmake) tool=cmake ;; ninja-build) tool=ninja ;; pkg-config) tool=pkg-config ;; python3) tool=python3 ;; *) tool= ;;
+    g++) tool=g++ ;; cmake) tool=cmake ;; ninja-build) tool=ninja ;; pkg-config) tool=pkg-config ;; python3) tool=python3 ;; python3-pip) tool=pip3 ;; dpkg-dev) tool=dpkg-shlibdeps ;; *) tool= ;;
   esac
   if [ -n "$tool" ] && command -v "$tool" > /dev/null; then continue; fi
   wanted+=("$package")

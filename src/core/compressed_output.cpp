@@ -28,10 +28,10 @@ void check_finite(const std::string& place, const std::string& tensor, const Ten
   if (const auto at = first_non_finite(values)) refuse_non_finite(place, tensor, *at);
 }
 
-CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, std::function<void()> poll)
+CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, bool read_back_from_disk, std::function<void()> poll)
     : source_(source), plan_(plan), options_(options), backend_(backend), poll_(std::move(poll)),
       writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite,
-               .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes : CheckpointWriter::Options{}.max_shard_bytes}),
+               .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes : CheckpointWriter::Options{}.max_shard_bytes, .read_back_from_disk = read_back_from_disk}),
       copyable_(plan.copied.begin(), plan.copied.end()) {
   writer_.plan(plan.tensors);
 }
@@ -68,7 +68,7 @@ std::vector<TensorCopy> CompressedOutput::take_rest() {
   std::vector<TensorCopy> rest;
   for (const std::string& name : plan_.copied)
     if (put_.insert(name).second) rest.push_back({name, name});
-  if (plan_.untie && !plan_.find("lm_head") && !copyable_.count("lm_head.weight")) rest.push_back({"model.embed_tokens.weight", "lm_head.weight"});
+  if (plan_.untie && !plan_.find("lm_head") && put_.insert("lm_head.weight").second) rest.push_back({"model.embed_tokens.weight", "lm_head.weight"});
   return rest;
 }
 

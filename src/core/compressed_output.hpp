@@ -16,7 +16,8 @@ struct QuantizationParameters;
 class CompressedOutput {
  public:
   // `poll` is called between pieces of work, from any thread; what it throws (a cancellation) ends the run.
-  CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, std::function<void()> poll);
+  // read_back_from_disk: see CheckpointWriter.
+  CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, bool read_back_from_disk, std::function<void()> poll);
 
   void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
   void put_activation(const std::string& name, const QuantizationParameters& parameters);  // write_activation's names

@@ -312,15 +312,12 @@ struct CorrectedTwice {
     return hn::MulAdd(hn::NegMulAdd(nearer, once.scale, value), once.inverse, nearer);
   }
 };
-// Both need fused steps in which nothing overflows (CodeRule::bounded) or underflows: quotients that matter are above 2^-12, and none becomes zero.
-HWY_INLINE bool inverse_serves(float scale) {
+// Both need fused steps in which nothing overflows or underflows (CodeRule::plain): quotients that matter are above 2^-12, and none becomes zero.
 #if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2
-  static_cast<void>(scale);
-  return false;  // no fused step
+constexpr bool kFusedSteps = false;
 #else
-  return scale >= 0x1p-90f && scale <= 1.0f;
+constexpr bool kFusedSteps = true;
 #endif
-}
 
 // Then what happens to it before it becomes a code.
 struct AsIs {
@@ -390,39 +387,49 @@ struct RowCodes {
   uint8_t* codes;
 };
 
-// Lanes beyond the end hold zeros; they decode to zero, as the zero point is on the grid.
+// Lanes beyond a cell's end hold zeros; they decode to zero, as the zero point is on the grid.
 template <class Division, class T, class Adjust, class Code, class Sums>
-HWY_INLINE void code_cell(const RowCodes<T>& job, int64_t begin, int64_t end, float scale, float zero_point, const Adjust& adjust, const Code& code, Sums& sums) {
+HWY_INLINE W code_vector(const RowCodes<T>& job, V values, const Division& quotient, V scale, V zero_point, const Adjust& adjust, const Code& code, Sums& sums) {
+  V decoded;
+  const W made = code(adjust(quotient(values), zero_point), decoded);
+  if constexpr (Sums::kWanted) {
+    const V product = hn::Mul(hn::Sub(decoded, zero_point), scale);
+    sums.add(hn::Sub(values, job.rule.round_product ? number_to_bf16(product) : product), values);
+  }
+  return made;
+}
+
+template <class Division, class T, class Adjust, class Code, class Sums>
+void code_all_cells(const RowCodes<T>& job, const Adjust& adjust, const Code& code, Sums& sums) {
   const F32 d;
-  const Division quotient(scale);
-  const V shift = hn::Set(d, zero_point);
-  for_each_vector(job.row, begin, end, [&](V values, int64_t at, int64_t count) HWY_ATTR {
-    hwy::Prefetch(job.row + job.columns + at);  // the next row, which the ranges will want
-    V decoded;
-    const W made = code(adjust(quotient(values), shift), decoded);
-    if constexpr (Sums::kWanted) {
-      const V product = hn::Mul(hn::Sub(decoded, shift), hn::Set(d, scale));
-      sums.add(hn::Sub(values, job.rule.round_product ? number_to_bf16(product) : product), values);
+  const bool whole_vectors = job.group % kLanes == 0 && job.columns % job.group == 0;
+  for (int64_t begin = 0, cell = 0; begin < job.columns; begin += job.group, ++cell) {
+    const float scale = job.scales[cell];
+    const Division quotient(scale);
+    const V scales = hn::Set(d, scale), zero_point = hn::Set(d, job.zero_points ? job.zero_points[cell] : 0.0f);
+    if (whole_vectors) {  // without the code for a rest, what is constant stays in registers from cell to cell
+      for (int64_t at = begin; at < begin + job.group; at += kLanes) {
+        hwy::Prefetch(job.row + job.columns + at);  // the next row, which the ranges will want
+        store_bytes(code_vector(job, load(d, job.row + at), quotient, scales, zero_point, adjust, code, sums), job.codes + at);
+      }
+    } else {
+      for_each_vector(job.row, begin, job.columns - begin < job.group ? job.columns : begin + job.group, [&](V values, int64_t at, int64_t count) HWY_ATTR {
+        hwy::Prefetch(job.row + job.columns + at);
+        store_some_bytes(code_vector(job, values, quotient, scales, zero_point, adjust, code, sums), count, job.codes + at);
+      });
     }
-    store_some_bytes(made, count, job.codes + at);
-  });
+  }
 }
 
 template <class T, class Adjust, class Code, class Sums>
 void code_cells(const RowCodes<T>& job, const Adjust& adjust, const Code& code, Sums& sums) {
-  for (int64_t begin = 0, cell = 0; begin < job.columns; begin += job.group, ++cell) {
-    const int64_t end = job.columns - begin < job.group ? job.columns : begin + job.group;
-    const float scale = job.scales[cell], zero_point = job.zero_points ? job.zero_points[cell] : 0.0f;
-    if constexpr (!std::is_same_v<Sums, DoubleSums>) {
-      if (job.rule.bounded && inverse_serves(scale)) {
-        if (job.rule.scales == ScaleValues::powers_of_two) code_cell<MultiplyByInverse>(job, begin, end, scale, zero_point, adjust, code, sums);
-        else if (std::is_same_v<T, uint16_t> && job.rule.scales == ScaleValues::bf16) code_cell<CorrectedOnce>(job, begin, end, scale, zero_point, adjust, code, sums);
-        else code_cell<CorrectedTwice>(job, begin, end, scale, zero_point, adjust, code, sums);
-        continue;
-      }
-    }
-    code_cell<Divide>(job, begin, end, scale, zero_point, adjust, code, sums);
+  if constexpr (kFusedSteps && !std::is_same_v<Sums, DoubleSums>) {
+    if (job.rule.plain && job.rule.scales == ScaleValues::powers_of_two) return code_all_cells<MultiplyByInverse>(job, adjust, code, sums);
+    if constexpr (std::is_same_v<T, uint16_t>)
+      if (job.rule.plain && job.rule.scales == ScaleValues::bf16) return code_all_cells<CorrectedOnce>(job, adjust, code, sums);
+    if (job.rule.plain) return code_all_cells<CorrectedTwice>(job, adjust, code, sums);
   }
+  code_all_cells<Divide>(job, adjust, code, sums);
 }
 
 template <class T, class Adjust, class Code>

@@ -36,7 +36,7 @@ struct CodeRule {
   float low = -8, high = 7;      // integer: the ends of the grid
   int offset = 0;                // integer: added to each stored code; even
   ScaleValues scales = ScaleValues::any;
-  bool bounded = false;          // no quotient reaches 2^61
+  bool plain = false;            // every scale is within [2^-90, 1], and no quotient reaches 2^61
   bool round_quotient = false;   // to bf16 (Rounding::reference of bf16 weights)
   bool round_product = false;    // decoded values are rounded to bf16 before they are compared
 };

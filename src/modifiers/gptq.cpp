@@ -88,30 +88,24 @@ double relative_output_error(const TensorView& weight, const Tensor& gram, std::
   return total > 0 ? std::sqrt(loss / total) : 0.0;
 }
 
-class Gptq final : public Quantizer {
+class Gptq final : public ScopedQuantizer {
  public:
-  Gptq(const ModifierSpec& spec, const RunPolicy& policy) : policy_(policy), arguments_(spec), scope_(arguments_) {
-    block_size_ = arguments_.integer("block_size", 128);
-    dampening_frac_ = arguments_.number("dampening_frac", 0.01);
-    const std::string dampening = arguments_.text("dampening", policy.compat == Compat::reference ? "mean" : "relative");
-    if (dampening != "relative" && dampening != "mean") arguments_.fail("dampening", fmt::format("got '{}', wanted relative or mean", dampening));
+  Gptq(Arguments&& arguments, const RunPolicy& policy) : ScopedQuantizer(arguments), policy_(policy) {
+    block_size_ = arguments.integer("block_size", 128);
+    dampening_frac_ = arguments.number("dampening_frac", 0.01);
+    const std::string dampening = arguments.text("dampening", policy.compat == Compat::reference ? "mean" : "relative");
+    if (dampening != "relative" && dampening != "mean") arguments.fail("dampening", fmt::format("got '{}', wanted relative or mean", dampening));
     relative_dampening_ = dampening == "relative";
-    if (block_size_ < 1) arguments_.fail("block_size", fmt::format("got {}, wanted at least 1", block_size_));
-    if (!(dampening_frac_ > 0.0 && dampening_frac_ <= 1.0)) arguments_.fail("dampening_frac", fmt::format("got {}, wanted more than 0 and at most 1", dampening_frac_));
-    arguments_.boolean("offload_hessians", false);  // llmc keeps one Hessian at a time: nothing to offload
-    arguments_.text("batched_quantization", "auto");
-    set_activation_order();
-    arguments_.finish();
+    if (block_size_ < 1) arguments.fail("block_size", fmt::format("got {}, wanted at least 1", block_size_));
+    if (!(dampening_frac_ > 0.0 && dampening_frac_ <= 1.0)) arguments.fail("dampening_frac", fmt::format("got {}, wanted more than 0 and at most 1", dampening_frac_));
+    arguments.boolean("offload_hessians", false);  // llmc keeps one Hessian at a time: nothing to offload
+    arguments.text("batched_quantization", "auto");
+    set_activation_order(arguments);
+    arguments.finish();
   }
 
   std::string_view type() const override { return "GPTQModifier"; }
-  const Scheme* scheme_for(const Module& module) const override { return scope_.scheme_for(module); }
-  std::vector<std::string> unmatched_targets(std::span<const Module> modules) const override { return scope_.unmatched_targets(modules); }
-  const std::vector<Scheme>& schemes() const override { return scope_.schemes(); }
   bool needs_gram() const override { return true; }
-  bool needs_calibration() const override { return scope_.needs_calibration(); }
-  const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
-  bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
 
   std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
     const QuantizationArgs& args = *scheme.weights;
@@ -152,20 +146,20 @@ class Gptq final : public Quantizer {
 
  private:
   // Unset means static, null means none; what the scheme itself says must not contradict what the modifier says.
-  void set_activation_order() {
-    const bool given = arguments_.has("actorder");
-    const RecipeValue* value = arguments_.find("actorder");
+  void set_activation_order(Arguments& arguments) {
+    const bool given = arguments.has("actorder");
+    const RecipeValue* value = arguments.find("actorder");
     for (Scheme& scheme : scope_.schemes()) {
       if (!scheme.weights) continue;
       QuantizationArgs& args = *scheme.weights;
-      const auto asked = value ? std::optional(parse_actorder(*value, arguments_.what("actorder"))) : given ? std::optional(ActOrder::none) : std::nullopt;
-      if (asked && args.actorder && *asked != *args.actorder) arguments_.fail("actorder", "contradicts the actorder of the scheme's weights");
+      const auto asked = value ? std::optional(parse_actorder(*value, arguments.what("actorder"))) : given ? std::optional(ActOrder::none) : std::nullopt;
+      if (asked && args.actorder && *asked != *args.actorder) arguments.fail("actorder", "contradicts the actorder of the scheme's weights");
       if (!args.actorder) {
         args.actorder = asked.value_or(ActOrder::weight);
         args.actorder_text = *args.actorder == ActOrder::none ? "" : value ? value->scalar : "static";
       }
       if (*args.actorder == ActOrder::group)
-        arguments_.fail("actorder", "'group' needs a column index on disk, which llm-compressor and vLLM no longer take; wanted 'static', which visits columns in the same order");
+        arguments.fail("actorder", "'group' needs a column index on disk, which llm-compressor and vLLM no longer take; wanted 'static', which visits columns in the same order");
     }
   }
 
@@ -190,8 +184,6 @@ class Gptq final : public Quantizer {
   }
 
   RunPolicy policy_;
-  Arguments arguments_;
-  QuantizationScope scope_;
   int64_t block_size_ = 128;
   double dampening_frac_ = 0.01;
   bool relative_dampening_ = true;
@@ -199,6 +191,6 @@ class Gptq final : public Quantizer {
 
 }  // namespace
 
-std::unique_ptr<Modifier> make_gptq(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<Gptq>(spec, policy); }
+std::unique_ptr<Modifier> make_gptq(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<Gptq>(Arguments(spec), policy); }
 
 }  // namespace llmc

@@ -7,7 +7,6 @@
 #include "core/quantize/mse_observer.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
-#include "modifiers/joint_scales.hpp"
 
 namespace llmc {
 

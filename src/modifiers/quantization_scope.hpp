@@ -8,6 +8,7 @@
 
 #include "llmc/modifier.hpp"
 #include "modifiers/arguments.hpp"
+#include "modifiers/joint_scales.hpp"
 
 namespace llmc {
 
@@ -35,6 +36,21 @@ class QuantizationScope {
   std::optional<QuantizationArgs> kv_cache_;
   std::map<std::string, size_t> scheme_of_target_;  // the later group wins a target string both name
   std::optional<TargetMatcher> targets_, ignore_;
+};
+
+// A quantizer whose modules and schemes are said by those fields.
+class ScopedQuantizer : public Quantizer {
+ public:
+  const Scheme* scheme_for(const Module& module) const override { return scope_.scheme_for(module); }
+  std::vector<std::string> unmatched_targets(std::span<const Module> modules) const override { return scope_.unmatched_targets(modules); }
+  const std::vector<Scheme>& schemes() const override { return scope_.schemes(); }
+  bool needs_calibration() const override { return scope_.needs_calibration(); }
+  const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
+  bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
+
+ protected:
+  explicit ScopedQuantizer(Arguments& arguments) : scope_(arguments) {}
+  QuantizationScope scope_;
 };
 
 }  // namespace llmc

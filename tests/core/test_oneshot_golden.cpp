@@ -298,14 +298,14 @@ TEST_CASE("a tied head follows a quantized embedding where both get the same cod
   const auto backend = make_cpu_backend({});
   const auto tied = [](const Checkpoint& folder) { return nlohmann::json::parse(folder.config()).at("tie_word_embeddings").get<bool>(); };
 
-  oneshot(embedding_run("archs/llama_bias_tied", "QuantizationModifier: {scheme: W8A16, targets: [Linear, Embedding]}", scratch / "both"), *backend, {});
+  oneshot(embedding_run("archs/llama_bias_tied", "QuantizationModifier: {config_groups: {a: {targets: [Linear, Embedding], weights: {num_bits: 8, strategy: channel}}}}", scratch / "both"), *backend, {});
   const Checkpoint both(scratch / "both");
   CHECK(tied(both));
   CHECK(both.contains("model.embed_tokens.weight_scale"));
   CHECK_FALSE(both.contains("lm_head.weight_scale"));
   CHECK_FALSE(both.contains("lm_head.weight"));
 
-  oneshot(embedding_run("archs/llama_bias_tied", "QuantizationModifier: {scheme: W8A16, targets: [Embedding]}", scratch / "table"), *backend, {});
+  oneshot(embedding_run("archs/llama_bias_tied", "QuantizationModifier: {config_groups: {a: {targets: [Embedding], weights: {num_bits: 8, strategy: channel}}}}", scratch / "table"), *backend, {});
   const Checkpoint table(scratch / "table");
   CHECK_FALSE(tied(table));
   CHECK(table.contains("model.embed_tokens.weight_scale"));

@@ -54,7 +54,7 @@ bool same_row_shape(const Shape& planned, const Shape& rows) {
 struct CheckpointWriter::State {
   explicit State(Options given)
       : options(std::move(given)), folder(options.output_dir, options.input_dir, options.overwrite),
-        background(options.read_back_lag, [this](const WrittenPiece& piece) { differs(piece); },
+        background(options.read_back_lag, options.read_back_from_disk, [this](const WrittenPiece& piece) { differs(piece); },
                    [this](const WrittenPiece& piece) {
                      const std::lock_guard lock(mutex);
                      const_cast<Slot*>(static_cast<const Slot*>(piece.owner))->pieces.at(piece.begin).read_back = true;
@@ -254,7 +254,7 @@ void CheckpointWriter::finish(const ParallelFor& parallel) {
   for (const File& shard : state_->shards) shard.start_flush(0, 0);
   for (const File& shard : state_->shards) {
     shard.sync();
-    if (state_->options.read_back) shard.drop_cache();
+    if (state_->options.read_back && state_->options.read_back_from_disk) shard.drop_cache();
   }
   if (state_->options.read_back) {
     const auto body = [&](int64_t begin, int64_t end) {

@@ -5,9 +5,11 @@
 //   writer.write_file("config.json", text);
 //   writer.finish();                                  without it the target is left as it was
 //
-// What finish() guarantees: every byte under the target's name was on the disk, was read from there again after it had left the page cache (where the system
-// obliges), and has the checksum it had when it was handed in. Large pieces are read back by a thread of the writer's own while later ones are still being
-// written; all others, and the last ones, by finish() itself. Nothing writes to a piece once it has been read back: every byte is taken once.
+// What finish() guarantees: every byte under the target's name was written out without an error (fsync), was read from its file again, and has the
+// checksum it had when it was handed in. With read_back_from_disk it had left the page cache before that (where the system obliges), which costs the
+// disk as much as the writing: runs that compute for long do so; runs that are as fast as the disk compare what the system holds and is writing out.
+// Large pieces are read back by a thread of the writer's own while later ones are still being written; all others, and the last ones, by finish()
+// itself. Nothing writes to a piece once it has been read back: every byte is taken once.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -27,6 +29,7 @@ class CheckpointWriter {
     bool overwrite = false;      // replaces a folder that holds a checkpoint; one that holds something else is refused
     int64_t max_shard_bytes = 20'000'000'000;  // of tensors that name no file
     bool read_back = true;                     // every tensor is read again before finish() returns
+    bool read_back_from_disk = true;           // after it left the page cache, where the system obliges; false: through the page cache
     int64_t read_back_lag = int64_t{96} << 20; // bytes: pieces older than this are read back while others are written
   };
   explicit CheckpointWriter(Options options);  // Error(exists | invalid_argument | io)

@@ -14,7 +14,7 @@ void read_back(const WrittenPiece& piece, const std::function<void(const Written
   if (checksum(bytes.get(), piece.bytes) != piece.sum) differs(piece);
 }
 
-BackgroundReadBack::BackgroundReadBack(int64_t lag, Callback differs, Callback done) : lag_(lag), differs_(std::move(differs)), done_(std::move(done)) {}
+BackgroundReadBack::BackgroundReadBack(int64_t lag, bool from_disk, Callback differs, Callback done) : lag_(lag), from_disk_(from_disk), differs_(std::move(differs)), done_(std::move(done)) {}
 
 BackgroundReadBack::~BackgroundReadBack() {
   {
@@ -51,8 +51,10 @@ void BackgroundReadBack::work() {
     waiting_bytes_ -= piece.bytes;
     lock.unlock();
     try {
-      piece.file->flush(piece.offset, piece.bytes);
-      piece.file->drop_cache(piece.offset, piece.bytes);
+      if (from_disk_) {
+        piece.file->flush(piece.offset, piece.bytes);
+        piece.file->drop_cache(piece.offset, piece.bytes);
+      }
       read_back(piece, differs_);
       done_(piece);
     } catch (...) {

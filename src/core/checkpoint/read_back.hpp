@@ -1,5 +1,5 @@
-// Reads what was written back from the disk while more is being written. A piece waits until `lag` bytes came after it: by then the system has mostly written it out.
-// It is flushed, taken out of the page cache (where the system obliges), read again and compared.
+// Reads what was written back while more is being written. A piece waits until `lag` bytes came after it: by then the system has mostly written it out.
+// It is read again and compared; from_disk: it is flushed and taken out of the page cache (where the system obliges) before.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -27,7 +27,7 @@ void read_back(const WrittenPiece& piece, const std::function<void(const Written
 class BackgroundReadBack {
  public:
   using Callback = std::function<void(const WrittenPiece&)>;
-  BackgroundReadBack(int64_t lag, Callback differs, Callback done);  // both are called on its own thread; what `differs` throws comes out of add() and stop()
+  BackgroundReadBack(int64_t lag, bool from_disk, Callback differs, Callback done);  // both are called on its own thread; what `differs` throws comes out of add() and stop()
   ~BackgroundReadBack();
 
   void add(const WrittenPiece& piece);  // any thread
@@ -37,6 +37,7 @@ class BackgroundReadBack {
   void work();
 
   const int64_t lag_;
+  const bool from_disk_;
   Callback differs_, done_;
   std::mutex mutex_;
   std::condition_variable more_;

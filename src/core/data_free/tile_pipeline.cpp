@@ -57,27 +57,33 @@ void TilePipeline::stop() noexcept {
     stopping_ = true;
   }
   changed_.notify_all();
-  if (reader_.joinable()) reader_.join();
+  for (std::thread& reader : readers_)
+    if (reader.joinable()) reader.join();
   if (writer_thread_.joinable()) writer_thread_.join();
 }
 
 void TilePipeline::read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of) {
   try {
-    for (size_t step = 0; step < steps; ++step) {
-      const TileRead read = read_of(step);
+    while (true) {
+      size_t step;
+      TileRead read;
       {
+        // Steps are claimed in their order and with their share of memory: whoever waits for memory waits for steps before his own.
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return stopping_ || reading_bytes_ == 0 || reading_bytes_ + read.bytes <= kReadAhead; });
-        if (stopping_) return;
+        changed_.wait(lock, [&] { return stopping_ || next_read_ == steps || reading_bytes_ == 0 || reading_bytes_ + read_of(next_read_).bytes <= kReadAhead; });
+        if (stopping_ || next_read_ == steps) return;
+        step = next_read_++;
+        read = read_of(step);
         reading_bytes_ += read.bytes;
+        changed_.notify_all();
       }
-      TileBuffer block;
+      Input input{{}, read.bytes};
       if (read.bytes > 0) {
-        block = blocks_.take(read.bytes);
-        source_.read_bytes(*read.tensor, read.offset, read.bytes, block.data());
+        input.block = blocks_.take(read.bytes);
+        source_.read_bytes(*read.tensor, read.offset, read.bytes, input.block.data());
       }
       const std::lock_guard lock(mutex_);
-      inputs_.push_back({step, std::move(block), read.bytes});
+      inputs_.emplace(step, std::move(input));
       changed_.notify_all();
     }
   } catch (...) {
@@ -118,17 +124,17 @@ void TilePipeline::write(const std::string& tensor, int64_t offset, TileBuffer b
 
 void TilePipeline::run(size_t steps, const std::function<TileRead(size_t)>& read_of, const std::function<void(size_t, TileBuffer&)>& compute) {
   computed_ = stopping_ = false;
-  reader_ = std::thread([&] { read_ahead(steps, read_of); });
+  next_read_ = 0;
   try {
+    for (std::thread& reader : readers_) reader = std::thread([&] { read_ahead(steps, read_of); });
     writer_thread_ = std::thread([this] { write_behind(); });
     for (size_t step = 0; step < steps; ++step) {
       Input input;
       {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return stopping_ || !inputs_.empty(); });
+        changed_.wait(lock, [&] { return stopping_ || inputs_.count(step); });
         throw_if_failed();
-        input = std::move(inputs_.front());
-        inputs_.pop_front();
+        input = std::move(inputs_.extract(step).mapped());
       }
       compute(step, input.block);
       blocks_.give_back(std::move(input.block));

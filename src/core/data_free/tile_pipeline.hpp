@@ -1,10 +1,11 @@
-// Read, compute, write, overlapped: a thread of its own reads ahead, the calling thread computes (and spreads that over the backend's threads), another thread
+// Read, compute, write, overlapped: two threads of its own read ahead, the calling thread computes (and spreads that over the backend's threads), another thread
 // writes behind. Steps are computed in their order. Memory is bounded by what may be under way, whatever the size of the model.
 #pragma once
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -66,7 +67,6 @@ class TilePipeline {
 
  private:
   struct Input {
-    size_t step;
     TileBuffer block;
     int64_t bytes;
   };
@@ -76,11 +76,12 @@ class TilePipeline {
     TileBuffer block;
     int64_t bytes;
   };
+  static constexpr int kReaders = 2;
   void read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of);
   void write_behind();
   void fail() noexcept;   // keeps the current exception, wakes everybody
   void throw_if_failed(); // with the lock held
-  void stop() noexcept;   // ends and joins both threads
+  void stop() noexcept;   // ends and joins the threads
 
   const Checkpoint& source_;
   CheckpointWriter& writer_;
@@ -88,12 +89,13 @@ class TilePipeline {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Input> inputs_;
+  size_t next_read_ = 0;
+  std::map<size_t, Input> inputs_;  // by step
   std::deque<Output> outputs_;
   int64_t reading_bytes_ = 0, writing_bytes_ = 0;
   bool computed_ = false, stopping_ = false;
   std::exception_ptr error_;
-  std::thread reader_, writer_thread_;
+  std::thread readers_[kReaders], writer_thread_;
 };
 
 }  // namespace llmc

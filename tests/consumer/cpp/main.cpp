@@ -1,66 +1,87 @@
-// The C interface from C++: GPTQ with the caller's own token ids, and an error. usage: consumer MODEL OUTPUT
-#include <llmc.h>
-#include <llmc_tools.h>
+// The C++ layer over the installed library: GPTQ with the caller's own token ids, folders looked at, errors, callbacks that throw, cancelling.
+// usage: consumer MODEL OUTPUT
+#include <llmc.hpp>
 
 #include <cstdio>
-#include <cstring>
-#include <memory>
 #include <string>
-#include <vector>
+#include <type_traits>
 
 namespace {
 
-struct Free {
-  void operator()(llmc_session* session) const { llmc_session_free(session); }
-  void operator()(llmc_report* report) const { llmc_report_free(report); }
-  void operator()(llmc_error* error) const { llmc_error_free(error); }
-};
-template <class T>
-using Owned = std::unique_ptr<T, Free>;
+static_assert(!std::is_copy_constructible_v<llmc::Session> && std::is_nothrow_move_constructible_v<llmc::Session>);
 
-struct Result {
-  llmc_status status;
-  std::string report, message;
-};
+struct Stop {};
 
-Result compress(llmc_session* session, const std::string& model, const std::string& output) {
-  constexpr int kSequences = 8, kLength = 32;
-  std::vector<int32_t> token_ids;           // [kSequences * kLength]
-  std::vector<int64_t> sequence_starts{0};  // [kSequences + 1]
-  for (int i = 0; i < kSequences * kLength; ++i) token_ids.push_back((i * i * 7 + i * 31 + 3) % 251);
-  for (int s = 1; s <= kSequences; ++s) sequence_starts.push_back(s * kLength);
+void expect(bool ok, const std::string& what) {
+  if (ok) return;
+  std::fprintf(stderr, "consumer: %s\n", what.c_str());
+  std::exit(1);
+}
 
-  llmc_oneshot_options options{};
-  options.struct_size = sizeof options;
-  options.model_dir = model.c_str();
-  options.output_dir = output.c_str();
-  options.recipe = "quant_stage: {quant_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
-  options.token_ids = token_ids.data();
-  options.sequence_starts = sequence_starts.data();
-  options.num_sequences = kSequences;
+llmc::Oneshot gptq(const std::string& model, const std::string& output) {
+  llmc::Oneshot job;
+  job.model = model;
+  job.output = output;
+  job.recipe = "quant_stage: {quant_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
+  job.token_ids.resize(8);
+  for (int i = 0; i < 8 * 32; ++i) job.token_ids[i / 32].push_back((i * i * 7 + i * 31 + 3) % 251);
+  return job;
+}
 
-  llmc_report* report = nullptr;
-  llmc_error* error = nullptr;
-  const llmc_status status = llmc_oneshot(session, &options, &report, &error);
-  const Owned<llmc_report> report_owner(report);
-  const Owned<llmc_error> error_owner(error);
-  return {status, llmc_report_json(report), llmc_error_message(error)};
+template <class Body>
+std::string status_of(Body&& body) {
+  try {
+    body();
+    return "LLMC_OK";
+  } catch (const llmc::Error& error) {
+    return error.name() + std::string(*error.what() ? "" : " without a message");
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) return std::fprintf(stderr, "usage: %s MODEL OUTPUT\n", argv[0]), 1;
-  llmc_session* made = nullptr;
-  if (llmc_session_create(nullptr, &made, nullptr) != LLMC_OK) return std::fprintf(stderr, "no session\n"), 1;
-  const Owned<llmc_session> session(made);
+  const std::string model = argv[1], output = argv[2];
+  enum { count, stop, cancel } mode = count;
+  int steps = 0;
+  llmc::Session* running = nullptr;
+  llmc::SessionOptions options;
+  options.progress = [&](const llmc_progress& progress) {
+    steps += progress.steps > 0;
+    if (mode == stop) throw Stop();
+    if (mode == cancel) running->cancel();
+  };
+  llmc::Session first(options);
+  llmc::Session session = std::move(first);  // the callbacks go along
+  running = &session;
 
-  const Result done = compress(session.get(), argv[1], argv[2]);
-  if (done.status != LLMC_OK) return std::fprintf(stderr, "%s: %s\n", llmc_status_name(done.status), done.message.c_str()), 1;
-  if (done.report.find("\"method\":\"GPTQ\"") == std::string::npos) return std::fprintf(stderr, "no GPTQ row in the report: %s\n", done.report.c_str()), 1;
+  mode = stop;
+  bool thrown = false;
+  try {
+    session.oneshot(gptq(model, output));
+  } catch (const Stop&) {
+    thrown = true;
+  }
+  expect(thrown, "an exception of a callback did not come back");
+  mode = cancel;
+  expect(status_of([&] { session.oneshot(gptq(model, output)); }) == "LLMC_CANCELLED", "cancel() did not end the call");
+  mode = count;
+  steps = 0;
+  const std::string report = session.oneshot(gptq(model, output)).json();
+  expect(report.find("\"method\":\"GPTQ\"") != std::string::npos, "no GPTQ row in the report: " + report);
+  expect(steps > 0, "no progress");
+  expect(status_of([&] { session.oneshot(gptq(model, output)); }) == "LLMC_EXISTS", "an output that is there was not LLMC_EXISTS");
+  expect(status_of([&] { session.oneshot(gptq(model + "-that-is-not-there", output + "-2")); }) == "LLMC_NOT_FOUND", "a missing folder was not LLMC_NOT_FOUND");
+  expect(status_of([&] { llmc::SessionOptions cuda; cuda.cpu_isa = "none"; llmc::Session bad(cuda); }) != "LLMC_OK", "an unknown cpu_isa was taken");
+  llmc::Oneshot empty = gptq(model, output + "-2");
+  empty.token_ids.assign(3, {});
+  expect(status_of([&] { session.oneshot(empty); }) != "LLMC_OK", "empty sequences were taken");
 
-  const Result missing = compress(session.get(), std::string(argv[1]) + "-that-is-not-there", std::string(argv[2]) + "-2");
-  if (missing.status != LLMC_NOT_FOUND || missing.message.empty())
-    return std::fprintf(stderr, "a missing folder gave %s: '%s'\n", llmc_status_name(missing.status), missing.message.c_str()), 1;
-  std::printf("%s\n", llmc_session_device(session.get()));
+  expect(session.inspect(output).find("compressed-tensors") != std::string::npos, "inspect");
+  expect(session.verify(output).find("\"sound\":true") != std::string::npos, "verify");
+  expect(session.diff(output, output).find("\"identical\":true") != std::string::npos, "diff");
+  session.dequantize(output, output + "-plain");
+  expect(session.verify(output + "-plain").find("\"sound\":true") != std::string::npos, "verify of a dequantized folder");
+  std::printf("llmc %s on %s\n", llmc::version().c_str(), session.device().c_str());
 }

@@ -1,0 +1,187 @@
+"""The C interface as it is: generated from capi/*.h by bindings/generate.py, do not edit. The headers are its manual."""
+from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_double, c_float, c_int8, c_int16, c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p  # noqa: F401
+
+LLMC_VERSION_MAJOR = 0
+LLMC_VERSION_MINOR = 1
+LLMC_VERSION_PATCH = 0
+LLMC_OK = 0
+LLMC_INVALID_ARGUMENT = 1
+LLMC_NOT_FOUND = 2
+LLMC_IO = 3
+LLMC_BAD_FILE = 4
+LLMC_UNSUPPORTED = 5
+LLMC_NUMERIC = 6
+LLMC_OUT_OF_MEMORY = 7
+LLMC_CANCELLED = 8
+LLMC_EXISTS = 9
+LLMC_INTERNAL = 10
+LLMC_DEFAULT = 0
+LLMC_ON = 1
+LLMC_OFF = 2
+LLMC_DEVICE_CPU = 0
+LLMC_DEVICE_CUDA = 1
+LLMC_LOG_WARNING = 1
+LLMC_LOG_NOTE = 2
+LLMC_COMPAT_VLLM = 1
+LLMC_COMPAT_REFERENCE = 2
+LLMC_ROUNDING_EXACT = 1
+LLMC_ROUNDING_REFERENCE = 2
+LLMC_PROPAGATION_SUBLAYER = 1
+LLMC_PROPAGATION_LAYER = 2
+LLMC_DTYPE_FLOAT32 = 1
+LLMC_DTYPE_BFLOAT16 = 2
+
+llmc_log_fn = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
+
+
+class llmc_progress(Structure):
+    _fields_ = [
+        ("stage", c_char_p),
+        ("layer", c_char_p),
+        ("step", c_int64),
+        ("steps", c_int64),
+        ("relative_error", c_double),
+    ]
+
+llmc_progress_fn = CFUNCTYPE(None, POINTER(llmc_progress), c_void_p)
+
+
+class llmc_session_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("device_type", c_int32),
+        ("device_index", c_int32),
+        ("threads", c_int32),
+        ("cpu_isa", c_char_p),
+        ("progress", llmc_progress_fn),
+        ("progress_user_data", c_void_p),
+        ("log", llmc_log_fn),
+        ("log_user_data", c_void_p),
+    ]
+
+
+class llmc_oneshot_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("compat", c_int32),
+        ("model_dir", c_char_p),
+        ("output_dir", c_char_p),
+        ("recipe", c_char_p),
+        ("scheme", c_char_p),
+        ("stage", c_char_p),
+        ("dataset", c_char_p),
+        ("tokenizer_dir", c_char_p),
+        ("text_column", c_char_p),
+        ("template_date", c_char_p),
+        ("token_ids", POINTER(c_int32)),
+        ("sequence_starts", POINTER(c_int64)),
+        ("num_sequences", c_int64),
+        ("num_calibration_samples", c_int64),
+        ("max_seq_length", c_int64),
+        ("shuffle_seed", c_uint64),
+        ("max_shard_bytes", c_int64),
+        ("shuffle", c_int32),
+        ("concatenate_data", c_int32),
+        ("rounding", c_int32),
+        ("propagation", c_int32),
+        ("save_compressed", c_int32),
+        ("tie_word_embeddings", c_int32),
+        ("overwrite", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class llmc_eval_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("model_dir", c_char_p),
+        ("reference_dir", c_char_p),
+        ("text", c_char_p),
+        ("tokenizer_dir", c_char_p),
+        ("window", c_int64),
+    ]
+
+
+class llmc_forward_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("model_dir", c_char_p),
+        ("input_ids", c_char_p),
+        ("output", c_char_p),
+    ]
+
+
+class llmc_verify_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("model_dir", c_char_p),
+        ("source_dir", c_char_p),
+    ]
+
+
+class llmc_inspect_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("model_dir", c_char_p),
+    ]
+
+
+class llmc_diff_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("a_dir", c_char_p),
+        ("b_dir", c_char_p),
+    ]
+
+
+class llmc_dequantize_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("overwrite", c_int32),
+        ("model_dir", c_char_p),
+        ("output_dir", c_char_p),
+        ("max_shard_bytes", c_int64),
+    ]
+
+
+# name: result, parameters
+FUNCTIONS = {
+    "llmc_status_name": (c_char_p, [c_int32]),
+    "llmc_version": (c_char_p, []),
+    "llmc_features": (c_char_p, []),
+    "llmc_error_status": (c_int32, [c_void_p]),
+    "llmc_error_message": (c_char_p, [c_void_p]),
+    "llmc_error_free": (None, [c_void_p]),
+    "llmc_session_create": (c_int32, [POINTER(llmc_session_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_session_free": (None, [c_void_p]),
+    "llmc_session_device": (c_char_p, [c_void_p]),
+    "llmc_session_cancel": (None, [c_void_p]),
+    "llmc_oneshot": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_report_json": (c_char_p, [c_void_p]),
+    "llmc_report_free": (None, [c_void_p]),
+    "llmc_eval": (c_int32, [c_void_p, POINTER(llmc_eval_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_forward": (c_int32, [c_void_p, POINTER(llmc_forward_options), POINTER(c_void_p)]),
+    "llmc_verify": (c_int32, [c_void_p, POINTER(llmc_verify_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_inspect": (c_int32, [c_void_p, POINTER(llmc_inspect_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_diff": (c_int32, [c_void_p, POINTER(llmc_diff_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_dequantize": (c_int32, [c_void_p, POINTER(llmc_dequantize_options), POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_json_free": (None, [c_void_p]),
+}
+
+# What the C compiler says on 64-bit machines: size, {field: offset}
+LAYOUT = {
+    llmc_progress: (40, {'stage': 0, 'layer': 8, 'step': 16, 'steps': 24, 'relative_error': 32}),
+    llmc_session_options: (56, {'struct_size': 0, 'device_type': 4, 'device_index': 8, 'threads': 12, 'cpu_isa': 16, 'progress': 24, 'progress_user_data': 32, 'log': 40, 'log_user_data': 48}),
+    llmc_oneshot_options: (168, {'struct_size': 0, 'compat': 4, 'model_dir': 8, 'output_dir': 16, 'recipe': 24, 'scheme': 32, 'stage': 40, 'dataset': 48, 'tokenizer_dir': 56, 'text_column': 64, 'template_date': 72, 'token_ids': 80, 'sequence_starts': 88, 'num_sequences': 96, 'num_calibration_samples': 104, 'max_seq_length': 112, 'shuffle_seed': 120, 'max_shard_bytes': 128, 'shuffle': 136, 'concatenate_data': 140, 'rounding': 144, 'propagation': 148, 'save_compressed': 152, 'tie_word_embeddings': 156, 'overwrite': 160, 'reserved': 164}),
+    llmc_eval_options: (48, {'struct_size': 0, 'dtype': 4, 'model_dir': 8, 'reference_dir': 16, 'text': 24, 'tokenizer_dir': 32, 'window': 40}),
+    llmc_forward_options: (32, {'struct_size': 0, 'dtype': 4, 'model_dir': 8, 'input_ids': 16, 'output': 24}),
+    llmc_verify_options: (24, {'struct_size': 0, 'reserved': 4, 'model_dir': 8, 'source_dir': 16}),
+    llmc_inspect_options: (16, {'struct_size': 0, 'reserved': 4, 'model_dir': 8}),
+    llmc_diff_options: (24, {'struct_size': 0, 'reserved': 4, 'a_dir': 8, 'b_dir': 16}),
+    llmc_dequantize_options: (32, {'struct_size': 0, 'overwrite': 4, 'model_dir': 8, 'output_dir': 16, 'max_shard_bytes': 24}),
+}

@@ -1,0 +1,108 @@
+"""A libllmc session, and calls on it that Ctrl-C can end."""
+import ctypes
+import logging
+import threading
+import weakref
+from typing import NamedTuple
+
+from . import _abi
+from ._library import check, lib, options, text
+
+log = logging.getLogger("llmc")
+
+
+class Progress(NamedTuple):
+    """How far a run is: `step` of `steps` over the whole call."""
+    stage: str
+    layer: str
+    step: int
+    steps: int
+    relative_error: float  # mean of the last finished layer, 0 while unknown
+
+
+class Session:
+    """Where calls run: a device with its threads. One call at a time; cancel() from any thread.
+
+    threads: 0 for the cores this process may use (results do not depend on it). cpu_isa: "sse4", "avx2", "avx512", "avx512_bf16" or "amx_bf16" pins
+    the arithmetic, so that the bytes of a calibrated run repeat on another machine.
+    """
+
+    def __init__(self, threads=0, cpu_isa=None, device="cpu"):
+        devices = {"cpu": _abi.LLMC_DEVICE_CPU, "cuda": _abi.LLMC_DEVICE_CUDA}
+        if device not in devices: raise ValueError(f"device: got {device!r}, wanted one of {', '.join(devices)}")
+        self._busy, self._progress, self._raised = threading.Lock(), None, None
+        me = weakref.ref(self)  # the C callbacks must not keep the session alive
+        self._callbacks = (_abi.llmc_progress_fn(lambda p, _: me()._on_progress(p)), _abi.llmc_log_fn(lambda level, line, _: me()._on_log(level, line)))
+        settings = options(_abi.llmc_session_options, device_type=devices[device], threads=threads, cpu_isa=text(cpu_isa), progress=self._callbacks[0], log=self._callbacks[1])
+        self._handle = self._create(settings)
+        self._free = weakref.finalize(self, lib.llmc_session_free, self._handle)
+
+    @staticmethod
+    def _create(settings):
+        handle, error = ctypes.c_void_p(), ctypes.c_void_p()
+        check(lib.llmc_session_create(settings, handle, error), error)
+        return handle
+
+    @property
+    def device(self):
+        """Such as "cpu amx_bf16, 8 threads"."""
+        return lib.llmc_session_device(self._handle).decode()
+
+    def cancel(self):
+        """The running call, or else the next one, raises Error LLMC_CANCELLED within a second; nothing appears under the output name."""
+        lib.llmc_session_cancel(self._handle)
+
+    def call(self, function, *arguments, progress=None):
+        """function(session, *arguments, error) in a thread of its own, so that Ctrl-C reaches Python meanwhile and cancels it."""
+        if not self._busy.acquire(blocking=False): raise RuntimeError("session: another call is running on it; one call at a time per session")
+        error, result, interrupted = ctypes.c_void_p(), [], None
+        self._progress, self._raised = progress, None
+        thread = threading.Thread(target=lambda: result.append(function(self._handle, *arguments, error)), name="llmc")
+        thread.start()
+        while thread.is_alive():
+            try:
+                while thread.is_alive(): thread.join(0.1)
+            except BaseException as signal:  # KeyboardInterrupt, or what another signal handler raised
+                interrupted = signal
+                self.cancel()
+        raised, self._progress, self._raised = interrupted or self._raised, None, None
+        self._busy.release()
+        try: check(result[0], error)
+        except Exception:
+            if raised is None: raise
+        if raised is not None: raise raised
+
+    def _guarded(self, body, *arguments):
+        if self._raised is not None: return
+        try: body(*arguments)
+        except BaseException as problem:  # ends the call and goes on in call()
+            self._raised = problem
+            self.cancel()
+
+    def _on_progress(self, pointer):
+        if self._progress is None: return
+        p = pointer.contents
+        self._guarded(self._progress, Progress(p.stage.decode(), p.layer.decode(), p.step, p.steps, p.relative_error))
+
+    def _on_log(self, level, line):
+        self._guarded(log.log, logging.WARNING if level == _abi.LLMC_LOG_WARNING else logging.INFO, "%s", line.decode(errors="replace"))
+
+
+def tqdm_progress():
+    """A callable that moves a tqdm bar, or None where tqdm is not installed."""
+    try: from tqdm.auto import tqdm
+    except ImportError: return None
+    return _Bar(tqdm)
+
+
+class _Bar:
+    def __init__(self, tqdm): self.tqdm, self.bar = tqdm, None
+
+    def __call__(self, progress):
+        if self.bar is None: self.bar = self.tqdm(total=progress.steps, desc="llmc")
+        self.bar.total = progress.steps
+        self.bar.set_description(f"{progress.stage} {progress.layer}", refresh=False)
+        self.bar.update(progress.step - self.bar.n)
+
+    def close(self):
+        if self.bar is not None: self.bar.close()

@@ -1,0 +1,56 @@
+#include "core/calibration/calibrated_run.hpp"
+
+#include "core/calibration/block_compressor.hpp"
+
+namespace llmc {
+
+namespace {
+
+WeightTable load_weights(const Checkpoint& checkpoint, const Block& block) {
+  WeightTable weights;
+  for (const Node& node : block.nodes)
+    for (const std::string& name : {node.weight_name(), node.name + ".bias"}) {
+      if (node.name.empty() || !checkpoint.contains(name)) continue;
+      Tensor tensor = checkpoint.read(name);
+      check_finite(checkpoint.directory(), name, tensor);
+      weights.emplace(name, std::move(tensor));
+    }
+  return weights;
+}
+
+}  // namespace
+
+void compress_calibrated(const CalibratedRun& run) {
+  const auto& blocks = run.graph.blocks;
+  Calibrator calibrator(run.graph, run.backend, run.options.calibration.value_or(TokenBatch{}), [&] { run.reporter.step(); });
+  BlockCompressor compressor(run.graph, run.modifiers, run.plan, run.options.compat, calibrator, run.backend, run.output, run.report);
+  size_t end = blocks.size();
+  while (end > 0 && !compressor.has_work(blocks[end - 1])) --end;  // nothing after the last block with work needs a forward
+  size_t surveyed = run.propagation == Propagation::layer ? end : 0;
+  while (surveyed > 0 && !compressor.needs_survey(blocks[surveyed - 1])) --surveyed;
+
+  int64_t walks = 0;
+  for (size_t b = 0; b < surveyed; ++b) walks += compressor.survey_run_count(blocks[b]);
+  for (size_t b = 0; b < end; ++b) walks += compressor.run_count(blocks[b], run.propagation);
+  run.reporter.begin(walks * static_cast<int64_t>(calibrator.tiles()));
+  run.report.samples = calibrator.samples();
+  run.report.tokens = calibrator.tokens();
+
+  for (size_t b = 0; b < surveyed; ++b) {
+    run.reporter.enter("survey", blocks[b].name);
+    WeightTable weights = load_weights(run.source, blocks[b]);
+    compressor.survey(blocks[b], weights);
+  }
+  calibrator.restart();
+  for (size_t b = 0; b < end; ++b) {
+    const size_t first_row = run.report.linears.size();
+    run.reporter.enter("calibrate", blocks[b].name);
+    WeightTable weights = load_weights(run.source, blocks[b]);
+    compressor.compress(blocks[b], weights, run.propagation);
+    const Timed timed(run.report.writing_seconds);
+    for (const auto& [name, tensor] : weights) run.output.put_tensor(name, tensor);
+    run.reporter.leave_layer(first_row);
+  }
+}
+
+}  // namespace llmc

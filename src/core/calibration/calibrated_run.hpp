@@ -1,0 +1,24 @@
+// Compression with calibration data, block by block: read, observe, transform, quantize, write. One block's weights in memory at a time.
+#pragma once
+#include "core/checkpoint/checkpoint.hpp"
+#include "core/compressed_output.hpp"
+#include "core/run_plan.hpp"
+#include "core/run_reporter.hpp"
+
+namespace llmc {
+
+struct CalibratedRun {
+  const Checkpoint& source;
+  const Graph& graph;
+  const ModifierList& modifiers;
+  const RunPlan& plan;
+  const OneshotOptions& options;
+  Propagation propagation;
+  Backend& backend;
+  CompressedOutput& output;
+  RunReporter& reporter;
+  Report& report;
+};
+void compress_calibrated(const CalibratedRun& run);
+
+}  // namespace llmc
