@@ -31,11 +31,11 @@ time_write() {  # BYTES, of the input's own (a disk may know a trick for zeros),
 time_llmc() {  # SCHEME: seconds of the whole process; RssAnon's peak, sampled, goes to $work/peak
   cold; local start peak=0 anon pid; start=$(now)
   $llmc oneshot --model "$input" --scheme "$1" --output "$work/out" --overwrite --quiet > /dev/null & pid=$!
-  while [ -d /proc/$pid ] && anon=$(awk '/RssAnon/ { print $2 * 1024 }' /proc/$pid/status 2> /dev/null) && [ -n "$anon" ]; do
-    [ "$anon" -gt "$peak" ] && peak=$anon
-    sleep 0.02
+  while kill -0 $pid 2> /dev/null; do  # built-ins only: the sampler shares the cores
+    while read -r key anon _; do [ "$key" = RssAnon: ] && [ "$anon" -gt "$peak" ] && peak=$anon; done < "/proc/$pid/status" 2> /dev/null || true
+    sleep 0.1
   done
-  wait $pid; seconds_since "$start"; echo "$peak" > "$work/peak"
+  wait $pid; seconds_since "$start"; echo $((peak * 1024)) > "$work/peak"
 }
 time_peer() {
   cold; "$peer/a/bin/python" - "$input" "$work/peer" "$1" 2> /dev/null <<'PY' | tail -n 1

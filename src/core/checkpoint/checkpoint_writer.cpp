@@ -143,8 +143,9 @@ struct CheckpointWriter::State {
   }
 
   void read_back_rest(const Slot& slot) const {
+    std::vector<std::byte> memory;
     for (const auto& [begin, piece] : slot.pieces)
-      if (!piece.read_back) read_back({&shards[slot.shard], slot.offset + begin, piece.bytes, piece.sum, &slot, begin}, [this](const WrittenPiece& wrong) { differs(wrong); });
+      if (!piece.read_back) read_back({&shards[slot.shard], slot.offset + begin, piece.bytes, piece.sum, &slot, begin}, memory, [this](const WrittenPiece& wrong) { differs(wrong); });
   }
 };
 

@@ -1,6 +1,5 @@
 #include "core/checkpoint/read_back.hpp"
 
-#include <memory>
 #include <system_error>
 #include <utility>
 
@@ -8,10 +7,10 @@
 
 namespace llmc {
 
-void read_back(const WrittenPiece& piece, const std::function<void(const WrittenPiece&)>& differs) {
-  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(piece.bytes));
-  piece.file->read_at(piece.offset, bytes.get(), piece.bytes);
-  if (checksum(bytes.get(), piece.bytes) != piece.sum) differs(piece);
+void read_back(const WrittenPiece& piece, std::vector<std::byte>& memory, const std::function<void(const WrittenPiece&)>& differs) {
+  if (memory.size() < static_cast<size_t>(piece.bytes)) memory.resize(static_cast<size_t>(piece.bytes));
+  piece.file->read_at(piece.offset, memory.data(), piece.bytes);
+  if (checksum(memory.data(), piece.bytes) != piece.sum) differs(piece);
 }
 
 BackgroundReadBack::BackgroundReadBack(int64_t lag, bool from_disk, Callback differs, Callback done) : lag_(lag), from_disk_(from_disk), differs_(std::move(differs)), done_(std::move(done)) {}
@@ -42,6 +41,7 @@ void BackgroundReadBack::add(const WrittenPiece& piece) {
 }
 
 void BackgroundReadBack::work() {
+  std::vector<std::byte> memory;
   std::unique_lock lock(mutex_);
   while (true) {
     more_.wait(lock, [&] { return stopping_ || waiting_bytes_ > lag_; });
@@ -55,7 +55,7 @@ void BackgroundReadBack::work() {
         piece.file->flush(piece.offset, piece.bytes);
         piece.file->drop_cache(piece.offset, piece.bytes);
       }
-      read_back(piece, differs_);
+      read_back(piece, memory, differs_);
       done_(piece);
     } catch (...) {
       lock.lock();

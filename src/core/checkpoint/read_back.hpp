@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "core/checkpoint/file_io.hpp"
 
@@ -21,8 +22,8 @@ struct WrittenPiece {
   int64_t begin = 0;
 };
 
-// Throws through `differs` when the piece does not read back as it was written.
-void read_back(const WrittenPiece& piece, const std::function<void(const WrittenPiece&)>& differs);
+// Throws through `differs` when the piece does not read back as it was written. `memory` is kept from piece to piece.
+void read_back(const WrittenPiece& piece, std::vector<std::byte>& memory, const std::function<void(const WrittenPiece&)>& differs);
 
 class BackgroundReadBack {
  public:

@@ -1,42 +1,53 @@
 #include "core/data_free/tile_pipeline.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "llmc/error.hpp"
 
 namespace llmc {
 
-void TileBuffer::Free::operator()(std::byte* memory) const noexcept { std::free(memory); }
+TileBuffer::~TileBuffer() {
+  if (memory_) ::munmap(memory_, static_cast<size_t>(capacity_));
+}
 
 TileBuffer TileBufferPool::take(int64_t bytes) {
+  constexpr int64_t kSmallest = 64 << 10;
+  const int64_t wanted = std::max(kSmallest, (bytes + 4095) / 4096 * 4096);
   {
     const std::lock_guard lock(mutex_);
     auto best = free_.end();
     for (auto block = free_.begin(); block != free_.end(); ++block)
-      if (block->capacity() >= bytes && (best == free_.end() || block->capacity() < best->capacity())) best = block;
-    if (best != free_.end() && best->capacity() <= 2 * std::max<int64_t>(bytes, 1 << 16)) {  // a small result does not sit on a large block
+      if (block->capacity() >= wanted && (best == free_.end() || block->capacity() < best->capacity())) best = block;
+    if (best != free_.end() && best->capacity() <= 2 * wanted) {  // a small result does not sit on a large block
       TileBuffer block = std::move(*best);
       free_.erase(best);
+      free_bytes_ -= block.capacity();
       return block;
     }
   }
+  void* const memory = ::mmap(nullptr, static_cast<size_t>(wanted), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw Error(ErrorCode::out_of_memory, fmt::format("tiles: no memory for {} bytes", bytes));
   TileBuffer block;
-  block.capacity_ = (std::max<int64_t>(bytes, 1) + 63) / 64 * 64;
-  block.memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, static_cast<size_t>(block.capacity_))));
-  if (!block.memory_) throw Error(ErrorCode::out_of_memory, fmt::format("tiles: no memory for {} bytes", bytes));
+  block.capacity_ = wanted;
+  block.memory_ = static_cast<std::byte*>(memory);
   return block;
 }
 
 void TileBufferPool::give_back(TileBuffer block) noexcept {
   if (!block.data()) return;
   const std::lock_guard lock(mutex_);
-  if (free_.size() >= kKept) free_.erase(free_.begin());  // the one unused the longest
   try {
+    free_bytes_ += block.capacity();
     free_.push_back(std::move(block));
   } catch (...) {  // no memory to remember it: it is freed
+    free_bytes_ -= block.capacity();
+  }
+  while (free_bytes_ > kKept) {
+    free_bytes_ -= free_.front().capacity();
+    free_.erase(free_.begin());
   }
 }
 

@@ -6,10 +6,10 @@
 #include <exception>
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/checkpoint/checkpoint_writer.hpp"
@@ -23,15 +23,20 @@ inline constexpr int64_t kWriteBehind = 3 * kTileBytes;      // bytes computed a
 // Memory that goes from step to step, so that no page is asked of the system twice.
 class TileBuffer {
  public:
-  std::byte* data() const { return memory_.get(); }
+  TileBuffer() = default;
+  TileBuffer(TileBuffer&& other) noexcept : memory_(std::exchange(other.memory_, nullptr)), capacity_(std::exchange(other.capacity_, 0)) {}
+  TileBuffer& operator=(TileBuffer&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+  }
+  ~TileBuffer();
+  std::byte* data() const { return memory_; }
   int64_t capacity() const { return capacity_; }
 
  private:
   friend class TileBufferPool;
-  struct Free {
-    void operator()(std::byte* memory) const noexcept;
-  };
-  std::unique_ptr<std::byte, Free> memory_;  // 64-byte aligned
+  std::byte* memory_ = nullptr;  // pages of its own: what threads hand to each other would pile up in malloc's arenas
   int64_t capacity_ = 0;
 };
 
@@ -41,9 +46,10 @@ class TileBufferPool {
   void give_back(TileBuffer block) noexcept;
 
  private:
-  static constexpr size_t kKept = 8;
+  static constexpr int64_t kKept = 4 * kTileBytes;  // bytes that wait for reuse
   std::mutex mutex_;
-  std::vector<TileBuffer> free_;
+  std::vector<TileBuffer> free_;  // longest unused first
+  int64_t free_bytes_ = 0;
 };
 
 struct TileRead {
