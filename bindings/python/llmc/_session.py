@@ -1,6 +1,7 @@
 """A libllmc session, and calls on it that Ctrl-C can end."""
 import ctypes
 import logging
+import signal
 import threading
 import weakref
 from typing import NamedTuple
@@ -58,12 +59,19 @@ class Session:
         error, result, interrupted = ctypes.c_void_p(), [], None
         self._progress, self._raised = progress, None
         thread = threading.Thread(target=lambda: result.append(function(self._handle, *arguments, error)), name="llmc")
-        thread.start()
-        while thread.is_alive():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C waits until the try below; the thread inherits this and never takes one
+        try: thread.start()
+        except BaseException:
+            self._busy.release()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            raise
+        while True:
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 while thread.is_alive(): thread.join(0.1)
-            except BaseException as signal:  # KeyboardInterrupt, or what another signal handler raised
-                interrupted = signal
+                break
+            except BaseException as problem:  # KeyboardInterrupt, or what another signal's handler raised
+                interrupted = problem
                 self.cancel()
         raised, self._progress, self._raised = interrupted or self._raised, None, None
         self._busy.release()

@@ -32,6 +32,37 @@ pub const LLMC_PROPAGATION_SUBLAYER: i32 = 1;
 pub const LLMC_PROPAGATION_LAYER: i32 = 2;
 pub const LLMC_DTYPE_FLOAT32: i32 = 1;
 pub const LLMC_DTYPE_BFLOAT16: i32 = 2;
+pub const LLMC_DTYPE_FLOAT16: i32 = 3;
+pub const LLMC_DTYPE_FLOAT64: i32 = 4;
+pub const LLMC_DTYPE_FLOAT8_E4M3: i32 = 5;
+pub const LLMC_DTYPE_FLOAT8_E5M2: i32 = 6;
+pub const LLMC_DTYPE_FLOAT8_E8M0: i32 = 7;
+pub const LLMC_DTYPE_INT8: i32 = 8;
+pub const LLMC_DTYPE_INT16: i32 = 9;
+pub const LLMC_DTYPE_INT32: i32 = 10;
+pub const LLMC_DTYPE_INT64: i32 = 11;
+pub const LLMC_DTYPE_UINT8: i32 = 12;
+pub const LLMC_DTYPE_UINT16: i32 = 13;
+pub const LLMC_DTYPE_UINT32: i32 = 14;
+pub const LLMC_DTYPE_UINT64: i32 = 15;
+pub const LLMC_DTYPE_BOOL: i32 = 16;
+pub const LLMC_GRAM_ALL: i32 = 0;
+pub const LLMC_GRAM_CHANNELS: i32 = 1;
+pub const LLMC_SMOOTHING_SMOOTHQUANT: i32 = 1;
+pub const LLMC_SMOOTHING_LOGARITHMIC: i32 = 2;
+pub const LLMC_SMOOTH_MULTIPLY: i32 = 1;
+pub const LLMC_SMOOTH_DIVIDE: i32 = 2;
+pub const LLMC_SMOOTH_DIVIDE_PLUS_ONE: i32 = 3;
+pub const LLMC_METHOD_RTN: i32 = 1;
+pub const LLMC_METHOD_GPTQ: i32 = 2;
+pub const LLMC_DAMPENING_RELATIVE: i32 = 1;
+pub const LLMC_DAMPENING_MEAN: i32 = 2;
+pub const LLMC_PART_CODES: i32 = 1;
+pub const LLMC_PART_SCALES: i32 = 2;
+pub const LLMC_PART_ZERO_POINTS: i32 = 3;
+pub const LLMC_PART_ORDER: i32 = 4;
+pub const LLMC_ACTIVATION_INPUT: i32 = 1;
+pub const LLMC_ACTIVATION_OUTPUT: i32 = 2;
 
 pub type llmc_status = i32;
 
@@ -47,6 +78,31 @@ pub struct llmc_session {
 
 #[repr(C)]
 pub struct llmc_report {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct llmc_gram {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct llmc_scheme {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct llmc_matrix {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct llmc_packed {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
+pub struct llmc_writer {
     _private: [u8; 0],
 }
 
@@ -105,6 +161,91 @@ pub struct llmc_oneshot_options {
     pub propagation: i32,
     pub save_compressed: i32,
     pub tie_word_embeddings: i32,
+    pub overwrite: i32,
+    pub reserved: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_tensor {
+    pub struct_size: u32,
+    pub dtype: i32,
+    pub data: *mut c_void,
+    pub shape: *const i64,
+    pub strides: *const i64,
+    pub byte_offset: i64,
+    pub stream: *mut c_void,
+    pub ndim: i32,
+    pub device_type: i32,
+    pub device_index: i32,
+    pub reserved: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_gram_data {
+    pub struct_size: u32,
+    pub has_gram: i32,
+    pub channels: i64,
+    pub tokens: i64,
+    pub samples: i64,
+    pub gram: *mut f32,
+    pub minimum: *mut f32,
+    pub maximum: *mut f32,
+    pub sum_absolute: *mut f64,
+    pub sum_squares: *mut f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_smooth_options {
+    pub struct_size: u32,
+    pub algorithm: i32,
+    pub compat: i32,
+    pub strength_set: i32,
+    pub strength: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_scheme_options {
+    pub struct_size: u32,
+    pub method: i32,
+    pub scheme: *const c_char,
+    pub compat: i32,
+    pub rounding: i32,
+    pub activation_order: i32,
+    pub dampening: i32,
+    pub dampening_frac: f64,
+    pub block_size: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_matrix_facts {
+    pub struct_size: u32,
+    pub method: i32,
+    pub rows: i64,
+    pub columns: i64,
+    pub loss: f64,
+    pub relative_error: f64,
+    pub dampening: f64,
+    pub global_scale: f64,
+    pub scheme: *const c_char,
+    pub format: *const c_char,
+    pub note: *const c_char,
+    pub model_dtype: i32,
+    pub reserved: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_writer_options {
+    pub struct_size: u32,
+    pub compat: i32,
+    pub output_dir: *const c_char,
+    pub config_json: *const c_char,
+    pub max_shard_bytes: i64,
     pub overwrite: i32,
     pub reserved: i32,
 }
@@ -181,6 +322,40 @@ extern "C" {
     pub fn llmc_oneshot(session: *mut llmc_session, options: *const llmc_oneshot_options, report: *mut *mut llmc_report, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_report_json(report: *const llmc_report) -> *const c_char;
     pub fn llmc_report_free(report: *mut llmc_report);
+    pub fn llmc_tensor_from_dlpack(dl_tensor: *const c_void, tensor: *mut llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_gram_create(channels: i64, parts: i32, gram: *mut *mut llmc_gram, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_gram_free(gram: *mut llmc_gram);
+    pub fn llmc_gram_add(session: *mut llmc_session, gram: *mut llmc_gram, values: *const llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_gram_merge(into: *mut llmc_gram, from: *const llmc_gram, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_gram_save(gram: *const llmc_gram, path: *const c_char, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_gram_load(path: *const c_char, gram: *mut *mut llmc_gram, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_gram_read(gram: *const llmc_gram, data: *mut llmc_gram_data, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_smooth_scales(gram: *const llmc_gram, weights: *const llmc_tensor, count: i32, options: *const llmc_smooth_options, scales: *mut f32, channels: i64, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_smooth_apply(tensor: *mut llmc_tensor, scales: *const f32, channels: i64, operation: i32, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_scheme_create(options: *const llmc_scheme_options, scheme: *mut *mut llmc_scheme, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_scheme_free(scheme: *mut llmc_scheme);
+    pub fn llmc_scheme_format(scheme: *const llmc_scheme) -> *const c_char;
+    pub fn llmc_quantize_matrix(session: *mut llmc_session, scheme: *const llmc_scheme, weight: *const llmc_tensor, gram: *const llmc_gram, global_scale: *const f32, matrix: *mut *mut llmc_matrix, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_global_scale(session: *mut llmc_session, scheme: *const llmc_scheme, weights: *const llmc_tensor, count: i32, gram: *const llmc_gram, global_scale: *mut f32, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_matrix_create(scheme: *const llmc_scheme, codes: *const llmc_tensor, scales: *const llmc_tensor, zero_points: *const llmc_tensor, global_scale: *const f32, model_dtype: i32, matrix: *mut *mut llmc_matrix, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_matrix_free(matrix: *mut llmc_matrix);
+    pub fn llmc_matrix_info(matrix: *const llmc_matrix, facts: *mut llmc_matrix_facts, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_matrix_part(matrix: *const llmc_matrix, part: i32, tensor: *mut llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_matrix_dequantize(session: *mut llmc_session, matrix: *const llmc_matrix, values: *mut llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_pack(session: *mut llmc_session, matrix: *const llmc_matrix, packed: *mut *mut llmc_packed, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_packed_free(packed: *mut llmc_packed);
+    pub fn llmc_packed_count(packed: *const llmc_packed) -> i32;
+    pub fn llmc_packed_tensor(packed: *const llmc_packed, index: i32, name: *mut *const c_char, tensor: *mut llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_unpack(session: *mut llmc_session, scheme: *const llmc_scheme, names: *const *const c_char, tensors: *const llmc_tensor, count: i32, model_dtype: i32, matrix: *mut *mut llmc_matrix, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_create(options: *const llmc_writer_options, writer: *mut *mut llmc_writer, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_free(writer: *mut llmc_writer);
+    pub fn llmc_writer_plan_tensor(writer: *mut llmc_writer, name: *const c_char, dtype: i32, shape: *const i64, ndim: i32, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_plan_matrix(writer: *mut llmc_writer, module: *const c_char, scheme: *const llmc_scheme, model_dtype: i32, rows: i64, columns: i64, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_add_tensor(session: *mut llmc_session, writer: *mut llmc_writer, name: *const c_char, values: *const llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_add_matrix(session: *mut llmc_session, writer: *mut llmc_writer, module: *const c_char, matrix: *const llmc_matrix, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_add_range(writer: *mut llmc_writer, module: *const c_char, activation: i32, minimum: f32, maximum: f32, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_add_file(writer: *mut llmc_writer, file_name: *const c_char, bytes: *const c_void, count: i64, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_writer_finish(session: *mut llmc_session, writer: *mut llmc_writer, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_eval(session: *mut llmc_session, options: *const llmc_eval_options, json: *mut *mut c_char, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_forward(session: *mut llmc_session, options: *const llmc_forward_options, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_verify(session: *mut llmc_session, options: *const llmc_verify_options, json: *mut *mut c_char, error: *mut *mut llmc_error) -> llmc_status;
@@ -236,6 +411,67 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_oneshot_options, tie_word_embeddings) == 156);
     assert!(std::mem::offset_of!(llmc_oneshot_options, overwrite) == 160);
     assert!(std::mem::offset_of!(llmc_oneshot_options, reserved) == 164);
+    assert!(size_of::<llmc_tensor>() == 64 && align_of::<llmc_tensor>() == 8);
+    assert!(std::mem::offset_of!(llmc_tensor, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_tensor, dtype) == 4);
+    assert!(std::mem::offset_of!(llmc_tensor, data) == 8);
+    assert!(std::mem::offset_of!(llmc_tensor, shape) == 16);
+    assert!(std::mem::offset_of!(llmc_tensor, strides) == 24);
+    assert!(std::mem::offset_of!(llmc_tensor, byte_offset) == 32);
+    assert!(std::mem::offset_of!(llmc_tensor, stream) == 40);
+    assert!(std::mem::offset_of!(llmc_tensor, ndim) == 48);
+    assert!(std::mem::offset_of!(llmc_tensor, device_type) == 52);
+    assert!(std::mem::offset_of!(llmc_tensor, device_index) == 56);
+    assert!(std::mem::offset_of!(llmc_tensor, reserved) == 60);
+    assert!(size_of::<llmc_gram_data>() == 72 && align_of::<llmc_gram_data>() == 8);
+    assert!(std::mem::offset_of!(llmc_gram_data, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_gram_data, has_gram) == 4);
+    assert!(std::mem::offset_of!(llmc_gram_data, channels) == 8);
+    assert!(std::mem::offset_of!(llmc_gram_data, tokens) == 16);
+    assert!(std::mem::offset_of!(llmc_gram_data, samples) == 24);
+    assert!(std::mem::offset_of!(llmc_gram_data, gram) == 32);
+    assert!(std::mem::offset_of!(llmc_gram_data, minimum) == 40);
+    assert!(std::mem::offset_of!(llmc_gram_data, maximum) == 48);
+    assert!(std::mem::offset_of!(llmc_gram_data, sum_absolute) == 56);
+    assert!(std::mem::offset_of!(llmc_gram_data, sum_squares) == 64);
+    assert!(size_of::<llmc_smooth_options>() == 24 && align_of::<llmc_smooth_options>() == 8);
+    assert!(std::mem::offset_of!(llmc_smooth_options, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_smooth_options, algorithm) == 4);
+    assert!(std::mem::offset_of!(llmc_smooth_options, compat) == 8);
+    assert!(std::mem::offset_of!(llmc_smooth_options, strength_set) == 12);
+    assert!(std::mem::offset_of!(llmc_smooth_options, strength) == 16);
+    assert!(size_of::<llmc_scheme_options>() == 48 && align_of::<llmc_scheme_options>() == 8);
+    assert!(std::mem::offset_of!(llmc_scheme_options, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_scheme_options, method) == 4);
+    assert!(std::mem::offset_of!(llmc_scheme_options, scheme) == 8);
+    assert!(std::mem::offset_of!(llmc_scheme_options, compat) == 16);
+    assert!(std::mem::offset_of!(llmc_scheme_options, rounding) == 20);
+    assert!(std::mem::offset_of!(llmc_scheme_options, activation_order) == 24);
+    assert!(std::mem::offset_of!(llmc_scheme_options, dampening) == 28);
+    assert!(std::mem::offset_of!(llmc_scheme_options, dampening_frac) == 32);
+    assert!(std::mem::offset_of!(llmc_scheme_options, block_size) == 40);
+    assert!(size_of::<llmc_matrix_facts>() == 88 && align_of::<llmc_matrix_facts>() == 8);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, method) == 4);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, rows) == 8);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, columns) == 16);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, loss) == 24);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, relative_error) == 32);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, dampening) == 40);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, global_scale) == 48);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, scheme) == 56);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, format) == 64);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, note) == 72);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, model_dtype) == 80);
+    assert!(std::mem::offset_of!(llmc_matrix_facts, reserved) == 84);
+    assert!(size_of::<llmc_writer_options>() == 40 && align_of::<llmc_writer_options>() == 8);
+    assert!(std::mem::offset_of!(llmc_writer_options, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_writer_options, compat) == 4);
+    assert!(std::mem::offset_of!(llmc_writer_options, output_dir) == 8);
+    assert!(std::mem::offset_of!(llmc_writer_options, config_json) == 16);
+    assert!(std::mem::offset_of!(llmc_writer_options, max_shard_bytes) == 24);
+    assert!(std::mem::offset_of!(llmc_writer_options, overwrite) == 32);
+    assert!(std::mem::offset_of!(llmc_writer_options, reserved) == 36);
     assert!(size_of::<llmc_eval_options>() == 48 && align_of::<llmc_eval_options>() == 8);
     assert!(std::mem::offset_of!(llmc_eval_options, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_eval_options, dtype) == 4);
