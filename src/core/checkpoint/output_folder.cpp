@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,6 +63,11 @@ int rename_with(const std::string& from, const std::string& to, unsigned flags) 
   return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
 }
 
+// Works without memory, unlike std::filesystem: a run that ran out of it still tidies up.
+void remove_tree(const std::string& path) noexcept {
+  ::nftw(path.c_str(), [](const char* entry, const struct stat*, int, struct FTW*) { return static_cast<void>(::remove(entry)), 0; }, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 }  // namespace
 
 OutputFolder::OutputFolder(const std::string& target, const std::string& input, bool overwrite) : overwrite_(overwrite) {
@@ -85,8 +91,7 @@ OutputFolder::OutputFolder(const std::string& target, const std::string& input, 
 }
 
 OutputFolder::~OutputFolder() {
-  std::error_code ignored;
-  if (!published_) fs::remove_all(partial_, ignored);
+  if (!published_) remove_tree(partial_);
 }
 
 void OutputFolder::publish() {
@@ -103,8 +108,7 @@ void OutputFolder::publish() {
     }
     if (error == 0) {
       published_ = true;
-      std::error_code ignored;
-      fs::remove_all(partial_, ignored);  // the old folder
+      remove_tree(partial_);  // the old folder
     }
   }
   if (error == ENOTEMPTY || error == EEXIST) throw Error(ErrorCode::exists, fmt::format("output '{}' was filled by someone else meanwhile; --overwrite replaces it", target_));

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/checkpoint/json_value.hpp"
@@ -81,14 +82,12 @@ struct MatrixWriter::State {
     if (tensor.name.empty() || tensor.name == "__metadata__") refuse(fmt::format("'{}' cannot be the name of a tensor", tensor.name));
     if (!byte_count(tensor.shape, tensor.dtype)) refuse(fmt::format("tensor '{}' has shape {}, which is negative or too large", tensor.name, to_string(tensor.shape)));
     check_utf8(tensor.name);
-    if (!index.emplace(tensor.name, tensors.size()).second) refuse(fmt::format("tensor '{}' was planned twice", tensor.name));
-    try {
-      pending.insert(tensor.name);
-      tensors.push_back(std::move(tensor));
-    } catch (...) {
-      broken = true;
-      throw;
-    }
+    if (index.count(tensor.name)) refuse(fmt::format("tensor '{}' was planned twice", tensor.name));
+    const bool part_of_matrix = std::exchange(broken, true);
+    index.emplace(tensor.name, tensors.size());
+    pending.insert(tensor.name);
+    tensors.push_back(std::move(tensor));
+    broken = part_of_matrix;
   }
   // Runs what writes the tensors `names`; all must be planned and not yet given.
   template <class Body>
@@ -145,8 +144,11 @@ void MatrixWriter::plan_matrix(const std::string& module, const MatrixScheme& sc
   std::vector<PlannedTensor> planned = planned_tensors(module, shape, matrix.scheme, scheme.format(), model_dtype);
   for (const PlannedTensor& tensor : planned)
     if (state_->index.count(tensor.name)) refuse(fmt::format("tensor '{}' was planned twice", tensor.name));
+  check_utf8(module);
+  state_->broken = true;  // until all parts of it are planned
   state_->matrices.push_back(std::move(matrix));
   for (PlannedTensor& tensor : planned) state_->plan(std::move(tensor));
+  state_->broken = false;
 }
 
 void MatrixWriter::add_tensor(const std::string& name, const TensorView& values, Backend& backend) {
@@ -194,8 +196,12 @@ void MatrixWriter::add_file(const std::string& file_name, std::string_view conte
   State& state = *state_;
   state.check_open(false);
   if (file_name == "config.json" || file_name.ends_with(".safetensors") || file_name.ends_with(".safetensors.index.json")) refuse(fmt::format("file '{}' is written by the writer itself", file_name));
-  if (!state.files.insert(file_name).second) refuse(fmt::format("file '{}' was given twice", file_name));
+  if (state.files.count(file_name)) refuse(fmt::format("file '{}' was given twice", file_name));
+  if (file_name.find('/') != std::string::npos || file_name == "." || file_name == "..") refuse(fmt::format("'{}' is not a plain file name", file_name));
+  state.broken = true;
   state.writer.write_file(file_name, contents);
+  state.files.insert(file_name);
+  state.broken = false;
 }
 
 void MatrixWriter::finish(Backend& backend, const std::function<void()>& poll) {
