@@ -279,6 +279,23 @@ void scales(const ScaleRule& rule, const float* low, const float* high, int64_t 
   scales_of_model(rule, F32Model(), low, high, cells, out);
 }
 
+bool scales_are_plain(const float* low, const float* high, const float* values, int64_t cells) {
+  const F32 d;
+  int64_t cell = 0;
+  auto plain = hn::Eq(hn::Zero(d), hn::Zero(d));
+  for (; cell + kLanes <= cells; cell += kLanes) {
+    const V scale = hn::LoadU(d, values + cell), limit = hn::Mul(scale, hn::Set(d, 0x1p60f));
+    const auto in_range = hn::And(hn::Ge(scale, hn::Set(d, 0x1p-90f)), hn::Le(scale, hn::Set(d, 1.0f)));
+    plain = hn::And(plain, hn::And(in_range, hn::And(hn::Le(hn::LoadU(d, high + cell), limit), hn::Le(hn::Neg(hn::LoadU(d, low + cell)), limit))));
+  }
+  bool all = hn::AllTrue(d, plain);
+  for (; cell < cells; ++cell) {
+    const float scale = values[cell], limit = 0x1p60f * scale;
+    all = all && scale >= 0x1p-90f && scale <= 1.0f && high[cell] <= limit && -low[cell] <= limit;
+  }
+  return all;
+}
+
 // Codes. First the quotient, rounded exactly as a float32 division rounds it.
 
 struct Divide {
@@ -379,7 +396,7 @@ struct DoubleSums {
 
 template <class T>
 struct RowCodes {
-  const CodeRule& rule;
+  CodeRule rule;
   const T* row;
   int64_t columns, group;
   const float* scales;
@@ -400,7 +417,7 @@ HWY_INLINE W code_vector(const RowCodes<T>& job, V values, const Division& quoti
 }
 
 template <class Division, class T, class Adjust, class Code, class Sums>
-void code_all_cells(const RowCodes<T>& job, const Adjust& adjust, const Code& code, Sums& sums) {
+void code_all_cells(const RowCodes<T> job, const Adjust adjust, const Code code, Sums& sums) {  // by value: what codes are stored to could alias a reference
   const F32 d;
   const bool whole_vectors = job.group % kLanes == 0 && job.columns % job.group == 0;
   for (int64_t begin = 0, cell = 0; begin < job.columns; begin += job.group, ++cell) {
@@ -519,7 +536,7 @@ void pack(const uint8_t* codes, int64_t count, int num_bits, std::byte* packed, 
 
 }  // namespace
 
-constexpr QuantizeKernels kQuantizeKernels{ranges, scales, codes, pack};
+constexpr QuantizeKernels kQuantizeKernels{ranges, scales, scales_are_plain, codes, pack};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace llmc::cpu

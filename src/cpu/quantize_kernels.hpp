@@ -36,7 +36,7 @@ struct CodeRule {
   float low = -8, high = 7;      // integer: the ends of the grid
   int offset = 0;                // integer: added to each stored code; even
   ScaleValues scales = ScaleValues::any;
-  bool plain = false;            // every scale is within [2^-90, 1], and no quotient reaches 2^61
+  bool plain = false;            // scales_are_plain(): what allows the faster quotients
   bool round_quotient = false;   // to bf16 (Rounding::reference of bf16 weights)
   bool round_product = false;    // decoded values are rounded to bf16 before they are compared
 };
@@ -49,6 +49,8 @@ struct QuantizeKernels {
   // Widens low and high by the row's values, cell by cell; symmetric: only high, by magnitudes. False when some value is NaN or infinite.
   bool (*ranges)(const void* row, DType dtype, int64_t columns, int64_t group, bool symmetric, float* low, float* high);
   void (*scales)(const ScaleRule& rule, const float* low, const float* high, int64_t cells, const CellScales& out);
+  // Whether CodeRule::plain holds: every value within [2^-90, 1], nothing in its cell 2^60 times as large.
+  bool (*scales_are_plain)(const float* low, const float* high, const float* values, int64_t cells);
   // One byte per code. `error` may be null; otherwise it is added to.
   void (*codes)(const CodeRule& rule, const void* row, DType dtype, int64_t columns, int64_t group, const float* scales, const float* zero_points, uint8_t* codes, WeightError* error);
   // codes: zeros from `count` up to the next multiple of 64; packed[0, bytes): lowest bits first, zeros after the last code.

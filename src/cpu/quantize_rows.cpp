@@ -103,7 +103,7 @@ class RowQuantizer {
       const int64_t last = std::min(end, row + cells_.rows);
       if (!make_scales(row, last, scratch)) return false;
       CodeRule rule = code_rule_;
-      rule.plain = scales_are_plain(scratch);
+      rule.plain = kernels_.scales_are_plain(scratch.low.data(), scratch.high.data(), scratch.values.data(), row_cells_);
       for (int64_t r = row; r < last; ++r) make_codes(r, rule, scratch, error);
     }
     return true;
@@ -137,15 +137,6 @@ class RowQuantizer {
     if (scale_rule_.kind == ScaleKind::e4m3_of_global)
       for (int64_t cell = 0; cell < row_cells_; ++cell) scratch.values[static_cast<size_t>(cell)] /= scale_rule_.global_scale;
     if (zero_points) std::copy(zero_points, zero_points + row_cells_, scratch.zero_points.begin());
-  }
-
-  bool scales_are_plain(const Scratch& scratch) const {
-    bool plain = true;
-    for (size_t cell = 0; cell < static_cast<size_t>(row_cells_); ++cell) {
-      const float scale = scratch.values[cell], limit = 0x1p60f * scale;
-      plain &= (scale >= 0x1p-90f) & (scale <= 1.0f) & (scratch.high[cell] <= limit) & (-scratch.low[cell] <= limit);
-    }
-    return plain;
   }
 
   void make_codes(int64_t row, const CodeRule& rule, Scratch& scratch, WeightError& error) const {
