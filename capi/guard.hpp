@@ -2,6 +2,7 @@
 #pragma once
 #include <cstring>
 #include <new>
+#include <optional>
 #include <string>
 
 #include "llmc.h"
@@ -74,6 +75,15 @@ inline bool tri_state(int32_t value, bool otherwise, const char* what) {
   if (value == LLMC_DEFAULT) return otherwise;
   if (value == LLMC_ON || value == LLMC_OFF) return value == LLMC_ON;
   throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted LLMC_DEFAULT, LLMC_ON or LLMC_OFF");
+}
+
+// An option that is 1 or 2; nothing for 0, the default.
+template <class T>
+std::optional<T> choice(int32_t value, T first, T second, const char* what) {
+  if (value == 0) return std::nullopt;
+  if (value == 1) return first;
+  if (value == 2) return second;
+  throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted 0, 1 or 2");
 }
 
 }  // namespace llmc::capi

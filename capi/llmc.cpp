@@ -21,14 +21,6 @@ llmc_error* out_of_memory_error() noexcept {
 
 namespace {
 
-template <class T>
-std::optional<T> choice(int32_t value, T first, T second, const char* what) {
-  if (value == 0) return std::nullopt;
-  if (value == 1) return first;
-  if (value == 2) return second;
-  throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted 0, 1 or 2");
-}
-
 OneshotOptions convert(const llmc_oneshot_options& given) {
   OneshotOptions options;
   options.model_dir = required(given.model_dir, "llmc_oneshot_options.model_dir");

@@ -53,13 +53,4 @@ void write_struct(const Struct& value, Struct* to, const char* name) {
 llmc_tensor describe_tensor(const Tensor& tensor);
 llmc_tensor describe_view(const void* data, DType dtype, const Shape& shape);
 
-// `value` of 0 means `otherwise`.
-template <class T>
-std::optional<T> choice(int32_t value, T first, T second, const char* what) {
-  if (value == 0) return std::nullopt;
-  if (value == 1) return first;
-  if (value == 2) return second;
-  throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted 0, 1 or 2");
-}
-
 }  // namespace llmc::capi

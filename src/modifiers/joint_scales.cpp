@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/quantize/mse_observer.hpp"
+#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 
@@ -20,9 +21,8 @@ bool weighs_channels(const Scheme& scheme) {
 std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs, const QuantizationArgs& args, const Statistics* statistics, Backend& backend, std::string* note) {
   const std::vector<float> importance = importance_of(statistics);
   if (note) *note = importance_fallback(args, jobs[0].weight.columns(), importance);
-  const RowParallel parallel = [&](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
   std::vector<ValueRanges> ranges;
-  for (const MatrixJob& job : jobs) ranges.push_back(weight_ranges(job.weight, args, importance, parallel));
+  for (const MatrixJob& job : jobs) ranges.push_back(weight_ranges(job.weight, args, importance, parallel_of(backend)));
   std::optional<float> global_scale;
   if (args.strategy == Strategy::tensor_group) {
     global_scale = jobs[0].global_scale;

@@ -8,6 +8,7 @@
 
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -61,8 +62,7 @@ void ActivationObserver::add(const TensorView& sequence, Backend& backend) {
 }
 
 ValueRanges ActivationObserver::searched(const TensorView& sequence, Backend& backend) const {
-  const RowParallel parallel = [&](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
-  return search_ranges(sequence, args_, *range_search(args_), {}, parallel);
+  return search_ranges(sequence, args_, *range_search(args_), {}, parallel_of(backend));
 }
 
 ValueRanges ActivationObserver::extent(const TensorView& sequence, Backend& backend) const {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/packing.hpp"
 #include "core/quantize/row_tiles.hpp"
@@ -41,10 +42,7 @@ struct MatrixTiles::Parts {
 MatrixTiles::MatrixTiles(const MatrixRun& run, const Assignment& assignment)
     : run_(run), assignment_(assignment), args_(*assignment.scheme->weights), layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)) {}
 
-bool MatrixTiles::needs_whole() const {
-  const std::string observer = args_.observer.value_or("memoryless_minmax");
-  return observer != "memoryless_minmax" && observer != "static_minmax" && observer != "minmax";
-}
+bool MatrixTiles::needs_whole() const { return range_search(args_).has_value(); }
 
 int64_t MatrixTiles::tile_rows() const {
   const int64_t unit = args_.strategy == Strategy::block ? args_.block_structure.value()[0] : kWordRows;

@@ -88,7 +88,7 @@ bool comparable_codes(const QuantizedMatrix& a, const QuantizedMatrix& b) {
 class Differ {
  public:
   Differ(const std::string& a, const std::string& b, Backend& backend, const std::atomic<bool>* cancel)
-      : a_(a), b_(b), table_a_(a_), table_b_(b_), parallel_([&backend](int64_t count, int64_t grain, const auto& body) { backend.parallel_for(count, grain, body); }), cancel_(cancel) {}
+      : a_(a), b_(b), table_a_(a_), table_b_(b_), parallel_(parallel_of(backend)), cancel_(cancel) {}
 
   DiffReport run() {
     compare_configs(parse_json(a_.config(), "config.json"), parse_json(b_.config(), "config.json"), "");

@@ -3,6 +3,7 @@
 
 #include "core/inspection/known_modules.hpp"
 #include "core/inspection/source_comparison.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
 
@@ -65,7 +66,7 @@ void check(const Checkpoint& folder, const VerifyOptions& options, const Paralle
 VerifyReport verify_model(const VerifyOptions& options, Backend& backend) {
   VerifyReport report;
   std::vector<Fault> faults;
-  const ParallelFor parallel = [&](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
+  const ParallelFor parallel = parallel_of(backend);
   if (const auto folder = open(options.model_dir, faults)) {
     report.tensors = static_cast<int64_t>(folder->names().size());
     report.bytes = folder->total_bytes();

@@ -31,10 +31,6 @@ void check_global_scale(const QuantizationArgs& args, const std::optional<float>
   if (scale && !(std::isfinite(*scale) && *scale > 0)) refuse(fmt::format("global scale is {}, wanted a finite number above 0", *scale));
 }
 
-ParallelFor parallel_of(Backend& backend) {
-  return [&backend](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
-}
-
 std::unique_ptr<CompressedMatrix::Parts> parts_of(const MatrixScheme& scheme, DType model_dtype) {
   auto parts = std::make_unique<CompressedMatrix::Parts>();
   parts->scheme = scheme.scheme();

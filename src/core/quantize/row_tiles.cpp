@@ -100,7 +100,7 @@ int64_t code_row_bytes(const QuantizationArgs& args, CodeLayout layout, int64_t 
   return args.type == NumberType::integer ? packed_words(columns, args.num_bits) * 4 : columns / 2;
 }
 
-RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const ParallelRows& parallel) {
+RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowParallel& parallel) {
   const QuantizationArgs& args = *job.args;
   RowsQuantized result;
   if ((result.first_non_finite = first_non_finite(job.weight))) return result;

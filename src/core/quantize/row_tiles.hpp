@@ -8,7 +8,10 @@
 
 namespace llmc {
 
-using ParallelRows = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body)>;  // Backend::parallel_for
+// The backend's threads for those who know no backend. It must outlive the result.
+inline RowParallel parallel_of(Backend& backend) {
+  return [&backend](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
+}
 
 Tensor quantize_in_tiles(const TensorView& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend);
 Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& backend);
@@ -19,7 +22,7 @@ double relative_weight_error(const TensorView& weight, const QuantizedMatrix& ma
 // A job of Backend::quantize_rows: by the backend, or by the definition below where the backend has no fast way.
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend);
 // The definition itself, from qparams.hpp, rounding.hpp and packing.hpp.
-RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const ParallelRows& parallel = {});
+RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowParallel& parallel = {});
 
 std::string describe(const QuantizationArgs& args);  // "int4 group 128", "fp8 channel"
 
