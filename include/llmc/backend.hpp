@@ -105,6 +105,25 @@ struct ActivationQuantization {
   std::vector<int8_t> fixed_zero_points;  // as many; empty: symmetric
 };
 
+// How long the values of a segment live, for a backend that runs several nodes as one: such values are never made.
+struct ValueLifetimes {
+  std::span<const std::vector<ValueId>> last_uses;  // [nodes of the segment]: what nobody reads after node i
+  std::function<void(const Node&)> starting;        // before the output of a node is made: the moment to lend it memory
+  std::function<void(size_t)> finished;             // node i of the segment is done: what it was the last to read may go
+};
+
+// Weights where a backend's arithmetic wants them. Keeps what was moved; what was not is borrowed from the table it was made from.
+class StagedWeights {
+ public:
+  explicit StagedWeights(const WeightTable* borrowed) : table_(borrowed) {}
+  explicit StagedWeights(WeightTable moved) : own_(std::make_unique<WeightTable>(std::move(moved))), table_(own_.get()) {}
+  operator const WeightTable&() const { return *table_; }  // NOLINT(google-explicit-constructor): it is one
+
+ private:
+  std::unique_ptr<WeightTable> own_;
+  const WeightTable* table_;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -113,13 +132,21 @@ class Backend {
   virtual std::string description() const = 0;  // "cpu avx512_bf16, 2 threads"
   virtual int threads() const = 0;
 
+  // Memory. A device's own stays its own: only these calls and those below read or write it. Tensors of a device die before its backend.
+  virtual Tensor zeros(DType dtype, Shape shape) { return Tensor::zeros(dtype, std::move(shape)); }
+  virtual Tensor to_host(const TensorView& values) { return Tensor::copy_of(values); }
+  // The weights of `nodes` for many calls of execute() to come; later changes of `weights` are not seen.
+  virtual StagedWeights stage(std::span<const Node>, const WeightTable& weights) { return StagedWeights(&weights); }
+  // A value that waits until other tiles are done: a backend short of memory may move it to the host.
+  virtual void park(Tensor&) {}
+
   // Runs the nodes in order: reads values[node.inputs], writes values[node.output] ([tokens, width], value_dtype). Embedding reads batch.token_ids.
   // An output that is there already with the right shape is written over: memory that the caller reuses.
-  // Weights may be f32, bf16 or f16. `rounding` may be null: what to round on the way, by "<node>.input", "<node>.output" of a Linear and
+  // Weights may be f32, bf16 or f16. `rounding` and `lifetimes` may be null; what to round on the way, by "<node>.input", "<node>.output" of a Linear and
   // "<module>.q", ".k", ".v" of an attention.
   using ActivationRounding = std::unordered_map<std::string, ActivationQuantization>;
   virtual void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                       const ActivationRounding* rounding = nullptr) = 0;
+                       const ActivationRounding* rounding = nullptr, const ValueLifetimes* lifetimes = nullptr) = 0;
 
   // gram[i][j] += sum over tokens of x[t][i] * x[t][j], for j <= i only. x: [tokens, n] f32 or bf16; gram: [n, n] f32. float32 accumulation.
   virtual void accumulate_gram(const TensorView& x, Tensor& gram) = 0;
@@ -139,6 +166,22 @@ class Backend {
 
   // body(begin, end) over disjoint ranges that cover [0, count); chunks of `grain`. The first exception is rethrown here.
   virtual void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) = 0;
+};
+
+// A tensor as the host can read it: itself, or a copy when it lies on a device.
+class HostView {
+ public:
+  HostView(const TensorView& values, Backend& backend) : view_(values) {
+    if (values.device != Device{} && values.data) copy_ = backend.to_host(values), view_ = copy_;
+  }
+  HostView(const HostView&) = delete;
+  HostView& operator=(const HostView&) = delete;
+  const TensorView& operator*() const { return view_; }
+  const TensorView* operator->() const { return &view_; }
+
+ private:
+  Tensor copy_;
+  TensorView view_;
 };
 
 struct BackendOptions {

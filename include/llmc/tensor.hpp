@@ -57,11 +57,20 @@ struct TensorView {
   TensorView row_range(int64_t begin, int64_t end) const;  // rows [begin, end) of the first dimension
 };
 
+// Whose memory a tensor on a device is.
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  virtual Device device() const = 0;
+  virtual void release(std::byte* bytes) noexcept = 0;
+};
+
 // An owned tensor: 64-byte aligned, uninitialized unless zeroed. Move-only; copy() is explicit.
 class Tensor {
  public:
   Tensor() = default;
   Tensor(DType dtype, Shape shape);  // host memory; throws Error(out_of_memory)
+  Tensor(DType dtype, Shape shape, std::byte* bytes, DeviceMemory& owner);  // memory of a device, given back to `owner`, which outlives the tensor
   static Tensor zeros(DType dtype, Shape shape);
   static Tensor copy_of(const TensorView& view);
 
@@ -75,7 +84,7 @@ class Tensor {
   int64_t bytes() const;
   int64_t rows() const { return shape_.empty() ? 1 : shape_[0]; }
   int64_t columns() const { return shape_.size() < 2 ? 1 : size() / (shape_[0] ? shape_[0] : 1); }
-  Device device() const { return {}; }
+  Device device() const { return data_.get_deleter().owner ? data_.get_deleter().owner->device() : Device{}; }
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }
   template <class T> T* as() { return reinterpret_cast<T*>(data_.get()); }
@@ -85,6 +94,9 @@ class Tensor {
 
  private:
   struct Free {
+    Free() : owner(nullptr) {}
+    explicit Free(DeviceMemory* memory) : owner(memory) {}
+    DeviceMemory* owner;  // null: host memory
     void operator()(std::byte* bytes) const noexcept;
   };
   std::unique_ptr<std::byte[], Free> data_;

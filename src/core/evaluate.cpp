@@ -34,14 +34,15 @@ void poll(const std::atomic<bool>* cancel) {
 
 struct Runner {  // one model, ready to give the logits of a tile
   Runner(const std::string& directory, Backend& backend, const std::vector<TokenBatch>& tiles, const EvaluateOptions& options)
-      : model(directory), backend(backend), forward{options.value_dtype}, hidden(model.run_body(backend, tiles, forward, [&](size_t, size_t, const Tensor&) { poll(options.cancel); })), head(model.load(model.graph().blocks.back(), options.value_dtype)) {}
+      : model(directory), backend(backend), forward{options.value_dtype}, hidden(model.run_body(backend, tiles, forward, [&](size_t, size_t, const Tensor&) { poll(options.cancel); })), loaded(model.load(model.graph().blocks.back(), options.value_dtype)), head(backend.stage(model.graph().blocks.back().nodes, loaded)) {}
   Tensor logits(const std::vector<TokenBatch>& tiles, size_t tile) { return model.run_block(backend, model.graph().blocks.back(), head, tiles[tile], forward, std::move(hidden[tile])); }
 
   ServedModel model;
   Backend& backend;
   ForwardOptions forward;
   std::vector<Tensor> hidden;
-  WeightTable head;
+  WeightTable loaded;
+  StagedWeights head;
 };
 
 }  // namespace

@@ -26,8 +26,8 @@ TokenBatch read_input_ids(const SafetensorsFile& file) {
   return batch;
 }
 
-Tensor as_float(const Tensor& values, Shape shape) {
-  Tensor out(DType::f32, values.shape());
+Tensor as_float(const TensorView& values, Shape shape) {
+  Tensor out(DType::f32, values.shape);
   to_float(values, out.as<float>());
   out.reshape(std::move(shape));
   return out;
@@ -41,7 +41,7 @@ void forward_file(const std::string& model_dir, const std::string& input_path, c
   const std::vector<TokenBatch> tile{read_input_ids(SafetensorsFile(input_path))};
   const int64_t sequences = static_cast<int64_t>(tile[0].sequence_starts.size()) - 1, length = tile[0].tokens() / std::max<int64_t>(1, sequences);
   std::vector<std::pair<std::string, Tensor>> outputs;
-  const auto keep = [&](std::string name, const Tensor& values) { outputs.emplace_back(std::move(name), as_float(values, {sequences, length, values.columns()})); };
+  const auto keep = [&](std::string name, const Tensor& values) { outputs.emplace_back(std::move(name), as_float(*HostView(values, backend), {sequences, length, values.columns()})); };
 
   const size_t layers = model.graph().blocks.size() - 2;  // the last layer's output is published after the final norm
   const ForwardOptions options{value_dtype};

@@ -99,17 +99,18 @@ Tensor ServedModel::run_block(Backend& backend, const Block& block, const Weight
   ValueTable values(graph_.values.size());
   if (block.input >= 0) values[static_cast<size_t>(block.input)] = std::move(input);
   const auto dying = last_uses(block);
-  for (size_t i = 0; i < block.nodes.size(); ++i) {
-    backend.execute(std::span(block.nodes).subspan(i, 1), weights, tile, options, values, &rounding_);
-    for (ValueId value : dying[i]) values[static_cast<size_t>(value)] = Tensor();
-  }
+  const ValueLifetimes lifetimes{dying, [](const Node&) {}, [&](size_t node) {
+                                   for (ValueId value : dying[node]) values[static_cast<size_t>(value)] = Tensor();
+                                 }};
+  backend.execute(block.nodes, weights, tile, options, values, &rounding_, &lifetimes);
   return std::move(values[static_cast<size_t>(block.output)]);
 }
 
 std::vector<Tensor> ServedModel::run_body(Backend& backend, const std::vector<TokenBatch>& tiles, const ForwardOptions& options, const Visit& visit) const {
   std::vector<Tensor> hidden(tiles.size());
   for (size_t b = 0; b + 1 < graph_.blocks.size(); ++b) {
-    const WeightTable weights = load(graph_.blocks[b], options.value_dtype);
+    const WeightTable loaded = load(graph_.blocks[b], options.value_dtype);
+    const StagedWeights weights = backend.stage(graph_.blocks[b].nodes, loaded);
     for (size_t t = 0; t < tiles.size(); ++t) {
       hidden[t] = run_block(backend, graph_.blocks[b], weights, tiles[t], options, std::move(hidden[t]));
       if (visit) visit(b, t, hidden[t]);

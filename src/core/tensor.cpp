@@ -146,13 +146,18 @@ TensorView TensorView::row_range(int64_t begin, int64_t end) const {
   return TensorView(data + begin * row_bytes, dtype, std::move(part), device);
 }
 
-void Tensor::Free::operator()(std::byte* bytes) const noexcept { free_bytes(bytes); }
+void Tensor::Free::operator()(std::byte* bytes) const noexcept {
+  if (owner) owner->release(bytes);
+  else free_bytes(bytes);
+}
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
   const int64_t wanted = checked_bytes(shape_, dtype);
   data_.reset(allocate_bytes(static_cast<size_t>(wanted)));
   if (!data_) throw Error(ErrorCode::out_of_memory, fmt::format("tensor: no memory for {} bytes, shape {} {}", wanted, to_string(shape_), dtype_name(dtype)));
 }
+
+Tensor::Tensor(DType dtype, Shape shape, std::byte* bytes, DeviceMemory& owner) : data_(bytes, Free(&owner)), dtype_(dtype), shape_(std::move(shape)) {}
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   Tensor tensor(dtype, std::move(shape));

@@ -17,8 +17,8 @@ class CpuBackend final : public Backend {
   std::string description() const override { return "cpu " + std::string(engine_.isa.name) + ", " + std::to_string(threads()) + (threads() == 1 ? " thread" : " threads"); }
 
   void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-               const ActivationRounding* rounding) override {
-    cpu::execute_nodes(engine_, rope_, segment, weights, batch, options, values, rounding);
+               const ActivationRounding* rounding, const ValueLifetimes* lifetimes) override {
+    cpu::execute_nodes(engine_, rope_, segment, weights, batch, options, values, rounding, lifetimes);
   }
 
   void accumulate_gram(const TensorView& x, Tensor& gram) override {
@@ -37,7 +37,7 @@ class CpuBackend final : public Backend {
 
  private:
   cpu::Engine engine_;
-  cpu::RopeTables rope_;
+  RopeTables rope_;
 };
 
 }  // namespace

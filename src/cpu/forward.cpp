@@ -12,7 +12,6 @@ namespace llmc::cpu {
 namespace {
 
 constexpr int64_t kRowGrain = 64;           // tokens of one task
-constexpr int64_t kTableKeep = 8;           // rotation tables
 
 [[noreturn]] void fail(const Node& node, const std::string& text) { throw Error(ErrorCode::internal, "cpu: node '" + node.name + "': " + text); }
 
@@ -24,12 +23,15 @@ class Forward {
     if (dtype_ != DType::f32 && dtype_ != DType::bf16) throw Error(ErrorCode::unsupported, "cpu: values of dtype " + std::string(dtype_name(dtype_)) + ", wanted F32 or BF16");
   }
 
-  void run(std::span<const Node> nodes) {
-    while (!nodes.empty()) {
-      const auto linears = linears_of_one_input(nodes);
-      if (linears.empty()) std::visit([&](const auto& operation) { apply(nodes[0], operation); }, nodes[0].operation);
+  void run(std::span<const Node> nodes, const ValueLifetimes* lifetimes) {
+    for (size_t at = 0; at < nodes.size();) {
+      const auto linears = linears_of_one_input(nodes.subspan(at));
+      const size_t count = std::max<size_t>(1, linears.size());
+      for (size_t i = at; lifetimes && i < at + count; ++i) lifetimes->starting(nodes[i]);
+      if (linears.empty()) std::visit([&](const auto& operation) { apply(nodes[at], operation); }, nodes[at].operation);
       else apply(linears);
-      nodes = nodes.subspan(std::max<size_t>(1, linears.size()));
+      for (size_t i = at; lifetimes && i < at + count; ++i) lifetimes->finished(i);
+      at += count;
     }
   }
 
@@ -124,7 +126,7 @@ class Forward {
     const auto to_rows = rows_of(output(node, x.columns()));
     const int64_t half = rope.spec.rotary_dim / 2, kept = rope.head_dim - 2 * half;
     const std::vector<int64_t>& starts = batch_.sequence_starts;
-    const auto tables = tables_of(rope.spec);  // [sequences]
+    const auto tables = rope_.of_sequences(rope.spec, starts);  // [sequences]
     engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
       auto s = static_cast<size_t>(std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin()) - 1;
       for (int64_t t = begin; t < end; ++t) {
@@ -138,16 +140,6 @@ class Forward {
         }
       }
     });
-  }
-
-  // Positions alone decide the rotation, unless the frequencies follow the sequence's length.
-  std::vector<std::shared_ptr<const RopeTables::Table>> tables_of(const RopeSpec& spec) {
-    const std::vector<int64_t>& starts = batch_.sequence_starts;
-    int64_t longest = 0;
-    for (size_t s = 0; s + 1 < starts.size(); ++s) longest = std::max(longest, starts[s + 1] - starts[s]);
-    std::vector<std::shared_ptr<const RopeTables::Table>> tables;
-    for (size_t s = 0; s + 1 < starts.size(); ++s) tables.push_back(rope_.find(spec, spec.kind == RopeKind::dynamic ? starts[s + 1] - starts[s] : longest));
-    return tables;
   }
 
   void apply(const Node& node, const Attention& attention) {
@@ -257,29 +249,9 @@ class Forward {
 
 }  // namespace
 
-std::shared_ptr<const RopeTables::Table> RopeTables::find(const RopeSpec& spec, int64_t length) {
-  const bool own_length = spec.kind == RopeKind::dynamic;  // its frequencies depend on the length
-  const std::lock_guard lock(mutex_);
-  for (const auto& table : tables_)
-    if (table->spec == spec && (own_length ? table->length == length : table->length >= length)) return table;
-  const RopeFrequencies frequencies = rope_frequencies(spec, length);
-  auto table = std::make_shared<Table>();
-  table->spec = spec;
-  table->length = length;
-  for (int64_t p = 0; p < length; ++p)
-    for (const float inverse : frequencies.inverse) {
-      const float angle = static_cast<float>(p) * inverse;
-      table->cosine.push_back(static_cast<float>(std::cos(static_cast<double>(angle))) * frequencies.attention_factor);
-      table->sine.push_back(static_cast<float>(std::sin(static_cast<double>(angle))) * frequencies.attention_factor);
-    }
-  if (tables_.size() == kTableKeep) tables_.erase(tables_.begin());
-  tables_.push_back(table);
-  return table;
-}
-
 void execute_nodes(Engine& engine, RopeTables& rope, std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                   const Backend::ActivationRounding* rounding) {
-  Forward(engine, rope, weights, batch, options, values, rounding).run(segment);
+                   const Backend::ActivationRounding* rounding, const ValueLifetimes* lifetimes) {
+  Forward(engine, rope, weights, batch, options, values, rounding).run(segment, lifetimes);
 }
 
 }  // namespace llmc::cpu

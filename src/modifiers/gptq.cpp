@@ -63,7 +63,7 @@ std::vector<int32_t> scale_column_of(const QuantizationArgs& args, int64_t colum
 }
 
 // w H w^T over a few evenly spaced rows, in the units of GptqSolution::row_loss. The rows lie side by side, so that each number of H is read once.
-double relative_output_error(const TensorView& weight, const Tensor& gram, std::span<const double> row_loss, Backend& backend) {
+double relative_output_error(const TensorView& weight, const TensorView& gram, std::span<const double> row_loss, Backend& backend) {
   constexpr int64_t kSampledRows = 32, kTile = 64;
   const int64_t rows = weight.rows(), n = weight.columns(), step = (rows + kSampledRows - 1) / kSampledRows, tiles = (n + kTile - 1) / kTile;
   std::vector<float> w(static_cast<size_t>(n * kSampledRows)), row(static_cast<size_t>(n));  // w: [n][sampled rows], zeros beyond the last
@@ -127,6 +127,7 @@ class Gptq final : public ScopedQuantizer {
     problem.dampening_frac = dampening_frac_;
     problem.block_size = block_size_;
     const GptqSolution solution = backend.gptq(problem);
+    const HostView gram(statistics->gram, backend);
 
     std::vector<QuantizedMatrix> results;
     int64_t first = 0;
@@ -136,7 +137,7 @@ class Gptq final : public ScopedQuantizer {
       if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight.dtype, backend);
       if (problem.activation_order) result.visiting_order = solution.order;
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
-      rows.push_back(report_row(jobs[j], args, solution, losses, *statistics, backend));
+      rows.push_back(report_row(jobs[j], args, solution, losses, *gram, statistics->tokens, backend));
       if (rows.back().note.empty()) rows.back().note = observer_note;
       results.push_back(std::move(result));
       first += count;
@@ -169,15 +170,15 @@ class Gptq final : public ScopedQuantizer {
     matrix.codes = quantize_in_tiles(decoded, matrix.parameters, matrix.args, Rounding::reference, backend);
   }
 
-  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const Statistics& statistics, Backend& backend) {
+  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const TensorView& gram, int64_t tokens, Backend& backend) {
     LinearReport row;
     row.name = job.module;
     row.scheme = describe(args);
     row.method = solution.rounded_to_nearest ? "RTN" : "GPTQ";
     row.dampening = solution.dampening_frac;
     for (double loss : losses) row.loss += loss;
-    row.loss /= static_cast<double>(std::max<int64_t>(1, statistics.tokens));
-    row.relative_error = relative_output_error(job.weight, statistics.gram, losses, backend);
+    row.loss /= static_cast<double>(std::max<int64_t>(1, tokens));
+    row.relative_error = relative_output_error(job.weight, gram, losses, backend);
     if (solution.rounded_to_nearest) row.note = fmt::format("the Hessian is not positive definite even with dampening {}: rounded to nearest", solution.dampening_frac);
     else if (solution.attempts > 1) row.note = fmt::format("dampening raised to {} after {} failed factorization(s)", solution.dampening_frac, solution.attempts - 1);
     return row;

@@ -62,7 +62,7 @@ void ActivationObserver::add(const TensorView& sequence, Backend& backend) {
 }
 
 ValueRanges ActivationObserver::searched(const TensorView& sequence, Backend& backend) const {
-  return search_ranges(sequence, args_, *range_search(args_), {}, parallel_of(backend));
+  return search_ranges(*HostView(sequence, backend), args_, *range_search(args_), {}, parallel_of(backend));
 }
 
 ValueRanges ActivationObserver::extent(const TensorView& sequence, Backend& backend) const {

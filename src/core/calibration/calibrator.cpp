@@ -32,7 +32,7 @@ void Calibrator::observe(const Observation& observation, const Tensor& value, co
   statistics.tokens = tokens_;
   if (observation.channels) backend_.accumulate_channels(value, statistics.channels);
   if (observation.gram) {
-    if (statistics.gram.empty()) statistics.gram = Tensor::zeros(DType::f32, {value.columns(), value.columns()});
+    if (statistics.gram.empty()) statistics.gram = backend_.zeros(DType::f32, {value.columns(), value.columns()});
     backend_.accumulate_gram(value, statistics.gram);
   }
 }
@@ -55,6 +55,7 @@ void Calibrator::run(const Block& block, const WeightTable& weights, size_t begi
   std::stable_sort(observations.begin(), observations.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto dying = last_uses(block);
   const ForwardOptions options{graph_.dtype};
+  const StagedWeights staged = backend_.stage(std::span(block.nodes).subspan(begin, end - begin), weights);
   for (size_t tile = 0; tile < tiles_.size(); ++tile) {
     std::vector<ValueId> entered;
     for (auto& [value, tensor] : alive_[tile]) {
@@ -64,17 +65,15 @@ void Calibrator::run(const Block& block, const WeightTable& weights, size_t begi
     const int64_t tokens = tiles_[tile].tokens();
     std::erase_if(spare_, [&](const Tensor& tensor) { return tensor.rows() != tokens; });
     size_t at = begin;
-    const auto advance = [&](size_t to) {  // from one death to the next
-      while (at < to) {
-        size_t stop = at + 1;
-        while (stop < to && dying[stop - 1].empty()) ++stop;
-        const auto nodes = std::span(block.nodes).subspan(at, stop - at);
-        for (const Node& node : nodes) lend(node, tokens);
-        backend_.execute(nodes, weights, tiles_[tile], options, scratch_);
-        for (ValueId value : dying[stop - 1])
-          if (keep || std::find(entered.begin(), entered.end(), value) == entered.end()) drop(value);
-        at = stop;
-      }
+    const auto advance = [&](size_t to) {
+      if (at >= to) return;
+      const ValueLifetimes lifetimes{std::span(dying).subspan(at, to - at), [&](const Node& node) { lend(node, tokens); },
+                                     [&](size_t node) {
+                                       for (ValueId value : dying[at + node])
+                                         if (keep || std::find(entered.begin(), entered.end(), value) == entered.end()) drop(value);
+                                     }};
+      backend_.execute(std::span(block.nodes).subspan(at, to - at), staged, tiles_[tile], options, scratch_, nullptr, &lifetimes);
+      at = to;
     };
     for (const auto& [node, observation] : observations) {
       advance(node);
@@ -84,7 +83,10 @@ void Calibrator::run(const Block& block, const WeightTable& weights, size_t begi
 
     Alive alive;
     const auto retain = [&](ValueId value) {
-      if (Tensor& tensor = scratch_[static_cast<size_t>(value)]; !tensor.empty()) alive.emplace_back(value, std::move(tensor)), tensor = Tensor();
+      Tensor& tensor = scratch_[static_cast<size_t>(value)];
+      if (tensor.empty()) return;
+      backend_.park(tensor);
+      alive.emplace_back(value, std::exchange(tensor, Tensor()));
     };
     for (ValueId value : entered) retain(value);
     for (size_t i = begin; i < end; ++i) {

@@ -1,28 +1,27 @@
 // Small number formats <-> float, rounding to nearest even. NaN stays NaN; e4m3 has no infinity, so overflow becomes NaN there
-// (as torch does): clamp first where that matters.
+// (as torch does): clamp first where that matters. All are constexpr, so that kernels can call them too.
 #pragma once
 #include <bit>
-#include <cmath>
 #include <cstdint>
 
 #include "llmc/tensor.hpp"
 
 namespace llmc {
 
-inline float float_from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-inline uint16_t bf16_from_float(float value) {
+constexpr float float_from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+constexpr uint16_t bf16_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
   return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? (bits >> 16) | 0x40u : rounded);
 }
-inline float round_to_bf16(float value) { return float_from_bf16(bf16_from_float(value)); }
+constexpr float round_to_bf16(float value) { return float_from_bf16(bf16_from_float(value)); }
 
 namespace detail {
 
 // Any format with an implicit leading bit, `mantissa` < 23 stored bits and exponent bias `bias`, as magnitude bits of a finite |value|.
 // Subnormals come out of the same addition that aligns the mantissa; the caller deals with overflow.
 template <int mantissa, int bias>
-inline uint32_t round_magnitude(uint32_t magnitude) {
+constexpr uint32_t round_magnitude(uint32_t magnitude) {
   constexpr int kShift = 23 - mantissa;
   constexpr uint32_t kSmallestNormal = static_cast<uint32_t>(128 - bias) << 23;
   constexpr uint32_t kAlign = static_cast<uint32_t>(128 - bias + kShift) << 23;  // one unit in its last place is our smallest subnormal
@@ -34,19 +33,19 @@ inline uint32_t round_magnitude(uint32_t magnitude) {
 }
 
 template <int mantissa, int bias>
-inline float widen_magnitude(uint32_t bits) {
+constexpr float widen_magnitude(uint32_t bits) {
   constexpr float kRebase = std::bit_cast<float>(static_cast<uint32_t>(254 - bias) << 23);  // 2^(127 - bias)
   return std::bit_cast<float>(bits << (23 - mantissa)) * kRebase;
 }
 
 }  // namespace detail
 
-inline float float_from_f16(uint16_t bits) {
+constexpr float float_from_f16(uint16_t bits) {
   const uint32_t magnitude = bits & 0x7FFFu, sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   const uint32_t wide = magnitude >= 0x7C00u ? 0x7F800000u | ((magnitude & 0x3FFu) << 13) : std::bit_cast<uint32_t>(detail::widen_magnitude<10, 15>(magnitude));
   return std::bit_cast<float>(wide | sign);
 }
-inline uint16_t f16_from_float(float value) {
+constexpr uint16_t f16_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFu;
   const uint32_t sign = (bits >> 16) & 0x8000u;
   uint32_t rounded = detail::round_magnitude<10, 15>(magnitude);
@@ -54,20 +53,20 @@ inline uint16_t f16_from_float(float value) {
   return static_cast<uint16_t>(sign | (magnitude > 0x7F800000u ? 0x7E00u : rounded));
 }
 
-inline float float_from_e4m3(uint8_t bits) {
+constexpr float float_from_e4m3(uint8_t bits) {
   const uint32_t magnitude = bits & 0x7Fu, sign = static_cast<uint32_t>(bits & 0x80u) << 24;
   const uint32_t wide = magnitude == 0x7Fu ? 0x7FC00000u : std::bit_cast<uint32_t>(detail::widen_magnitude<3, 7>(magnitude));
   return std::bit_cast<float>(wide | sign);
 }
-inline uint8_t e4m3_from_float(float value) {
+constexpr uint8_t e4m3_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFu;
   const uint32_t sign = (bits >> 24) & 0x80u;
   const uint32_t rounded = detail::round_magnitude<3, 7>(magnitude);
   return static_cast<uint8_t>(sign | (magnitude > 0x43E80000u ? 0x7Fu : rounded));  // above 464, half way from 448 to the missing 480
 }
 
-inline float float_from_e5m2(uint8_t bits) { return float_from_f16(static_cast<uint16_t>(bits << 8)); }
-inline uint8_t e5m2_from_float(float value) {
+constexpr float float_from_e5m2(uint8_t bits) { return float_from_f16(static_cast<uint16_t>(bits << 8)); }
+constexpr uint8_t e5m2_from_float(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFFu;
   const uint32_t sign = (bits >> 24) & 0x80u;
   uint32_t rounded = detail::round_magnitude<2, 15>(magnitude);
@@ -76,13 +75,16 @@ inline uint8_t e5m2_from_float(float value) {
 }
 
 // E8M0: byte e stands for 2^(e - 127); 255 is NaN where a reader follows OCP, and is never written by us.
-inline float float_from_e8m0(uint8_t exponent) { return std::ldexp(1.0f, static_cast<int>(exponent) - 127); }
+constexpr float float_from_e8m0(uint8_t exponent) { return std::bit_cast<float>(exponent == 0 ? 0x00400000u : static_cast<uint32_t>(exponent) << 23); }
 
 // fp4 E2M1 code, sign in bit 3: 0, 0.5, 1, 1.5, 2, 3, 4, 6. A negative value that rounds to zero is code 8; zero itself is code 0.
-inline constexpr float kFp4Values[16] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
-inline float float_from_fp4(uint8_t code) { return kFp4Values[code & 15u]; }
-inline uint8_t fp4_from_float(float value) {
-  const float size = std::fabs(value);
+constexpr float float_from_fp4(uint8_t code) {
+  const uint32_t sign = static_cast<uint32_t>(code & 8u) << 28, exponent = (code >> 1) & 3u, mantissa = code & 1u;
+  const uint32_t magnitude = exponent == 0 ? mantissa * 0x3F000000u : ((126u + exponent) << 23) | (mantissa << 22);
+  return std::bit_cast<float>(sign | magnitude);
+}
+constexpr uint8_t fp4_from_float(float value) {
+  const float size = value < 0.0f ? -value : value;
   const int code = (size > 0.25f) + (size >= 0.75f) + (size > 1.25f) + (size >= 1.75f) + (size > 2.5f) + (size >= 3.5f) + (size > 5.0f);
   return static_cast<uint8_t>(code | (value < 0.0f ? 8 : 0));
 }

@@ -3,66 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "core/quantize/mse_observer.hpp"
-#include "core/quantize/number_formats.hpp"
+#include "core/quantize/scale_grid.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
 namespace {
 
 int64_t ceil_div(int64_t count, int64_t size) { return count / size + (count % size != 0); }
-
-bool is_mx(const QuantizationArgs& args) { return args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8; }
-
-// The scale an exact zero is replaced by, so that nothing divides by zero.
-float smallest_scale(DType dtype) {
-  switch (dtype) {
-    case DType::f8_e4m3: return 0.125f;
-    case DType::bf16: return 0x1p-7f;
-    case DType::f16: return 0x1p-10f;
-    default: return 0x1p-23f;
-  }
-}
-
-// The power of two under `absmax`, raised to the next one from 1.75 times it on, as an exponent; zero and subnormals of the dtype give -infinity.
-float mx_log2(float absmax, DType dtype) {
-  float power;
-  switch (dtype) {
-    case DType::bf16: power = float_from_bf16(static_cast<uint16_t>((bf16_from_float(absmax) + 0x0020u) & 0xFF80u)); break;
-    case DType::f16: power = float_from_f16(static_cast<uint16_t>((f16_from_float(absmax) + 0x0100u) & 0xFC00u)); break;
-    default: power = std::bit_cast<float>((std::bit_cast<uint32_t>(absmax) + 0x00200000u) & 0xFF800000u); break;
-  }
-  return std::log2(power);
-}
-
-uint8_t mx_exponent(float absmax, const QuantizationArgs& args, DType dtype) {
-  const float offset = args.num_bits == 4 ? 2.0f : 8.0f;
-  const float exponent = std::clamp(127.0f + mx_log2(absmax, dtype) - offset, 0.0f, 254.0f);
-  const float scale = round_to(std::ldexp(1.0f, static_cast<int>(exponent) - 127), dtype);
-  return scale == 0.0f ? 127 : static_cast<uint8_t>(127 + std::ilogb(scale));
-}
-
-int8_t zero_point(float minimum, float scale, const QuantizationArgs& args, DType dtype) {
-  const float low = static_cast<float>(args.quant_min()), high = static_cast<float>(args.quant_max());
-  const float exact = round_to(low - round_to(minimum / scale, dtype), dtype);
-  return std::isnan(exact) ? int8_t{0} : static_cast<int8_t>(std::nearbyint(std::clamp(exact, low, high)));
-}
-
-struct Cell {
-  float scale;  // in the model's dtype, before the global scale
-  int8_t zero_point;
-};
-
-Cell integer_or_float_cell(float minimum, float maximum, const QuantizationArgs& args, DType dtype) {
-  const auto steps = static_cast<float>(args.quant_max() - args.quant_min());
-  if (args.symmetric) return {round_to(std::max(-minimum, maximum) / (steps / 2), dtype), 0};
-  const float scale = round_to(round_to(maximum - minimum, dtype) / steps, dtype);
-  return {scale, zero_point(minimum, scale, args, dtype)};
-}
 
 template <class T>
 void reduce_row(const T* values, int64_t count, float& minimum, float& maximum) {
@@ -165,7 +116,6 @@ void merge_ranges(ValueRanges& into, const ValueRanges& other) {
 
 QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale) {
   const DType storage = scale_storage_dtype(args, model_dtype);
-  const DType dtype = model_dtype == DType::f64 ? DType::f32 : model_dtype;
   if (storage == DType::f8_e4m3 && !global_scale) throw Error(ErrorCode::internal, "qparams: tensor_group scales got no global scale");
 
   QuantizationParameters result;
@@ -173,28 +123,22 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const Quan
   if (!args.symmetric) result.zero_points = Tensor(DType::i8, ranges.shape);
   if (storage == DType::f8_e4m3) result.global_scale = global_scale;
 
+  const ScaleGrid grid(args, model_dtype, global_scale);
   const size_t item = item_size(storage);
   for (size_t i = 0; i < ranges.min.size(); ++i) {
-    const float minimum = std::min(ranges.min[i], 0.0f), maximum = std::max(ranges.max[i], 0.0f);
-    if (storage == DType::u8) {
-      result.scales.as<uint8_t>()[i] = mx_exponent(std::max(-minimum, maximum), args, dtype);
-      continue;
-    }
-    const Cell cell = integer_or_float_cell(minimum, maximum, args, dtype);
-    float scale = cell.scale;
-    if (storage == DType::f8_e4m3) scale = round_to(std::min(*global_scale * scale, 448.0f), DType::f8_e4m3);
-    if (scale == 0.0f) scale = smallest_scale(storage);
-    from_float(&scale, 1, storage, result.scales.data() + i * item);
+    const CellScale cell = scale_of_cell(std::min(ranges.min[i], 0.0f), std::max(ranges.max[i], 0.0f), grid);
+    if (storage == DType::u8) result.scales.as<uint8_t>()[i] = mx_byte(cell.stored);
+    else from_float(&cell.stored, 1, storage, result.scales.data() + i * item);
     if (!args.symmetric) result.zero_points.as<int8_t>()[i] = cell.zero_point;
   }
   return result;
 }
 
 RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype) {
-  minimum = std::min(minimum, 0.0f), maximum = std::max(maximum, 0.0f);
-  if (is_mx(args)) return {float_from_e8m0(mx_exponent(std::max(-minimum, maximum), args, model_dtype)), 0};
-  const Cell cell = integer_or_float_cell(minimum, maximum, args, model_dtype);
-  return {cell.scale == 0.0f ? smallest_scale(model_dtype) : cell.scale, cell.zero_point};
+  ScaleGrid grid(args, model_dtype, {});
+  if (grid.storage == ScaleStorage::e4m3) grid.storage = ScaleStorage::model;
+  const CellScale cell = scale_of_cell(std::min(minimum, 0.0f), std::max(maximum, 0.0f), grid);
+  return {cell.stored, cell.zero_point};
 }
 
 ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, const RowParallel& parallel) {

@@ -5,40 +5,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/quantize/number_formats.hpp"
+#include "core/quantize/scale_grid.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
 namespace {
-
-// How the quotient (and its sum with the zero point) is rounded before it becomes a code.
-struct AsIs { float operator()(float value) const { return value; } };
-struct ToBf16 { float operator()(float value) const { return round_to_bf16(value); } };
-struct ToF16 { float operator()(float value) const { return float_from_f16(f16_from_float(value)); } };
-
-// A clamped quotient as a code.
-struct IntegerCode {
-  using Type = int8_t;
-  float low, high;
-  int8_t operator()(float value) const {
-    constexpr float kNoFraction = 0x1.8p23f;  // adding it leaves no bits for a fraction: round to nearest even
-    value = value > low ? value : low;        // NaN becomes the lowest code
-    value = value < high ? value : high;
-    return static_cast<int8_t>((value + kNoFraction) - kNoFraction);
-  }
-};
-struct Fp8Code {
-  using Type = uint8_t;
-  uint8_t operator()(float value) const {
-    value = value < -448.0f ? -448.0f : value;
-    value = value > 448.0f ? 448.0f : value;
-    return e4m3_from_float(value);
-  }
-};
-struct Fp4Code {
-  using Type = uint8_t;
-  uint8_t operator()(float value) const { return fp4_from_float(value); }
-};
 
 template <class Quotient, class Code>
 void quantize_segment(const float* values, int64_t count, float scale, float zero_point, Quotient quotient, Code code, typename Code::Type* codes) {
@@ -118,9 +89,9 @@ void quantize_rows(const TensorView& weight, int64_t first_row, const Quantizati
   const Expanded grid = expand(weight, first_row, parameters, args);
   // A global scale is float32 and lifts the quotient to float32 in the reference too.
   const DType quotient = rounding == Rounding::exact || parameters.global_scale ? DType::f32 : weight.dtype;
-  if (quotient == DType::bf16) return quantize_with(weight, first_row, grid, args, ToBf16{}, codes);
-  if (quotient == DType::f16) return quantize_with(weight, first_row, grid, args, ToF16{}, codes);
-  quantize_with(weight, first_row, grid, args, AsIs{}, codes);
+  if (quotient == DType::bf16) return quantize_with(weight, first_row, grid, args, QuotientToBf16{}, codes);
+  if (quotient == DType::f16) return quantize_with(weight, first_row, grid, args, QuotientToF16{}, codes);
+  quantize_with(weight, first_row, grid, args, KeepQuotient{}, codes);
 }
 
 void dequantize_rows(const TensorView& codes, int64_t first_row, const QuantizationParameters& parameters, const QuantizationArgs& args, DType out, std::byte* values) {
