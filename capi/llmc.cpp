@@ -60,6 +60,7 @@ llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* give
       if (callbacks.log) callbacks.log(LLMC_LOG_NOTE, note);
     llmc::Report result = llmc::oneshot(options, *session->backend, callbacks);
     result.notes.insert(result.notes.begin(), data.notes.begin(), data.notes.end());
+    result.notes.insert(result.notes.begin(), session->notes.begin(), session->notes.end());
     if (report) *report = new llmc_report{llmc::to_json(result)};
   });
 }

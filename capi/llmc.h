@@ -81,7 +81,8 @@ LLMC_API void llmc_error_free(llmc_error *error);
 #define LLMC_OFF 2
 
 #define LLMC_DEVICE_CPU 0
-#define LLMC_DEVICE_CUDA 1 /* LLMC_UNSUPPORTED, with the reason, where it cannot be had */
+#define LLMC_DEVICE_CUDA 1  /* needs libllmc_cuda.so, NVIDIA's driver and a GPU from sm_80 on */
+#define LLMC_DEVICE_AUTO 2  /* CUDA where it works; otherwise the CPU, and a note in the report says why */
 
 /* How far the run is: `step` of `steps` over the whole call. `relative_error` is the mean of the last finished layer, 0 while unknown.
  * Strings are valid during the callback. */
@@ -101,8 +102,8 @@ typedef void (*llmc_log_fn)(int32_t level, const char *line, void *user_data);
 
 typedef struct llmc_session_options {
   uint32_t struct_size;
-  int32_t device_type;  /* LLMC_DEVICE_CPU */
-  int32_t device_index;
+  int32_t device_type;  /* LLMC_DEVICE_CPU, _CUDA or _AUTO */
+  int32_t device_index; /* of the GPU */
   int32_t threads;      /* 0: the cores this process may use. Results do not depend on it. */
   const char *cpu_isa;  /* NULL: the best this processor has; or "sse4", "avx2", "avx512", "avx512_bf16", "amx_bf16": pins the arithmetic,
                          * so that the bytes of a calibrated run repeat on another machine */
@@ -110,6 +111,7 @@ typedef struct llmc_session_options {
   void *progress_user_data;
   llmc_log_fn log;
   void *log_user_data;
+  const char *cuda_module; /* path of libllmc_cuda.so; NULL: beside libllmc.so */
 } llmc_session_options;
 
 typedef struct llmc_session llmc_session;

@@ -66,7 +66,8 @@ inline int32_t tri_state(const std::optional<bool>& on) { return !on ? LLMC_DEFA
 struct SessionOptions {
   int32_t device_type = LLMC_DEVICE_CPU, device_index = 0;
   int32_t threads = 0;   // 0: the cores this process may use
-  std::string cpu_isa;   // empty: the best there is
+  std::string cpu_isa;      // empty: the best there is
+  std::string cuda_module;  // empty: beside the library
   std::function<void(const llmc_progress&)> progress;
   std::function<void(int32_t level, const char* line)> log;
 };
@@ -104,6 +105,7 @@ class Session {
     settings.device_index = options.device_index;
     settings.threads = options.threads;
     settings.cpu_isa = detail::text_or_null(options.cpu_isa);
+    settings.cuda_module = detail::text_or_null(options.cuda_module);
     if (options.progress) settings.progress = on_progress;
     if (options.log) settings.log = on_log;
     settings.progress_user_data = settings.log_user_data = state_.get();

@@ -30,17 +30,32 @@ SessionLock::~SessionLock() {
 
 using llmc::capi::guard;
 
+namespace {
+
+std::unique_ptr<llmc::Backend> make_backend(const llmc_session_options& options, std::vector<std::string>& notes) {
+  const auto cpu = [&] { return llmc::make_cpu_backend({options.threads, llmc::capi::text_or_empty(options.cpu_isa)}); };
+  if (options.device_type == LLMC_DEVICE_CPU) return cpu();
+  try {
+    return llmc::make_cuda_backend(llmc::capi::text_or_empty(options.cuda_module), options.device_index, cpu());
+  } catch (const llmc::Error& error) {
+    if (options.device_type == LLMC_DEVICE_CUDA || (error.code() != llmc::ErrorCode::unsupported && error.code() != llmc::ErrorCode::out_of_memory)) throw;
+    notes.push_back("ran on the CPU: " + std::string(error.what()));
+    return cpu();
+  }
+}
+
+}  // namespace
+
 llmc_status llmc_session_create(const llmc_session_options* given, llmc_session** session, llmc_error** error) {
   if (session) *session = nullptr;
   return guard(error, [&] {
     if (!session) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_create: session is NULL");
     const auto options = llmc::capi::read_options(given, "llmc_session_options");
-    if (options.device_type == LLMC_DEVICE_CUDA) throw llmc::Error(llmc::ErrorCode::unsupported, "device cuda: this build of llmc has no CUDA backend");
-    if (options.device_type != LLMC_DEVICE_CPU) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_type is " + std::to_string(options.device_type) + "; wanted LLMC_DEVICE_CPU or LLMC_DEVICE_CUDA");
-    if (options.device_index != 0) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_index is " + std::to_string(options.device_index) + "; the CPU is device 0");
+    if (options.device_type < LLMC_DEVICE_CPU || options.device_type > LLMC_DEVICE_AUTO) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_type is " + std::to_string(options.device_type) + "; wanted LLMC_DEVICE_CPU, LLMC_DEVICE_CUDA or LLMC_DEVICE_AUTO");
+    if (options.device_index < 0 || (options.device_type == LLMC_DEVICE_CPU && options.device_index != 0)) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_index is " + std::to_string(options.device_index) + "; the CPU is device 0");
     if (options.threads < 0 || options.threads > 1024) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.threads is " + std::to_string(options.threads) + "; wanted 0 to 1024");
     auto made = std::make_unique<llmc_session>();
-    made->backend = llmc::make_cpu_backend({options.threads, llmc::capi::text_or_empty(options.cpu_isa)});
+    made->backend = make_backend(options, made->notes);
     made->device = made->backend->description();
     made->progress = options.progress;
     made->progress_user_data = options.progress_user_data;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "llmc.h"
 #include "llmc/backend.hpp"
@@ -12,6 +13,7 @@
 struct llmc_session {
   std::unique_ptr<llmc::Backend> backend;
   std::string device;
+  std::vector<std::string> notes;  // about the device, for every report
   llmc_progress_fn progress = nullptr;
   void* progress_user_data = nullptr;
   llmc_log_fn log = nullptr;

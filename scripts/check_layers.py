@@ -2,7 +2,7 @@
 """The layer law: every #include goes downwards. usage: check_layers.py [CHECKOUT]
 
 cli, bindings -> capi -> oneshot -> {recipe, calibration, modifiers, checkpoint, families, text} -> {quantize} -> {backend, graph, scheme} -> {tensor, error}
-A modifier includes no other modifier; nothing but the CPU backend includes src/cpu; third-party types stay out of include/ and capi's headers.
+A modifier includes no other modifier; nothing but a backend itself includes src/cpu or src/cuda; third-party types stay out of include/ and capi's headers.
 """
 import os, re, sys
 
@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     "src/core": ["llmc/", "core/"],
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
     "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/activation_grid.hpp", "core/rope_tables.hpp", "cpu/", "hwy/"],
+    "src/cuda": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/scale_grid.hpp", "core/quantize/activation_grid.hpp", "core/rope_tables.hpp", "cuda/"],
     "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
     "capi": ["llmc/", "llmc.h", "llmc_tools.h", "llmc_tensor.h", "llmc_dlpack.h", "text/text.hpp", "guard.hpp", "session.hpp", "calibration_data.hpp", "tensor_argument.hpp", "tensor_objects.hpp"],
     "cli": ["llmc.h", "llmc_tools.h", "command.hpp", "argument_table.hpp", "progress_view.hpp", "summary_table.hpp"],
@@ -28,7 +29,7 @@ faults = []
 for top in ("include", "src", "capi", "cli"):
     for folder, _, files in os.walk(os.path.join(ROOT, top)):
         for name in files:
-            if not name.endswith((".hpp", ".cpp", ".h", ".c", ".inc")): continue
+            if not name.endswith((".hpp", ".cpp", ".h", ".c", ".inc", ".cu", ".cuh")): continue
             path = os.path.relpath(os.path.join(folder, name), ROOT)
             room = max((r for r in MAY_INCLUDE if path.startswith(r + "/")), key=len, default=None)
             if room is None: continue

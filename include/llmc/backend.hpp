@@ -190,4 +190,8 @@ struct BackendOptions {
 };
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 
+// The backend of libllmc_cuda.so: at `module_path`, or when that is empty beside the library or program that holds this function. `host` does what is done on the
+// host. Throws Error(unsupported) that says what is missing: the module, a library it needs, a driver, a device.
+std::unique_ptr<Backend> make_cuda_backend(const std::string& module_path, int32_t device_index, std::unique_ptr<Backend> host);
+
 }  // namespace llmc

@@ -246,7 +246,7 @@ TEST_CASE("an older caller's smaller struct is read up to its size and no furthe
   CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, reinterpret_cast<llmc_oneshot_options*>(memory), nullptr, e); }).status == LLMC_OK);
 
   std::memset(memory, 0xff, sizeof memory);
-  const llmc_session_options two_threads{offsetof(llmc_session_options, cpu_isa), LLMC_DEVICE_CPU, 0, 2, nullptr, nullptr, nullptr, nullptr, nullptr};
+  const llmc_session_options two_threads{offsetof(llmc_session_options, cpu_isa), LLMC_DEVICE_CPU, 0, 2, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   std::memcpy(memory, &two_threads, two_threads.struct_size);
   llmc_session* made = nullptr;
   CHECK(create(memory, &made).status == LLMC_OK);
@@ -280,17 +280,38 @@ TEST_CASE("session options out of range are named") {
   llmc_session_options options{};
   options.struct_size = sizeof options;
   llmc_session* session = nullptr;
-  options.device_type = LLMC_DEVICE_CUDA;
-  const Result cuda = create(&options, &session);
-  CHECK(cuda.status == LLMC_UNSUPPORTED);
-  CHECK_THAT(cuda.message, Contains("cuda"));
-  options = {sizeof options, 0, 1, 0, nullptr, nullptr, nullptr, nullptr, nullptr};
+  options.device_index = 1;
   CHECK_THAT(create(&options, &session).message, Contains("device_index"));
-  options = {sizeof options, 0, 0, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
+  options.device_index = 0, options.threads = -1;
   CHECK_THAT(create(&options, &session).message, Contains("threads"));
-  options = {sizeof options, 0, 0, 1, "z80", nullptr, nullptr, nullptr, nullptr};
+  options.threads = 1, options.cpu_isa = "z80";
   CHECK_THAT(create(&options, &session).message, Contains("z80"));
   CHECK(session == nullptr);
+}
+
+TEST_CASE("a CUDA session without its module says what is missing, and an automatic one runs on the CPU with a note") {
+  llmc_session_options options{};
+  options.struct_size = sizeof options;
+  options.device_type = LLMC_DEVICE_CUDA;
+  options.threads = 1;
+  llmc_session* session = nullptr;
+  const Result none = create(&options, &session);
+  CHECK((none.status == LLMC_UNSUPPORTED && session == nullptr));
+  CHECK_THAT(none.message, Contains("cannot load the CUDA module") && Contains("libllmc_cuda.so"));
+  options.cuda_module = "libm.so.6";
+  CHECK_THAT(create(&options, &session).message, Contains("'libm.so.6' is no CUDA module of llmc"));
+  options.device_index = -1;
+  CHECK_THAT(create(&options, &session).message, Contains("device_index"));
+  options.device_index = 0;
+  options.device_type = LLMC_DEVICE_AUTO;
+  REQUIRE(create(&options, &session).status == LLMC_OK);
+  CHECK_THAT(llmc_session_device(session), Contains("cpu "));
+  Job job;
+  llmc_report* report = nullptr;
+  REQUIRE(llmc_oneshot(session, &job.options, &report, nullptr) == LLMC_OK);
+  CHECK_THAT(llmc_report_json(report), Contains("ran on the CPU: device cuda: 'libm.so.6' is no CUDA module of llmc"));
+  llmc_report_free(report);
+  llmc_session_free(session);
 }
 
 TEST_CASE("what a job lacks or has twice is said") {

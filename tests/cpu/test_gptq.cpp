@@ -1,81 +1,17 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <limits>
-#include <map>
-#include <nlohmann/json.hpp>
 
 #include "cpu/cholesky.hpp"
 #include "cpu_test_tools.hpp"
+#include "gptq_recording.hpp"
 #include "llmc/error.hpp"
 
 using namespace llmc;
 using namespace llmc::test;
-using nlohmann::json;
 
 namespace {
-
-// A recorded call of llm-compressor's inner routine: every tensor as float.
-struct Recording {
-  std::map<std::string, std::vector<float>> tensors;
-  std::map<std::string, Shape> shapes;
-  json args;
-  double dampening = 0;
-};
-
-float e4m3_value(uint8_t code) {
-  const int exponent = (code >> 3) & 15, fraction = code & 7;
-  const float magnitude = exponent ? std::ldexp(8.0f + static_cast<float>(fraction), exponent - 10) : std::ldexp(static_cast<float>(fraction), -9);
-  return code & 0x80 ? -magnitude : magnitude;
-}
-
-Recording read_recording(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  uint64_t length = 0;
-  file.read(reinterpret_cast<char*>(&length), sizeof length);
-  std::string text(length, ' ');
-  file.read(text.data(), static_cast<std::streamsize>(length));
-  std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(file)), {});
-  Recording recording;
-  const json header = json::parse(text);
-  for (const auto& [name, entry] : header.items()) {
-    if (name == "__metadata__") {
-      recording.args = json::parse(entry["args"].get<std::string>());
-      recording.dampening = std::stod(entry["dampening_frac"].get<std::string>());
-      continue;
-    }
-    const size_t begin = entry["data_offsets"][0], end = entry["data_offsets"][1];
-    const std::string dtype = entry["dtype"];
-    std::vector<float>& values = recording.tensors[name];
-    recording.shapes[name] = entry["shape"].get<Shape>();
-    const size_t item = dtype == "F32" ? 4 : dtype == "BF16" ? 2 : 1;
-    for (size_t at = begin; at < end; at += item) {
-      uint32_t bits = 0;
-      std::memcpy(&bits, bytes.data() + at, item);
-      values.push_back(dtype == "F32"    ? std::bit_cast<float>(bits)
-                       : dtype == "BF16" ? from_bf16(static_cast<uint16_t>(bits))
-                       : dtype == "I8"   ? static_cast<float>(static_cast<int8_t>(bits))
-                                         : e4m3_value(static_cast<uint8_t>(bits)));
-    }
-  }
-  return recording;
-}
-
-float code_value(const Tensor& codes, int64_t i) {
-  constexpr float kFp4[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-  if (codes.dtype() == DType::i8) return codes.as<int8_t>()[i];
-  if (codes.dtype() == DType::f8_e4m3) return e4m3_value(codes.as<uint8_t>()[i]);
-  const uint8_t code = codes.as<uint8_t>()[i];
-  return code & 8 ? -kFp4[code & 7] : kFp4[code & 7];
-}
-
-double total(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum;
-}
 
 // A small problem whose tensors live as long as it does.
 struct SmallProblem {
@@ -106,44 +42,15 @@ std::vector<float> random_gram(int64_t n, int64_t tokens, unsigned seed) {
 }  // namespace
 
 TEST_CASE("GPTQ gives the recorded codes of llm-compressor on every recorded matrix") {
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(LLMC_SOURCE_DIR) + "/tests/golden/gptq_matrix")) {
-    Recording recording = read_recording(entry.path());
-    const Shape shape = recording.shapes["weight"], scale_shape = recording.shapes["scale"];
-    std::vector<float> scale = recording.tensors["scale"];
-    const bool tensor_group = recording.tensors.count("global_scale") > 0, symmetric = recording.args["symmetric"];
-    if (tensor_group)
-      for (float& value : scale) value /= recording.tensors["global_scale"][0];
-    const Tensor weight = tensor_of(DType::f32, shape, recording.tensors["weight"]), gram = tensor_of(DType::f32, {shape[1], shape[1]}, recording.tensors["hessian"]),
-                 scales = tensor_of(DType::f32, scale_shape, scale);
-    Tensor zeros(DType::i8, scale_shape);
-    for (int64_t i = 0; i < zeros.size(); ++i) zeros.as<int8_t>()[i] = static_cast<int8_t>(recording.tensors["zero_point"][static_cast<size_t>(i)]);
-    GptqProblem problem;
-    problem.weight = weight;
-    problem.gram = gram;
-    problem.scales = scales;
-    if (!symmetric) problem.zero_points = zeros;
-    problem.grid = {recording.args["type"] == "int" ? NumberType::integer : NumberType::floating, recording.args["num_bits"], symmetric};
-    for (int64_t j = 0; j < shape[1]; ++j) problem.scale_column.push_back(static_cast<int32_t>(j * scale_shape[1] / shape[1]));
-    problem.product_dtype = tensor_group ? DType::f32 : DType::bf16;
-    problem.activation_order = !recording.args["actorder"].is_null();
-    problem.relative_dampening = false;
-    problem.dampening_frac = recording.dampening;
-
+  for_each_recording([](const std::string& name, const RecordedProblem& recorded) {
     for (const std::string& isa : cpu::cpu_isa_names()) {
-      const GptqSolution solution = backend(isa)->gptq(problem);
-      int64_t equal = 0;
-      for (int64_t i = 0; i < weight.size(); ++i) {
-        const auto at = static_cast<size_t>(i / shape[1] * scale_shape[1] + problem.scale_column[static_cast<size_t>(i % shape[1])]);
-        const float zero = symmetric ? 0.0f : static_cast<float>(zeros.as<int8_t>()[at]), product = (code_value(solution.codes, i) - zero) * scale[at];
-        equal += (tensor_group ? product : bf16_value(product)) == recording.tensors["dequantized"][static_cast<size_t>(i)];
-      }
-      const double share = static_cast<double>(equal) / static_cast<double>(weight.size()), loss = total(solution.row_loss) / 2 / static_cast<double>(recording.tensors["loss"][0]);
-      INFO(entry.path().filename() << " " << isa << " equal " << share << " loss ratio " << loss);
+      const GptqSolution solution = backend(isa)->gptq(recorded.problem());
+      INFO(name << " " << isa << " equal " << recorded.equal_share(solution) << " loss ratio " << recorded.loss_ratio(solution));
       CHECK(solution.attempts == 1);
-      CHECK(share >= 0.999);
-      CHECK(loss == Approx(1.0).epsilon(0.001));
+      CHECK(recorded.equal_share(solution) >= 0.999);
+      CHECK(recorded.loss_ratio(solution) == Approx(1.0).epsilon(0.001));
     }
-  }
+  });
 }
 
 TEST_CASE("1, 2 and 5 threads give the same GPTQ codes and losses") {

@@ -20,6 +20,7 @@ LLMC_ON = 1
 LLMC_OFF = 2
 LLMC_DEVICE_CPU = 0
 LLMC_DEVICE_CUDA = 1
+LLMC_DEVICE_AUTO = 2
 LLMC_LOG_WARNING = 1
 LLMC_LOG_NOTE = 2
 LLMC_COMPAT_VLLM = 1
@@ -88,6 +89,7 @@ class llmc_session_options(Structure):
         ("progress_user_data", c_void_p),
         ("log", llmc_log_fn),
         ("log_user_data", c_void_p),
+        ("cuda_module", c_char_p),
     ]
 
 
@@ -326,7 +328,7 @@ FUNCTIONS = {
 # What the C compiler says on 64-bit machines: size, {field: offset}
 LAYOUT = {
     llmc_progress: (40, {'stage': 0, 'layer': 8, 'step': 16, 'steps': 24, 'relative_error': 32}),
-    llmc_session_options: (56, {'struct_size': 0, 'device_type': 4, 'device_index': 8, 'threads': 12, 'cpu_isa': 16, 'progress': 24, 'progress_user_data': 32, 'log': 40, 'log_user_data': 48}),
+    llmc_session_options: (64, {'struct_size': 0, 'device_type': 4, 'device_index': 8, 'threads': 12, 'cpu_isa': 16, 'progress': 24, 'progress_user_data': 32, 'log': 40, 'log_user_data': 48, 'cuda_module': 56}),
     llmc_oneshot_options: (168, {'struct_size': 0, 'compat': 4, 'model_dir': 8, 'output_dir': 16, 'recipe': 24, 'scheme': 32, 'stage': 40, 'dataset': 48, 'tokenizer_dir': 56, 'text_column': 64, 'template_date': 72, 'token_ids': 80, 'sequence_starts': 88, 'num_sequences': 96, 'num_calibration_samples': 104, 'max_seq_length': 112, 'shuffle_seed': 120, 'max_shard_bytes': 128, 'shuffle': 136, 'concatenate_data': 140, 'rounding': 144, 'propagation': 148, 'save_compressed': 152, 'tie_word_embeddings': 156, 'overwrite': 160, 'reserved': 164}),
     llmc_tensor: (64, {'struct_size': 0, 'dtype': 4, 'data': 8, 'shape': 16, 'strides': 24, 'byte_offset': 32, 'stream': 40, 'ndim': 48, 'device_type': 52, 'device_index': 56, 'reserved': 60}),
     llmc_gram_data: (72, {'struct_size': 0, 'has_gram': 4, 'channels': 8, 'tokens': 16, 'samples': 24, 'gram': 32, 'minimum': 40, 'maximum': 48, 'sum_absolute': 56, 'sum_squares': 64}),

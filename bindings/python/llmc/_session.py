@@ -29,7 +29,7 @@ class Session:
     """
 
     def __init__(self, threads=0, cpu_isa=None, device="cpu"):
-        devices = {"cpu": _abi.LLMC_DEVICE_CPU, "cuda": _abi.LLMC_DEVICE_CUDA}
+        devices = {"cpu": _abi.LLMC_DEVICE_CPU, "cuda": _abi.LLMC_DEVICE_CUDA, "auto": _abi.LLMC_DEVICE_AUTO}
         if device not in devices: raise ValueError(f"device: got {device!r}, wanted one of {', '.join(devices)}")
         self._busy, self._progress, self._raised = threading.Lock(), None, None
         me = weakref.ref(self)  # the C callbacks must not keep the session alive

@@ -25,7 +25,7 @@ mod tools;
 pub use error::{Error, ErrorKind, Result};
 pub use oneshot::{Compat, Oneshot, Propagation, Rounding};
 pub use report::Report;
-pub use session::{CancelHandle, LogLevel, Progress, Session, SessionBuilder};
+pub use session::{CancelHandle, Device, LogLevel, Progress, Session, SessionBuilder};
 pub use tools::{Dtype, Evaluate};
 
 use std::ffi::{c_char, CStr};

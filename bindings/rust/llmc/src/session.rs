@@ -85,6 +85,20 @@ impl CancelHandle {
 pub struct SessionBuilder {
     threads: i32,
     cpu_isa: Option<String>,
+    device: Device,
+}
+
+/// Where a [`Session`] computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The GPU of this index; needs libllmc_cuda.so beside the library and NVIDIA's driver.
+    Cuda(i32),
+    /// A GPU where one works; otherwise the processor, and a note in the report says why.
+    Auto,
 }
 
 impl SessionBuilder {
@@ -100,21 +114,33 @@ impl SessionBuilder {
         self
     }
 
+    /// The processor by default.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
     /// Starts the session's threads.
     pub fn build(self) -> Result<Session> {
         let isa = self.cpu_isa.as_deref().map(|isa| c_text("cpu_isa", isa.as_bytes())).transpose()?;
         let slot = Box::new(Slot { callbacks: Cell::new(null_mut()), session: Cell::new(null_mut()) });
         let user_data = &*slot as *const Slot as *mut c_void;
+        let (device_type, device_index) = match self.device {
+            Device::Cpu => (sys::LLMC_DEVICE_CPU, 0),
+            Device::Cuda(index) => (sys::LLMC_DEVICE_CUDA, index),
+            Device::Auto => (sys::LLMC_DEVICE_AUTO, 0),
+        };
         let options = sys::llmc_session_options {
             struct_size: size_of::<sys::llmc_session_options>() as u32,
-            device_type: sys::LLMC_DEVICE_CPU,
-            device_index: 0,
+            device_type,
+            device_index,
             threads: self.threads,
             cpu_isa: isa.as_ref().map_or(null(), |isa| isa.as_ptr()),
             progress: Some(on_progress),
             progress_user_data: user_data,
             log: Some(on_log),
             log_user_data: user_data,
+            cuda_module: null(),
         };
         let (mut session, mut error) = (null_mut(), null_mut());
         // SAFETY: the options and their text live through the call; the slot lives as long as the Session, which makes all calls.

@@ -22,6 +22,7 @@ pub const LLMC_ON: i32 = 1;
 pub const LLMC_OFF: i32 = 2;
 pub const LLMC_DEVICE_CPU: i32 = 0;
 pub const LLMC_DEVICE_CUDA: i32 = 1;
+pub const LLMC_DEVICE_AUTO: i32 = 2;
 pub const LLMC_LOG_WARNING: i32 = 1;
 pub const LLMC_LOG_NOTE: i32 = 2;
 pub const LLMC_COMPAT_VLLM: i32 = 1;
@@ -132,6 +133,7 @@ pub struct llmc_session_options {
     pub progress_user_data: *mut c_void,
     pub log: llmc_log_fn,
     pub log_user_data: *mut c_void,
+    pub cuda_module: *const c_char,
 }
 
 #[repr(C)]
@@ -374,7 +376,7 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_progress, step) == 16);
     assert!(std::mem::offset_of!(llmc_progress, steps) == 24);
     assert!(std::mem::offset_of!(llmc_progress, relative_error) == 32);
-    assert!(size_of::<llmc_session_options>() == 56 && align_of::<llmc_session_options>() == 8);
+    assert!(size_of::<llmc_session_options>() == 64 && align_of::<llmc_session_options>() == 8);
     assert!(std::mem::offset_of!(llmc_session_options, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_session_options, device_type) == 4);
     assert!(std::mem::offset_of!(llmc_session_options, device_index) == 8);
@@ -384,6 +386,7 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_session_options, progress_user_data) == 32);
     assert!(std::mem::offset_of!(llmc_session_options, log) == 40);
     assert!(std::mem::offset_of!(llmc_session_options, log_user_data) == 48);
+    assert!(std::mem::offset_of!(llmc_session_options, cuda_module) == 56);
     assert!(size_of::<llmc_oneshot_options>() == 168 && align_of::<llmc_oneshot_options>() == 8);
     assert!(std::mem::offset_of!(llmc_oneshot_options, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_oneshot_options, compat) == 4);

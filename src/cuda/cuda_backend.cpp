@@ -1,0 +1,224 @@
+// The device behind llmc::Backend, and the module's one entry.
+#include <algorithm>
+#include <limits>
+
+#include "cuda/check.hpp"
+#include "cuda/forward.hpp"
+#include "cuda/gptq_solver.hpp"
+#include "cuda/gram_accumulator.hpp"
+#include "cuda/kernels.hpp"
+#include "cuda/module.hpp"
+#include "cuda/row_quantizer.hpp"
+#include "cuda/uploader.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc::cuda {
+namespace {
+
+// Made first and gone last.
+struct Stream {
+  cudaStream_t handle = nullptr;
+  Stream() { check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate"); }
+  ~Stream() {
+    if (handle) cudaStreamDestroy(handle);
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(std::unique_ptr<Backend> host, int32_t index, const cudaDeviceProp& properties)
+      : host_(std::move(host)), description_("cuda " + std::string(properties.name) + ", sm_" + std::to_string(properties.major) + std::to_string(properties.minor)), heap_(index, stream_.handle),
+        products_(heap_, stream_.handle), factorization_(heap_, stream_.handle), engine_{heap_, products_, stream_.handle}, grams_(engine_), uploader_(heap_, stream_.handle, *host_) {}
+
+  Device device() const override { return heap_.device(); }
+  std::string description() const override { return description_; }
+  int threads() const override { return host_->threads(); }
+
+  Tensor zeros(DType dtype, Shape shape) override {
+    select();
+    Tensor made = heap_.zeros(dtype, std::move(shape));
+    grams_.forget(made.data());
+    return made;
+  }
+
+  Tensor to_host(const TensorView& values) override {
+    if (values.device == Device{}) return Tensor::copy_of(values);
+    select();
+    grams_.finish(values.data);
+    Tensor copy(values.dtype, values.shape);
+    heap_.download(values.data, copy.data(), static_cast<size_t>(copy.bytes()));
+    return copy;
+  }
+
+  StagedWeights stage(std::span<const Node> nodes, const WeightTable& weights) override {
+    select();
+    WeightTable moved;
+    for (const Node& node : nodes)
+      for (const std::string& name : {node.weight_name(), node.name + ".bias"}) {
+        const auto found = weights.find(name);
+        if (node.name.empty() || found == weights.end() || moved.contains(name)) continue;
+        const Tensor& tensor = found->second;
+        moved.emplace(name, tensor.shape().size() == 1 ? staged_weight(engine_, tensor) : tensor.device() == device() ? heap_.upload(tensor) : uploader_.upload(tensor));
+      }
+    return StagedWeights(std::move(moved));
+  }
+
+  void park(Tensor& value) override {
+    select();
+    if (value.device() == device() && heap_.is_nearly_full()) value = to_host(value);
+  }
+
+  void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values, const ActivationRounding* rounding,
+               const ValueLifetimes* lifetimes) override {
+    select();
+    execute_nodes(engine_, rope_, segment, weights, batch, options, values, rounding, lifetimes);
+  }
+
+  void accumulate_gram(const TensorView& x, Tensor& gram) override {
+    select();
+    const int64_t n = x.columns();
+    if ((x.dtype != DType::f32 && x.dtype != DType::bf16) || gram.dtype() != DType::f32 || gram.shape() != Shape{n, n})
+      throw Error(ErrorCode::internal, "cuda: gram " + to_string(gram.shape()) + " of " + std::string(dtype_name(x.dtype)) + " values " + to_string(x.shape));
+    Tensor holder;
+    const TensorView there = on_device(x, holder);
+    if (gram.device() == device()) return grams_.add(there, gram.as<float>());
+    Tensor moved = heap_.upload(gram);
+    add_to_gram(there.data, there.dtype, there.rows(), n, moved.as<float>(), stream_.handle);
+    heap_.download(moved.data(), gram.data(), static_cast<size_t>(gram.bytes()));
+  }
+
+  void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) override {
+    select();
+    const auto width = static_cast<size_t>(x.columns());
+    if (x.dtype != DType::f32 && x.dtype != DType::bf16) throw Error(ErrorCode::internal, "cuda: channel statistics of " + std::string(dtype_name(x.dtype)) + ", wanted F32 or BF16");
+    if (statistics.min.empty()) {
+      statistics.min.assign(width, std::numeric_limits<float>::infinity());
+      statistics.max.assign(width, -std::numeric_limits<float>::infinity());
+      statistics.sum_abs.assign(width, 0.0);
+      statistics.sum_squares.assign(width, 0.0);
+    }
+    if (statistics.min.size() != width) throw Error(ErrorCode::internal, "cuda: channel statistics of width " + std::to_string(statistics.min.size()) + " given values of width " + std::to_string(width));
+    Tensor holder, sums = heap_.tensor(DType::u8, {static_cast<int64_t>(width * sizeof(ChannelSums))});
+    const TensorView there = on_device(x, holder);
+    collect_channel_sums(there.data, there.dtype, there.rows(), there.columns(), sums.as<ChannelSums>(), stream_.handle);
+    const auto found = heap_.download<ChannelSums>(sums, width);
+    for (size_t i = 0; i < width; ++i) {
+      statistics.min[i] = std::min(statistics.min[i], found[i].min);
+      statistics.max[i] = std::max(statistics.max[i], found[i].max);
+      statistics.sum_abs[i] += found[i].sum_abs;
+      statistics.sum_squares[i] += found[i].sum_squares;
+    }
+    statistics.tokens += x.rows();
+  }
+
+  GptqSolution gptq(const GptqProblem& problem) override {
+    select();
+    grams_.finish(problem.gram.data);
+    if (problem.gram.device != device()) {
+      const Tensor gram = heap_.upload(problem.gram);
+      return solve_gptq(engine_, factorization_, problem, gram.as<float>());
+    }
+    return solve_gptq(engine_, factorization_, problem, problem.gram.as<float>());
+  }
+
+  std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override {
+    select();
+    return cuda::quantize_rows(engine_, job);
+  }
+
+  ValueExtent scan(const TensorView& values) override {
+    const int64_t count = values.size();
+    if (count == 0 || (values.dtype != DType::bf16 && values.dtype != DType::f32 && values.dtype != DType::f16)) return host_->scan(*HostView(values, *this));
+    select();
+    Tensor holder, extents = heap_.tensor(DType::u8, {static_cast<int64_t>(extent_blocks(count) * sizeof(float2))});
+    const unsigned long long none = ~0ull;
+    Tensor bad = heap_.upload(std::vector{none}, DType::u8);
+    const TensorView there = on_device(values, holder);
+    collect_extents(there.data, there.dtype, count, extents.as<float2>(), bad.as<unsigned long long>(), stream_.handle);
+    ValueExtent total;
+    for (const float2& part : heap_.download<float2>(extents, extent_blocks(count))) total.min = std::min(total.min, part.x), total.max = std::max(total.max, part.y);
+    if (const auto first = heap_.download<unsigned long long>(bad, 1)[0]; first != none) total.first_non_finite = static_cast<int64_t>(first);
+    return total;
+  }
+
+  CrossEntropy cross_entropy(const TensorView& logits, const TensorView* reference, const TokenBatch& batch) override {
+    const int64_t tokens = batch.tokens(), vocabulary = logits.columns();
+    if (logits.rows() != tokens || (reference && reference->shape != logits.shape))
+      throw Error(ErrorCode::internal, "cuda: cross entropy of logits " + to_string(logits.shape) + " over " + std::to_string(tokens) + " tokens");
+    std::vector<int32_t> next(static_cast<size_t>(tokens), -1);
+    for (size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s)
+      for (int64_t t = batch.sequence_starts[s]; t + 1 < batch.sequence_starts[s + 1]; ++t) {
+        const int32_t id = batch.token_ids[static_cast<size_t>(t + 1)];
+        if (id < 0 || id >= vocabulary)
+          throw Error(ErrorCode::invalid_argument, "token id " + std::to_string(id) + " at position " + std::to_string(t + 1) + " is outside the vocabulary of " + std::to_string(vocabulary));
+        next[static_cast<size_t>(t)] = id;
+      }
+    select();
+    Tensor holder, reference_holder, losses = heap_.tensor(DType::u8, {tokens * static_cast<int64_t>(sizeof(TokenLoss))});
+    const TensorView own = on_device(logits, holder), theirs = reference ? on_device(*reference, reference_holder) : TensorView();
+    const Tensor wanted = heap_.upload(next, DType::i32);
+    collect_token_losses(own.data, own.dtype, theirs.data, theirs.dtype, wanted.as<int32_t>(), tokens, vocabulary, losses.as<TokenLoss>(), stream_.handle);
+    CrossEntropy total;
+    for (const TokenLoss& loss : heap_.download<TokenLoss>(losses, static_cast<size_t>(tokens))) {
+      total.negative_log_likelihood += loss.negative_log_likelihood;
+      total.kl += loss.kl;
+      total.tokens += loss.counted;
+      total.top1 += loss.same_top;
+    }
+    return total;
+  }
+
+  void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) override { host_->parallel_for(count, grain, body); }
+
+ private:
+  void select() const { check(cudaSetDevice(heap_.device().index), "cudaSetDevice"); }  // calls may come from any thread, and each has its own
+
+  // `values`, or its copy on the device in `holder`.
+  TensorView on_device(const TensorView& values, Tensor& holder) {
+    if (values.device == device()) return values;
+    holder = heap_.upload(values);
+    return holder.view();
+  }
+
+  const std::unique_ptr<Backend> host_;
+  const std::string description_;
+  const Stream stream_;
+  DeviceHeap heap_;
+  Products products_;
+  Factorization factorization_;
+  Engine engine_;
+  RopeTables rope_;
+  GramAccumulator grams_;
+  Uploader uploader_;
+};
+
+std::unique_ptr<Backend> open_device(int32_t index, std::unique_ptr<Backend> host) {
+  int count = 0;
+  if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess || count == 0)
+    throw Error(ErrorCode::unsupported, "device cuda: no usable GPU: " + std::string(status == cudaSuccess ? "the driver shows none" : cudaGetErrorString(status)));
+  if (index < 0 || index >= count) throw Error(ErrorCode::unsupported, "device cuda: device " + std::to_string(index) + " of " + std::to_string(count));
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+  if (properties.major < 8)
+    throw Error(ErrorCode::unsupported, "device cuda: '" + std::string(properties.name) + "' is sm_" + std::to_string(properties.major) + std::to_string(properties.minor) + ", wanted sm_80 or newer");
+  check(cudaSetDevice(index), "cudaSetDevice");
+  return std::make_unique<CudaBackend>(std::move(host), index, properties);
+}
+
+}  // namespace
+}  // namespace llmc::cuda
+
+extern "C" __attribute__((visibility("default"))) void llmc_cuda_open(const llmc::cuda::ModuleRequest* request, llmc::cuda::ModuleAnswer* answer) {
+  try {
+    if (request->struct_size != sizeof(llmc::cuda::ModuleRequest) || std::string(request->build_id) != llmc::cuda::build_id())
+      throw llmc::Error(llmc::ErrorCode::unsupported, "device cuda: libllmc_cuda.so is of another build than libllmc.so (" + std::string(llmc::cuda::build_id()) + "); wanted the two that were installed together");
+    answer->backend = llmc::cuda::open_device(request->device_index, std::move(*request->host));
+  } catch (const llmc::Error& error) {
+    answer->code = error.code();
+    answer->text = error.what();
+  } catch (const std::exception& error) {
+    answer->text = error.what();
+  }
+}

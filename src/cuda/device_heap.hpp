@@ -1,0 +1,49 @@
+// Memory of one device for tensors and scratch. Freed memory is kept and given out again: all work that touches it is queued on one stream, in order.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include "llmc/tensor.hpp"
+
+namespace llmc::cuda {
+
+class DeviceHeap final : public DeviceMemory {
+ public:
+  DeviceHeap(int32_t index, cudaStream_t stream) : device_{DeviceType::cuda, index}, stream_(stream) {}
+  ~DeviceHeap() override { trim(); }
+  DeviceHeap(const DeviceHeap&) = delete;
+  DeviceHeap& operator=(const DeviceHeap&) = delete;
+
+  Device device() const override { return device_; }
+  void release(std::byte* bytes) noexcept override;
+
+  Tensor tensor(DType dtype, Shape shape);  // uninitialized; throws Error(out_of_memory)
+  Tensor zeros(DType dtype, Shape shape);
+  Tensor upload(const TensorView& host);  // from memory that may change once this returns
+  template <class T>
+  Tensor upload(const std::vector<T>& host, DType dtype) { return upload(TensorView(host.data(), dtype, {static_cast<int64_t>(host.size() * sizeof(T) / item_size(dtype))})); }
+  void download(const void* device, void* host, size_t bytes);  // and waits for all that is queued
+  template <class T>
+  std::vector<T> download(const Tensor& from, size_t count) {
+    std::vector<T> to(count);
+    download(from.data(), to.data(), count * sizeof(T));
+    return to;
+  }
+  size_t bytes_in_use() const { return in_use_; }
+  bool is_nearly_full() const;  // time to move what waits to the host
+
+ private:
+  std::byte* allocate(size_t bytes);
+  void trim() noexcept;  // gives unused memory back to the driver
+
+  const Device device_;
+  const cudaStream_t stream_;
+  std::unordered_map<std::byte*, size_t> sizes_;  // of all blocks
+  std::multimap<size_t, std::byte*> unused_;
+  size_t in_use_ = 0, held_ = 0;
+};
+
+}  // namespace llmc::cuda

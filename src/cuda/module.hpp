@@ -1,0 +1,28 @@
+// What libllmc.so and libllmc_cuda.so say to each other: one function. The module is a second half of the same build; nothing else fits.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "llmc/backend.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc::cuda {
+
+struct ModuleRequest {
+  uint32_t struct_size = sizeof(ModuleRequest);
+  int32_t device_index = 0;
+  const char* build_id = nullptr;  // of the library that asks
+  std::unique_ptr<Backend>* host = nullptr;  // does what is done on the host; taken
+};
+struct ModuleAnswer {
+  std::unique_ptr<Backend> backend;  // null: `code` and `text` say why
+  ErrorCode code = ErrorCode::internal;
+  std::string text;
+};
+using OpenModule = void (*)(const ModuleRequest* request, ModuleAnswer* answer);
+constexpr const char* kOpenModule = "llmc_cuda_open";
+
+const char* build_id();  // of this half
+
+}  // namespace llmc::cuda

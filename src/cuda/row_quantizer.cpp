@@ -1,0 +1,70 @@
+#include "cuda/row_quantizer.hpp"
+
+#include "cuda/kernels.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc::cuda {
+
+std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job) {
+  const QuantizationArgs& args = *job.args;
+  if (job.weight.dtype != DType::bf16 && job.weight.dtype != DType::f32 && job.weight.dtype != DType::f16) return std::nullopt;
+  if (job.weight.rows() == 0 || job.weight.columns() == 0) return RowsQuantized{};
+  DeviceHeap& heap = engine.heap;
+  const Tensor weight = heap.upload(job.weight);
+  RowProblem p;
+  p.weight = weight.data();
+  p.dtype = job.weight.dtype;
+  p.rows = job.weight.rows();
+  p.columns = job.weight.columns();
+  switch (args.strategy) {
+    case Strategy::block: p.cell_rows = args.block_structure.value()[0], p.cell_columns = args.block_structure.value()[1]; break;
+    case Strategy::group:
+    case Strategy::tensor_group: p.cell_columns = args.group_size.value(); break;
+    default: p.cell_columns = p.columns; break;
+  }
+  p.row_cells = (p.columns + p.cell_columns - 1) / p.cell_columns;
+  p.one_scale = args.strategy == Strategy::tensor;
+  p.scales_given = job.scales_given;
+  p.want_error = job.want_error;
+  p.grid = ScaleGrid(args, p.dtype, job.global_scale);
+  p.num_bits = args.num_bits;
+  p.integer = args.type == NumberType::integer;
+  p.packed = job.layout == CodeLayout::packed;
+  p.round_quotient = job.rounding == Rounding::reference && p.grid.storage != ScaleStorage::e4m3;  // a global scale is float32 and lifts the quotient
+  if (p.one_scale && !job.scales_given) throw Error(ErrorCode::internal, "cuda: rows with one scale for the whole tensor must be given it");
+  if (p.grid.storage == ScaleStorage::e4m3 && !job.global_scale) throw Error(ErrorCode::internal, "cuda: rows of a tensor_group weight got no global scale");
+
+  const int64_t cells = p.one_scale ? 1 : (p.rows + p.cell_rows - 1) / p.cell_rows * p.row_cells;
+  const DType storage = p.grid.storage == ScaleStorage::model ? p.grid.model : DType::u8;
+  Tensor scales = job.scales_given ? heap.upload(TensorView(job.scales, storage, {cells})) : heap.tensor(storage, {cells});
+  Tensor zero_points;
+  if (!args.symmetric) zero_points = job.scales_given ? heap.upload(TensorView(job.zero_points, DType::i8, {cells})) : heap.tensor(DType::i8, {cells});
+  p.code_row_bytes = code_row_bytes(args, job.layout, p.columns);
+  Tensor codes = heap.tensor(DType::u8, {p.rows, p.code_row_bytes});
+  const auto blocks = static_cast<size_t>(row_problem_blocks(p));
+  Tensor errors = heap.tensor(DType::f64, {static_cast<int64_t>(2 * blocks)});
+  const unsigned long long none = ~0ull;
+  Tensor bad = heap.upload(std::vector{none}, DType::u8);
+  p.scales = scales.data();
+  p.zero_points = args.symmetric ? nullptr : zero_points.as<int8_t>();
+  p.codes = codes.data();
+  p.errors = errors.as<double2>();
+  p.bad = bad.as<unsigned long long>();
+  quantize_row_cells(p, engine.stream);
+
+  RowsQuantized result;
+  if (const auto first = heap.download<unsigned long long>(bad, 1)[0]; first != none) {
+    result.first_non_finite = static_cast<int64_t>(first);
+    return result;
+  }
+  heap.download(codes.data(), job.codes, static_cast<size_t>(codes.bytes()));
+  if (!job.scales_given) {
+    heap.download(scales.data(), job.scales, static_cast<size_t>(scales.bytes()));
+    if (!args.symmetric) heap.download(zero_points.data(), job.zero_points, static_cast<size_t>(zero_points.bytes()));
+  }
+  if (job.want_error)
+    for (const double2& part : heap.download<double2>(errors, blocks)) result.error += part.x, result.energy += part.y;
+  return result;
+}
+
+}  // namespace llmc::cuda

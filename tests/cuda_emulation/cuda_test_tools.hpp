@@ -1,0 +1,64 @@
+// What the tests of the CUDA module share: its backend over the emulator, and results that must not depend on the order of threads.
+#pragma once
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "cpu/cpu_test_tools.hpp"
+#include "cuda/module.hpp"
+#include "emulation.hpp"
+#include "llmc/error.hpp"
+
+extern "C" void llmc_cuda_open(const llmc::cuda::ModuleRequest* request, llmc::cuda::ModuleAnswer* answer);
+
+namespace llmc::test {
+
+inline std::unique_ptr<Backend> cuda_backend() {
+  std::unique_ptr<Backend> host = backend("", 2);
+  cuda::ModuleRequest request;
+  request.build_id = cuda::build_id();
+  request.host = &host;
+  cuda::ModuleAnswer answer;
+  llmc_cuda_open(&request, &answer);
+  if (!answer.backend) throw Error(answer.code, answer.text);
+  return std::move(answer.backend);
+}
+
+// make() with threads run forward, backward and shuffled: the results are one. A missing barrier makes them differ.
+template <class Make>
+auto in_every_order(const Make& make) {
+  const auto first = make();
+  for (const auto& [order, seed] : {std::pair(emulation::Order::backward, 0u), std::pair(emulation::Order::shuffled, 1u), std::pair(emulation::Order::shuffled, 2u)}) {
+    emulation::set_order(order, seed);
+    const auto again = make();
+    emulation::set_order(emulation::Order::forward);
+    CHECK(again == first);
+  }
+  return first;
+}
+
+// The largest difference, as a share of the largest value wanted.
+inline double largest_difference(const std::vector<float>& got, const std::vector<float>& want) {
+  REQUIRE(got.size() == want.size());
+  double difference = 0, size = 1e-30;
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (!std::isfinite(got[i])) return HUGE_VAL;
+    difference = std::max(difference, std::fabs(static_cast<double>(got[i]) - static_cast<double>(want[i])));
+    size = std::max(size, std::fabs(static_cast<double>(want[i])));
+  }
+  return difference / size;
+}
+
+struct Dice {
+  std::mt19937 engine;
+  explicit Dice(unsigned seed) : engine(seed) {}
+  int64_t below(int64_t count) { return static_cast<int64_t>(engine() % static_cast<unsigned>(count)); }
+  int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }
+  template <class T>
+  T one_of(std::initializer_list<T> choices) { return choices.begin()[below(static_cast<int64_t>(choices.size()))]; }
+};
+
+}  // namespace llmc::test

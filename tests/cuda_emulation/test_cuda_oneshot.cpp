@@ -1,0 +1,137 @@
+// Whole runs on micro-llama with the device's backend.
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/run_tools.hpp"
+#include "cuda_test_tools.hpp"
+#include "llmc/evaluate.hpp"
+
+using namespace llmc;
+using namespace llmc::test;
+
+namespace {
+
+constexpr const char* kSmoothAndGptq = R"(quant_stage:
+  quant_modifiers:
+    SmoothQuantModifier:
+      smoothing_strength: 0.8
+    GPTQModifier:
+      targets: [Linear]
+      ignore: [lm_head]
+      scheme: W8A8
+)";
+
+std::string file_of(const std::string& folder) { return read_text(folder + "/model.safetensors"); }
+
+Report run_recipe(Backend& backend, const std::string& recipe, const std::string& output) {
+  OneshotOptions options = micro_llama(output);
+  options.recipe = recipe;
+  return oneshot(options, backend, {});
+}
+
+double perplexity(const std::string& folder, Backend& backend) {
+  EvaluateOptions options;
+  options.model_dir = folder;
+  options.reference_dir = golden("micro-llama");
+  options.token_ids = tokens_from(golden("micro-llama/calibration.safetensors")).token_ids;
+  options.window = 48;
+  return evaluate(options, backend).kl.value();
+}
+
+}  // namespace
+
+TEST_CASE("device: every preset without calibration is written as llm-compressor writes it") {
+  const auto cuda = cuda_backend();
+  for (const std::string& preset : preset_names()) {
+    const Scheme scheme = preset == "UNQUANTIZED" ? Scheme{} : preset_scheme(preset);
+    const auto& inputs = scheme.input_activations;
+    if (!scheme.weights || (inputs && inputs->dynamic != Dynamic::yes)) continue;
+    CAPTURE(preset);
+    const ScratchFolder scratch;
+    OneshotOptions options = micro_llama(scratch / "out");
+    options.calibration.reset();
+    options.scheme = preset;
+    options.compat = Compat::reference;
+    oneshot(options, *cuda, {});
+    const Checkpoint want(golden("rtn/" + preset)), got(scratch / "out");
+    REQUIRE(got.names().size() == want.names().size());
+    for (const std::string& name : want.names()) {
+      CAPTURE(name);
+      const Tensor a = want.read(name), b = got.read(name);
+      CHECK((a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0));
+    }
+  }
+}
+
+TEST_CASE("device: presets with fixed activation scales write the reference's weights and come near its scales") {
+  const auto cuda = cuda_backend();
+  for (const char* preset : {"FP8", "NVFP4"}) {
+    CAPTURE(preset);
+    const ScratchFolder scratch;
+    OneshotOptions options = micro_llama(scratch / "out");
+    options.scheme = preset;
+    options.compat = Compat::reference;
+    oneshot(options, *cuda, {});
+    const Checkpoint want(golden(std::string("rtn/") + preset)), got(scratch / "out");
+    for (const std::string& name : want.names()) {
+      CAPTURE(name);
+      const Tensor a = want.read(name), b = got.read(name);
+      if (name.find("input_") == std::string::npos) CHECK(std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0);
+      else CHECK(floats_of(b)[0] == Approx(floats_of(a)[0]).epsilon(0.02));  // two steps of bfloat16, as on the CPU
+    }
+  }
+}
+
+TEST_CASE("device: SmoothQuant and GPTQ cost as much quality as on the CPU, and the same bytes come out in every order of threads") {
+  const ScratchFolder scratch;
+  const auto cpu = backend();
+  const Report want = run_recipe(*cpu, kSmoothAndGptq, scratch / "cpu");
+  int run = 0;
+  in_every_order([&] {
+    const std::string output = scratch / ("cuda" + std::to_string(run++));
+    const Report got = run_recipe(*cuda_backend(), kSmoothAndGptq, output);
+    CHECK_THAT(got.device, Catch::StartsWith("cuda emulated device"));
+    REQUIRE(got.linears.size() == want.linears.size());
+    for (size_t i = 0; i < want.linears.size(); ++i) CHECK(got.linears[i].relative_error == Approx(want.linears[i].relative_error).epsilon(0.03));
+    return file_of(output);
+  });
+  const double on_cpu = perplexity(scratch / "cpu", *cpu), on_device = perplexity(scratch / "cuda0", *cpu);
+  CHECK(on_device == Approx(on_cpu).epsilon(0.05));
+  CHECK(perplexity(scratch / "cpu", *cuda_backend()) == Approx(on_cpu).epsilon(0.02));  // measured on the device
+}
+
+TEST_CASE("device: activations that do not fit wait on the host, and the bytes are the same") {
+  const ScratchFolder scratch;
+  run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "roomy");
+  emulation::set_device_bytes(56 << 20);  // 34 of it are taken at once, 8 or 16 more by values that wait for their gram: what is parked then goes
+  run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "tight");
+  emulation::set_device_bytes(33 << 20);
+  std::string problem;
+  try {
+    run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "none");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::out_of_memory);
+    problem = error.what();
+  }
+  emulation::set_device_bytes(size_t{16} << 30);
+  CHECK(file_of(scratch / "tight") == file_of(scratch / "roomy"));
+  CHECK_THAT(problem, Catch::Contains("cuda: no memory for"));
+  CHECK_FALSE(std::filesystem::exists(scratch / "none"));
+}
+
+TEST_CASE("device: a module of another build is refused") {
+  std::unique_ptr<Backend> host = backend();
+  cuda::ModuleRequest request;
+  request.build_id = "0.0.1-other";
+  request.host = &host;
+  cuda::ModuleAnswer answer;
+  llmc_cuda_open(&request, &answer);
+  CHECK_FALSE(answer.backend);
+  CHECK(answer.code == ErrorCode::unsupported);
+  CHECK_THAT(answer.text, Catch::Contains("of another build"));
+  request.build_id = cuda::build_id();
+  request.device_index = 3;
+  llmc_cuda_open(&request, &answer);
+  CHECK(answer.text == "device cuda: device 3 of 1");
+}
