@@ -85,6 +85,15 @@ struct RowsQuantized {
   double error = 0, energy = 0;             // sums of (w - q)^2 and w^2, when wanted
 };
 
+// Codes on their way back to numbers.
+struct Dequantization {
+  TensorView codes;        // [rows, columns] i8, f8_e4m3 or u8 fp4 codes; not packed
+  const QuantizationArgs* args = nullptr;
+  TensorView multipliers;  // f32, the scales' grid: exponents expanded, the global scale divided in
+  TensorView zero_points;  // i8, the same grid; data null when symmetric
+  DType product_dtype = DType::bf16, out = DType::bf16;  // (code - zero point) * multiplier is rounded to the first and stored as the second
+};
+
 // What a scan over values finds. Zero counts as one of them.
 struct ValueExtent {
   float min = 0, max = 0;
@@ -157,6 +166,8 @@ class Backend {
   // Ranges, scales, codes and packing in one pass over memory, bit for bit as src/core/quantize defines them. Nothing: this backend has no fast way for such
   // a job, and the caller computes it by that definition.
   virtual std::optional<RowsQuantized> quantize_rows(const RowQuantization&) { return std::nullopt; }
+  // Values of the weight as its reader will see it, where this backend's execute() wants them. Nothing: as above.
+  virtual std::optional<Tensor> dequantize(const Dequantization&) { return std::nullopt; }
   virtual ValueExtent scan(const TensorView& values) = 0;  // any floating dtype
 
   // For each token t < tokens - 1 that is not the last of its sequence: -log p(next token). logits: [tokens, vocabulary]. When reference logits are given

@@ -128,6 +128,11 @@ class CudaBackend final : public Backend {
     return cuda::quantize_rows(engine_, job);
   }
 
+  std::optional<Tensor> dequantize(const Dequantization& job) override {
+    select();
+    return cuda::dequantize(engine_, job);
+  }
+
   ValueExtent scan(const TensorView& values) override {
     const int64_t count = values.size();
     if (count == 0 || (values.dtype != DType::bf16 && values.dtype != DType::f32 && values.dtype != DType::f16)) return host_->scan(*HostView(values, *this));

@@ -5,6 +5,25 @@
 
 namespace llmc::cuda {
 
+namespace {
+
+// How scales lie over a matrix, in the words of both problems.
+template <class Problem>
+void set_cells(Problem& p, const QuantizationArgs& args) {
+  switch (args.strategy) {
+    case Strategy::block: p.cell_rows = args.block_structure.value()[0], p.cell_columns = args.block_structure.value()[1]; break;
+    case Strategy::group:
+    case Strategy::tensor_group: p.cell_columns = args.group_size.value(); break;
+    default: p.cell_columns = p.columns; break;
+  }
+  p.row_cells = (p.columns + p.cell_columns - 1) / p.cell_columns;
+  p.one_scale = args.strategy == Strategy::tensor;
+  p.num_bits = args.num_bits;
+  p.integer = args.type == NumberType::integer;
+}
+
+}  // namespace
+
 std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job) {
   const QuantizationArgs& args = *job.args;
   if (job.weight.dtype != DType::bf16 && job.weight.dtype != DType::f32 && job.weight.dtype != DType::f16) return std::nullopt;
@@ -16,19 +35,10 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
   p.dtype = job.weight.dtype;
   p.rows = job.weight.rows();
   p.columns = job.weight.columns();
-  switch (args.strategy) {
-    case Strategy::block: p.cell_rows = args.block_structure.value()[0], p.cell_columns = args.block_structure.value()[1]; break;
-    case Strategy::group:
-    case Strategy::tensor_group: p.cell_columns = args.group_size.value(); break;
-    default: p.cell_columns = p.columns; break;
-  }
-  p.row_cells = (p.columns + p.cell_columns - 1) / p.cell_columns;
-  p.one_scale = args.strategy == Strategy::tensor;
+  set_cells(p, args);
   p.scales_given = job.scales_given;
   p.want_error = job.want_error;
   p.grid = ScaleGrid(args, p.dtype, job.global_scale);
-  p.num_bits = args.num_bits;
-  p.integer = args.type == NumberType::integer;
   p.packed = job.layout == CodeLayout::packed;
   p.round_quotient = job.rounding == Rounding::reference && p.grid.storage != ScaleStorage::e4m3;  // a global scale is float32 and lifts the quotient
   if (p.one_scale && !job.scales_given) throw Error(ErrorCode::internal, "cuda: rows with one scale for the whole tensor must be given it");
@@ -65,6 +75,25 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
   if (job.want_error)
     for (const double2& part : heap.download<double2>(errors, blocks)) result.error += part.x, result.energy += part.y;
   return result;
+}
+
+std::optional<Tensor> dequantize(Engine& engine, const Dequantization& job) {
+  if (job.out != DType::bf16 && job.out != DType::f32) return std::nullopt;
+  DeviceHeap& heap = engine.heap;
+  DequantizeProblem p;
+  p.rows = job.codes.rows();
+  p.columns = job.codes.columns();
+  set_cells(p, *job.args);
+  const Tensor codes = heap.upload(job.codes), multipliers = heap.upload(job.multipliers), zero_points = job.zero_points.data ? heap.upload(job.zero_points) : Tensor();
+  Tensor values = heap.tensor(job.out, job.codes.shape);
+  p.codes = codes.as<uint8_t>();
+  p.multipliers = multipliers.as<float>();
+  p.zero_points = zero_points.empty() ? nullptr : zero_points.as<int8_t>();
+  p.product_dtype = job.product_dtype;
+  p.out_dtype = job.out;
+  p.out = values.data();
+  dequantize_row_cells(p, engine.stream);
+  return values;
 }
 
 }  // namespace llmc::cuda

@@ -1,4 +1,4 @@
-// Backend::quantize_rows on a device: rows come from the host and their codes go back.
+// Backend::quantize_rows and Backend::dequantize on a device: rows and codes come from the host; codes go back, values stay.
 #pragma once
 #include <optional>
 
@@ -7,5 +7,6 @@
 namespace llmc::cuda {
 
 std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job);
+std::optional<Tensor> dequantize(Engine& engine, const Dequantization& job);
 
 }  // namespace llmc::cuda

@@ -94,6 +94,22 @@ TEST_CASE("device: rows are quantized and packed bit for bit as defined") {
   }
 }
 
+TEST_CASE("device: codes become the values that their reader sees, bit for bit") {
+  Dice dice(2);
+  const auto cuda = cuda_backend();
+  for (int round = 0; round < 100; ++round) {
+    const QuantizationArgs args = random_args(dice);
+    const DType model = dice.one_of({DType::bf16, DType::f32}), out = dice.one_of({DType::bf16, DType::f32});
+    const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group ? *args.group_size : 1;
+    const Tensor weight = random_weight(dice, model, dice.between(1, 20), unit * dice.between(1, std::max<int64_t>(1, 300 / unit)));
+    QuantizedMatrix matrix{args, weight.shape(), {}, compute_qparams(weight, args)};
+    matrix.codes = quantize_matrix(weight, matrix.parameters, args, Rounding::exact);
+    CAPTURE(round, describe(args), dtype_name(model), dtype_name(out));
+    const Tensor want = dequantize_matrix(matrix, out), device = dequantize_for_forward(matrix, out, *cuda), got = cuda->to_host(device);
+    CHECK((got.dtype() == want.dtype() && std::memcmp(got.data(), want.data(), static_cast<size_t>(want.bytes())) == 0));
+  }
+}
+
 TEST_CASE("device: a weight that is not finite is said with its place") {
   Tensor weight = tensor_of(DType::bf16, {4, 256}, random_floats(1024, 1));
   weight.as<uint16_t>()[700] = 0x7FC0;

@@ -181,7 +181,7 @@ void BlockCompressor::quantize(const Block& block, const CalibrationGroup& group
         const Timed timed(report_.writing_seconds);
         output_.put_quantized(*assignments[i], results[i]);
       }
-      if (propagates) weights.at(assignments[i]->weight.tensor) = dequantize_in_tiles(results[i], assignments[i]->weight.dtype, backend_);
+      if (propagates) weights.at(assignments[i]->weight.tensor) = dequantize_for_forward(results[i], assignments[i]->weight.dtype, backend_);
     }
   }
 }

@@ -94,12 +94,16 @@ void quantize_rows(const TensorView& weight, int64_t first_row, const Quantizati
   quantize_with(weight, first_row, grid, args, KeepQuotient{}, codes);
 }
 
+DType product_dtype(const QuantizationParameters& parameters, DType out) {
+  const DType scales = parameters.scales.dtype();
+  return is_floating(scales) && item_size(scales) > 1 ? scales : out;
+}
+
 void dequantize_rows(const TensorView& codes, int64_t first_row, const QuantizationParameters& parameters, const QuantizationArgs& args, DType out, std::byte* values) {
   if (codes.dtype != code_dtype(args))
     throw Error(ErrorCode::invalid_argument, fmt::format("rounding: codes are {}, wanted {}", dtype_name(codes.dtype), dtype_name(code_dtype(args))));
   const Expanded grid = expand(codes, first_row, parameters, args);
-  const bool scales_carry_model_dtype = is_floating(parameters.scales.dtype()) && item_size(parameters.scales.dtype()) > 1;
-  const DType product = scales_carry_model_dtype ? parameters.scales.dtype() : out;
+  const DType product = product_dtype(parameters, out);
   const int64_t columns = codes.columns(), row_bytes = columns * static_cast<int64_t>(item_size(out));
   std::vector<float> row_values(static_cast<size_t>(columns));
   std::vector<std::byte> rounded(static_cast<size_t>(columns) * item_size(product));

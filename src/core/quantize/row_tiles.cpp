@@ -33,6 +33,19 @@ Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& ba
   return values;
 }
 
+Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend& backend) {
+  const Tensor multipliers = scale_values(matrix.parameters, matrix.args);
+  Dequantization job;
+  job.codes = matrix.codes;
+  job.args = &matrix.args;
+  job.multipliers = multipliers;
+  if (!matrix.parameters.zero_points.empty()) job.zero_points = matrix.parameters.zero_points;
+  job.product_dtype = product_dtype(matrix.parameters, out);
+  job.out = out;
+  if (auto values = backend.dequantize(job)) return std::move(*values);
+  return dequantize_in_tiles(matrix, out, backend);
+}
+
 double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend) {
   const int64_t rows = weight.rows(), columns = weight.columns(), tiles = (rows + kRowTile - 1) / kRowTile;
   std::vector<double> error(static_cast<size_t>(tiles)), energy(static_cast<size_t>(tiles));  // one sum per tile: the total does not depend on threads

@@ -15,6 +15,8 @@ inline RowParallel parallel_of(Backend& backend) {
 
 Tensor quantize_in_tiles(const TensorView& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend);
 Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& backend);
+// The same in the memory that the backend's execute() reads weights from.
+Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend& backend);
 
 // ||W - Q|| / ||W|| over all elements (Frobenius), 0 for an all-zero weight.
 double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend);
