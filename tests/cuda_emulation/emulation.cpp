@@ -15,6 +15,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define FIBERS_TELL_SANITIZER 1
 #else
@@ -51,7 +52,7 @@ extern "C" void llmc_emulation_switch(void** save, void* load) asm("llmc_emulati
 namespace llmc::emulation {
 namespace {
 
-constexpr size_t kStackBytes = 256 << 10;  // reserved; touched only as far as a kernel needs
+constexpr size_t kStackBytes = 64 << 10;  // reserved; touched only as far as a kernel needs
 constexpr int kLanes = 32;
 
 std::atomic<Order> order_of_threads{Order::forward};
@@ -94,6 +95,9 @@ class Context {
   void start(const Stack& stack, void (*entry)()) {
     bottom_ = stack.bytes;
     size_ = kStackBytes;
+#if FIBERS_TELL_SANITIZER
+    __asan_unpoison_memory_region(stack.bytes, kStackBytes);  // what the fiber before, which never returned from its first function, left marked
+#endif
 #if defined(__x86_64__)
     auto** top = reinterpret_cast<void**>(stack.bytes + kStackBytes) - 2;
     *--top = nullptr;                        // where entry() would return to: never

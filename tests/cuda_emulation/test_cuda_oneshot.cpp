@@ -91,7 +91,7 @@ TEST_CASE("device: SmoothQuant and GPTQ cost as much quality as on the CPU, and 
   in_every_order([&] {
     const std::string output = scratch / ("cuda" + std::to_string(run++));
     const Report got = run_recipe(*cuda_backend(), kSmoothAndGptq, output);
-    CHECK_THAT(got.device, Catch::StartsWith("cuda emulated device"));
+    CHECK_THAT(got.device, Catch::StartsWith("cuda "));
     REQUIRE(got.linears.size() == want.linears.size());
     for (size_t i = 0; i < want.linears.size(); ++i) CHECK(got.linears[i].relative_error == Approx(want.linears[i].relative_error).epsilon(0.03));
     return file_of(output);
@@ -101,6 +101,7 @@ TEST_CASE("device: SmoothQuant and GPTQ cost as much quality as on the CPU, and 
   CHECK(perplexity(scratch / "cpu", *cuda_backend()) == Approx(on_cpu).epsilon(0.02));  // measured on the device
 }
 
+#if !defined(LLMC_TESTS_ON_DEVICE)  // where memory can be as small as the test wants
 TEST_CASE("device: activations that do not fit wait on the host, and the bytes are the same") {
   const ScratchFolder scratch;
   run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "roomy");
@@ -119,6 +120,7 @@ TEST_CASE("device: activations that do not fit wait on the host, and the bytes a
   CHECK_THAT(problem, Catch::Contains("cuda: no memory for"));
   CHECK_FALSE(std::filesystem::exists(scratch / "none"));
 }
+#endif
 
 TEST_CASE("device: a module of another build is refused") {
   std::unique_ptr<Backend> host = backend();
@@ -131,7 +133,7 @@ TEST_CASE("device: a module of another build is refused") {
   CHECK(answer.code == ErrorCode::unsupported);
   CHECK_THAT(answer.text, Catch::Contains("of another build"));
   request.build_id = cuda::build_id();
-  request.device_index = 3;
+  request.device_index = 99;
   llmc_cuda_open(&request, &answer);
-  CHECK(answer.text == "device cuda: device 3 of 1");
+  CHECK_THAT(answer.text, Catch::StartsWith("device cuda: device 99 of "));
 }

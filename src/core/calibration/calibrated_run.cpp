@@ -6,15 +6,22 @@ namespace llmc {
 
 namespace {
 
-WeightTable load_weights(const Checkpoint& checkpoint, const Block& block) {
-  WeightTable weights;
+template <class Use>
+void for_each_weight(const Checkpoint& checkpoint, const Block& block, const Use& use) {
   for (const Node& node : block.nodes)
-    for (const std::string& name : {node.weight_name(), node.name + ".bias"}) {
-      if (node.name.empty() || !checkpoint.contains(name)) continue;
-      Tensor tensor = checkpoint.read(name);
-      check_finite(checkpoint.directory(), name, tensor);
-      weights.emplace(name, std::move(tensor));
-    }
+    for (const std::string& name : {node.weight_name(), node.name + ".bias"})
+      if (!node.name.empty() && checkpoint.contains(name)) use(name);
+}
+
+// The weights of blocks[b]. Those of the next block come into the page cache while this one computes.
+WeightTable load_weights(const Checkpoint& checkpoint, const std::vector<Block>& blocks, size_t b) {
+  WeightTable weights;
+  for_each_weight(checkpoint, blocks[b], [&](const std::string& name) {
+    Tensor tensor = checkpoint.read(name);
+    check_finite(checkpoint.directory(), name, tensor);
+    weights.emplace(name, std::move(tensor));
+  });
+  if (b + 1 < blocks.size()) for_each_weight(checkpoint, blocks[b + 1], [&](const std::string& name) { checkpoint.read_ahead(name); });
   return weights;
 }
 
@@ -38,14 +45,14 @@ void compress_calibrated(const CalibratedRun& run) {
 
   for (size_t b = 0; b < surveyed; ++b) {
     run.reporter.enter("survey", blocks[b].name);
-    WeightTable weights = load_weights(run.source, blocks[b]);
+    WeightTable weights = load_weights(run.source, blocks, b);
     compressor.survey(blocks[b], weights);
   }
   calibrator.restart();
   for (size_t b = 0; b < end; ++b) {
     const size_t first_row = run.report.linears.size();
     run.reporter.enter("calibrate", blocks[b].name);
-    WeightTable weights = load_weights(run.source, blocks[b]);
+    WeightTable weights = load_weights(run.source, blocks, b);
     compressor.compress(blocks[b], weights, run.propagation);
     const Timed timed(run.report.writing_seconds);
     for (const auto& [name, tensor] : weights) run.output.put_tensor(name, tensor);

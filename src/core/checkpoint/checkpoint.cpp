@@ -134,6 +134,11 @@ void Checkpoint::read_bytes(const std::string& name, int64_t offset, int64_t byt
   shard.read_bytes(shard.entry(name), offset, bytes, destination);
 }
 
+void Checkpoint::read_ahead(const std::string& name) const {
+  const SafetensorsFile& shard = shard_of(name);
+  shard.read_ahead(shard.entry(name));
+}
+
 const std::string& Checkpoint::config() const {
   if (!config_) throw Error(ErrorCode::not_found, fmt::format("config.json: not found in '{}'", directory_));
   return *config_;

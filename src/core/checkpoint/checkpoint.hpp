@@ -31,6 +31,7 @@ class Checkpoint {
   Tensor read(const std::string& name, const ParallelFor& parallel = {}) const;
   void read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel = {}) const;
   void read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination) const;
+  void read_ahead(const std::string& name) const;  // a hint: it will be read soon
 
   // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
   const std::string& config() const;

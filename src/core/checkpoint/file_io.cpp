@@ -101,6 +101,7 @@ void File::flush(int64_t offset, int64_t bytes) const {
   if (errno == EIO || errno == ENOSPC || errno == EDQUOT) fail(path_, fmt::format("write {} bytes at {} to disk", bytes, offset), errno);
 }
 
+void File::read_ahead(int64_t offset, int64_t bytes) const { ::posix_fadvise(descriptor_, offset, bytes, POSIX_FADV_WILLNEED); }
 void File::drop_cache(int64_t offset, int64_t bytes) const { ::posix_fadvise(descriptor_, offset, bytes, POSIX_FADV_DONTNEED); }
 
 std::string read_text_file(const std::string& path, int64_t max_bytes) {

@@ -30,6 +30,7 @@ class File {
   // Of a range; bytes 0: all. Hints: a system that lacks them does nothing. flush() throws when the disk refused the bytes.
   void start_flush(int64_t offset, int64_t bytes) const;  // begins to write out, so that a later sync() is short
   void flush(int64_t offset, int64_t bytes) const;        // waits for it
+  void read_ahead(int64_t offset, int64_t bytes) const;          // the next read finds it in memory, if there is time
   void drop_cache(int64_t offset = 0, int64_t bytes = 0) const;  // the next read comes from the disk
 
  private:

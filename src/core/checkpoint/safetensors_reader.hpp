@@ -30,6 +30,7 @@ class SafetensorsFile {
   Tensor read(const std::string& name, const ParallelFor& parallel = {}) const;
   void read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel = {}) const;
   void read_bytes(const Entry& entry, int64_t offset, int64_t bytes, std::byte* destination, const ParallelFor& parallel = {}) const;
+  void read_ahead(const Entry& entry) const { file_.read_ahead(entry.offset, entry.bytes); }
 
  private:
   File file_;
