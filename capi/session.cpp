@@ -56,6 +56,7 @@ llmc_status llmc_session_create(const llmc_session_options* given, llmc_session*
     if (options.threads < 0 || options.threads > 1024) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.threads is " + std::to_string(options.threads) + "; wanted 0 to 1024");
     auto made = std::make_unique<llmc_session>();
     made->backend = make_backend(options, made->notes);
+    made->backend->watch(&made->cancel);
     made->device = made->backend->description();
     made->progress = options.progress;
     made->progress_user_data = options.progress_user_data;

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/checkpoint/quantization_config.hpp"
 #include "core/families/decoder_spec.hpp"
 #include "llmc/error.hpp"

@@ -12,10 +12,11 @@ THIRD_PARTY = re.compile(r"^(Eigen|yaml-cpp|fmt|nlohmann|hwy|pcre2|CLI)\b")
 # folder -> prefixes of project includes it may use (longest folder wins)
 MAY_INCLUDE = {
     "include/llmc": ["llmc/"],
-    "src/core/quantize": ["llmc/", "core/quantize/", "hwy/"],
-    "src/core/checkpoint": ["llmc/", "core/quantize/", "core/checkpoint/"],
-    "src/core/recipe": ["llmc/", "core/recipe/"],
-    "src/core/families": ["llmc/", "core/families/"],
+    "src/core/json": ["llmc/error.hpp", "core/json/"],
+    "src/core/quantize": ["llmc/", "core/json/", "core/quantize/", "hwy/"],
+    "src/core/checkpoint": ["llmc/", "core/json/", "core/quantize/", "core/checkpoint/"],
+    "src/core/recipe": ["llmc/", "core/json/", "core/recipe/"],
+    "src/core/families": ["llmc/", "core/json/", "core/families/"],
     "src/core/calibration": ["llmc/", "core/"],
     "src/core": ["llmc/", "core/"],
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],

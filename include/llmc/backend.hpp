@@ -1,6 +1,7 @@
 // The one interface between the pipeline and a device: coarse calls, chosen once per session; below it plain data.
 // Results depend on the inputs, the backend and its ISA level only: never on the number of threads.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -140,6 +141,8 @@ class Backend {
   virtual Device device() const = 0;
   virtual std::string description() const = 0;  // "cpu avx512_bf16, 2 threads"
   virtual int threads() const = 0;
+  // From now on a call ends with Error(cancelled) soon after *cancel becomes true, in the middle of a factorization too. Null: never. Not during a call.
+  virtual void watch(const std::atomic<bool>*) {}
 
   // Memory. A device's own stays its own: only these calls and those below read or write it. Tensors of a device die before its backend.
   virtual Tensor zeros(DType dtype, Shape shape) { return Tensor::zeros(dtype, std::move(shape)); }

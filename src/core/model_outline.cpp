@@ -6,7 +6,6 @@
 #include <array>
 #include <cctype>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/families/decoder_spec.hpp"

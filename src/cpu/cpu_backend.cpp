@@ -14,6 +14,7 @@ class CpuBackend final : public Backend {
 
   Device device() const override { return {}; }
   int threads() const override { return engine_.pool.threads(); }
+  void watch(const std::atomic<bool>* cancel) override { engine_.pool.watch(cancel); }
   std::string description() const override { return "cpu " + std::string(engine_.isa.name) + ", " + std::to_string(threads()) + (threads() == 1 ? " thread" : " threads"); }
 
   void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,

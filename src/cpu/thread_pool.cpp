@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "llmc/error.hpp"
+
 namespace llmc::cpu {
 namespace {
 
@@ -49,10 +51,11 @@ struct ThreadPool::State {
   std::atomic<int64_t> next{0};
   std::exception_ptr error;  // guarded by mutex
 
-  void take_part(int slot) {
+  void take_part(int slot, const ThreadPool& pool) {
     const RunningTask running;
     for (int64_t index; (index = next.fetch_add(1)) < count;) {
       try {
+        pool.look();
         (*task)(index, slot);
       } catch (...) {
         const std::lock_guard lock(mutex);
@@ -62,7 +65,7 @@ struct ThreadPool::State {
     }
   }
 
-  void work(int slot) {
+  void work(int slot, const ThreadPool& pool) {
     uint64_t seen = 0;
     std::unique_lock lock(mutex);
     while (true) {
@@ -70,7 +73,7 @@ struct ThreadPool::State {
       if (stop) return;
       seen = generation;
       lock.unlock();
-      take_part(slot);
+      take_part(slot, pool);
       lock.lock();
       if (--busy == 0) done.notify_one();
     }
@@ -81,7 +84,7 @@ ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : usable_co
   if (threads_ == 1) return;
   state_ = std::make_unique<State>();
   try {
-    for (int slot = 1; slot < threads_; ++slot) state_->workers.emplace_back([state = state_.get(), slot] { state->work(slot); });
+    for (int slot = 1; slot < threads_; ++slot) state_->workers.emplace_back([this, state = state_.get(), slot] { state->work(slot, *this); });
   } catch (const std::system_error&) {  // a process limit: go on with the threads there are
     threads_ = 1 + static_cast<int>(state_->workers.size());
   }
@@ -101,6 +104,10 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : state_->workers) worker.join();
 }
 
+void ThreadPool::look() const {
+  if (cancel_ && cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "cancelled");
+}
+
 bool ThreadPool::runs_inline() const { return !state_ || running_tasks > 0 || state_->owner != getpid(); }
 
 int ThreadPool::slots() const { return runs_inline() ? 1 : threads_; }
@@ -108,7 +115,10 @@ int ThreadPool::slots() const { return runs_inline() ? 1 : threads_; }
 void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& task) {
   if (count <= 0) return;
   if (count == 1 || runs_inline()) {
-    for (int64_t index = 0; index < count; ++index) task(index, 0);
+    for (int64_t index = 0; index < count; ++index) {
+      look();
+      task(index, 0);
+    }
     return;
   }
   State& state = *state_;
@@ -123,7 +133,7 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
     ++state.generation;
   }
   state.start.notify_all();
-  state.take_part(0);
+  state.take_part(0, *this);
   std::unique_lock lock(state.mutex);
   state.done.wait(lock, [&] { return state.busy == 0; });
   if (state.error) std::rethrow_exception(std::exchange(state.error, nullptr));

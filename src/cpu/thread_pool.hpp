@@ -3,6 +3,7 @@
 // Fork rule: threads do not survive fork(). In the child the pool notices the new process id and runs everything on the
 // calling thread; destroying it there joins nothing. Fork while no call is running.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,6 +23,8 @@ class ThreadPool {
   // participant runs it, to pick a scratch buffer. A nested call runs on its own thread with slot 0. The first exception
   // stops the handing out and is rethrown here.
   void run(int64_t count, const std::function<void(int64_t index, int slot)>& task);
+  // From now on run() looks at *cancel before each task and ends with Error(cancelled) when it is true. Null: never. Not during a run().
+  void watch(const std::atomic<bool>* cancel) { cancel_ = cancel; }
   int slots() const;  // participants that a call to run() from here may have
 
   // body(begin, end) over chunks of `grain` that cover [0, count).
@@ -30,7 +33,9 @@ class ThreadPool {
  private:
   struct State;
   bool runs_inline() const;
+  void look() const;
 
+  const std::atomic<bool>* cancel_ = nullptr;
   int threads_ = 1;
   std::unique_ptr<State> state_;  // null with one thread
 };

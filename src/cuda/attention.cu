@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
 // One warp per query and head; lane l holds channels l, l + 32, ...
 constexpr int kPlainChannels = 16;
 template <class T>
-__global__ void __launch_bounds__(kThreads) attend_plainly(AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attend_plainly(AttentionProblem p) {
   const AttentionTile tile = p.tiles[blockIdx.x];
   const int head = static_cast<int>(blockIdx.y), kv_head = head / (p.heads / p.kv_heads), warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int64_t query = tile.query + warp; query < least(tile.query + kQueries, tile.sequence_end); query += kWarps) {

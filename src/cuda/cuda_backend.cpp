@@ -35,6 +35,10 @@ class CudaBackend final : public Backend {
   Device device() const override { return heap_.device(); }
   std::string description() const override { return description_; }
   int threads() const override { return host_->threads(); }
+  void watch(const std::atomic<bool>* cancel) override {
+    host_->watch(cancel);
+    cancel_ = cancel;
+  }
 
   Tensor zeros(DType dtype, Shape shape) override {
     select();
@@ -178,7 +182,11 @@ class CudaBackend final : public Backend {
   void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) override { host_->parallel_for(count, grain, body); }
 
  private:
-  void select() const { check(cudaSetDevice(heap_.device().index), "cudaSetDevice"); }  // calls may come from any thread, and each has its own
+  // At the start of each call. Calls may come from any thread, and each has a current device of its own. What is queued takes less than a second.
+  void select() const {
+    if (cancel_ && cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "cancelled");
+    check(cudaSetDevice(heap_.device().index), "cudaSetDevice");
+  }
 
   // `values`, or its copy on the device in `holder`.
   TensorView on_device(const TensorView& values, Tensor& holder) {
@@ -187,6 +195,7 @@ class CudaBackend final : public Backend {
     return holder.view();
   }
 
+  const std::atomic<bool>* cancel_ = nullptr;
   const std::unique_ptr<Backend> host_;
   const std::string description_;
   const Stream stream_;

@@ -64,7 +64,7 @@ __device__ inline CellScale given_scale(const RowProblem& p, int64_t cell) {
 }
 
 template <class T, class Code, class Quotient>
-__global__ void __launch_bounds__(kThreads) quantize_strips(RowProblem p, Code code, Quotient quotient) {
+__global__ void __launch_bounds__(kThreads, 2) quantize_strips(RowProblem p, Code code, Quotient quotient) {
   StripShared& shared = shared_memory<StripShared>();
   const Strips strips = strips_of(p.rows, p.cell_rows, p.cell_columns, p.row_cells);
   const int64_t across = blockIdx.x % strips.across, down = blockIdx.x / strips.across;

@@ -294,6 +294,7 @@ TEST_CASE("a CUDA session without its module says what is missing, and an automa
   options.struct_size = sizeof options;
   options.device_type = LLMC_DEVICE_CUDA;
   options.threads = 1;
+  options.cuda_module = "/no/such/folder/libllmc_cuda.so";
   llmc_session* session = nullptr;
   const Result none = create(&options, &session);
   CHECK((none.status == LLMC_UNSUPPORTED && session == nullptr));

@@ -289,6 +289,29 @@ TEST_CASE("a session that is cancelled beforehand ends the next call of the tens
   CHECK(refusal([&](llmc_error** e) { return llmc_pack(session.get(), matrix.get(), &packed, e); }).status == LLMC_CANCELLED);
 }
 
+TEST_CASE("a long GPTQ call that another thread cancels ends in the middle, and the session goes on") {
+  const auto session = new_session(2);
+  const auto scheme = new_scheme("W4A16", LLMC_METHOD_GPTQ);
+  const int64_t columns = 1024;
+  const auto gram = new_gram(columns);
+  Tensor x = random_tensor(DType::f32, {64, columns}, 1), weight = random_tensor(DType::f32, {8192, columns}, 2);
+  add(session.get(), gram.get(), tensor_of(x));
+  const llmc_tensor tensor = tensor_of(weight);
+  std::atomic<bool> ended{false};
+  std::thread other([&] {  // over and over: one of them comes while it runs
+    while (!ended) llmc_session_cancel(session.get()), std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  llmc_matrix* matrix = nullptr;
+  const llmc_status status = llmc_quantize_matrix(session.get(), scheme.get(), &tensor, gram.get(), nullptr, &matrix, nullptr);
+  ended = true;
+  other.join();
+  CHECK(status == LLMC_CANCELLED);
+  CHECK(matrix == nullptr);
+  while (llmc_quantize_matrix(session.get(), scheme.get(), &tensor, gram.get(), nullptr, &matrix, nullptr) == LLMC_CANCELLED) {}  // a late request is used up
+  CHECK(matrix != nullptr);
+  llmc_matrix_free(matrix);
+}
+
 // ---- bytes on disk -----------------------------------------------------------------------------------------------------------------
 
 TEST_CASE("every format packs, unpacks and decodes to what it was") {

@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 
 using namespace llmc;
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/checkpoint/checkpoint_writer.hpp"
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/run_tools.hpp"
 

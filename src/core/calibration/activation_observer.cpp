@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "core/json/json_value.hpp"
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/row_tiles.hpp"
@@ -15,14 +15,22 @@ namespace llmc {
 
 namespace {
 
-using Join = void (*)(ValueRanges& old, const ValueRanges& now, const QuantizationArgs& args, DType dtype);
+using Join = void (*)(ValueRanges& old, const ValueRanges& now, double weight, DType dtype);
 
-void keep_last(ValueRanges& old, const ValueRanges& now, const QuantizationArgs&, DType) { old = now; }
-void keep_all(ValueRanges& old, const ValueRanges& now, const QuantizationArgs&, DType) { merge_ranges(old, now); }
+void keep_last(ValueRanges& old, const ValueRanges& now, double, DType) { old = now; }
+void keep_all(ValueRanges& old, const ValueRanges& now, double, DType) { merge_ranges(old, now); }
+
+double averaging_constant(const QuantizationArgs& args) {
+  const JsonValue kwargs = parse_json(args.observer_kwargs, "observer_kwargs");
+  const JsonValue* constant = kwargs.find("averaging_constant");
+  if (!constant) return 0.01;
+  const auto number = constant->as_double();
+  if (!number) throw Error(ErrorCode::invalid_argument, fmt::format("observer_kwargs: averaging_constant is {}, wanted a number", dump_json_compact(*constant)));
+  return *number;
+}
 
 // old * (1 - c) + now * c with every step in the model's dtype, as the reference's tensors do it.
-void average(ValueRanges& old, const ValueRanges& now, const QuantizationArgs& args, DType dtype) {
-  const double weight = nlohmann::json::parse(args.observer_kwargs).value("averaging_constant", 0.01);
+void average(ValueRanges& old, const ValueRanges& now, double weight, DType dtype) {
   const auto blend = [&](float a, float b) {
     return round_to(round_to(a * static_cast<float>(1.0 - weight), dtype) + round_to(b * static_cast<float>(weight), dtype), dtype);
   };
@@ -45,7 +53,7 @@ const Row& observer_of(const QuantizationArgs& args) {
 
 }  // namespace
 
-ActivationObserver::ActivationObserver(const QuantizationArgs& args, int64_t heads, DType dtype) : args_(args), heads_(args.strategy == Strategy::attn_head ? heads : 1), dtype_(dtype) {
+ActivationObserver::ActivationObserver(const QuantizationArgs& args, int64_t heads, DType dtype) : args_(args), heads_(args.strategy == Strategy::attn_head ? heads : 1), dtype_(dtype), averaging_constant_(averaging_constant(args)) {
   observer_of(args);
   const bool fixed = args.dynamic == Dynamic::no && (args.strategy == Strategy::tensor || args.strategy == Strategy::attn_head);
   const bool local = args.dynamic == Dynamic::local && args.strategy == Strategy::tensor_group;
@@ -57,7 +65,7 @@ void ActivationObserver::add(const TensorView& sequence, Backend& backend) {
   const Row& observer = observer_of(args_);
   ValueRanges now = observer.searches ? searched(sequence, backend) : extent(sequence, backend);
   if (!seen_) ranges_ = std::move(now);
-  else observer.join(ranges_, now, args_, dtype_);
+  else observer.join(ranges_, now, averaging_constant_, dtype_);
   seen_ = true;
 }
 

@@ -27,6 +27,7 @@ class ActivationObserver {
   QuantizationArgs args_;
   int64_t heads_;
   DType dtype_;
+  double averaging_constant_;  // how much a new sequence weighs in a moving average
   bool seen_ = false;
   ValueRanges ranges_;
 };

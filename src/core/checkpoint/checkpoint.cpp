@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <set>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -25,14 +25,8 @@ bool is_file(const std::string& path) {
 }
 
 std::vector<std::string> list_files(const std::string& directory) {
-  std::error_code error;
-  std::vector<std::string> names;
-  for (auto it = fs::directory_iterator(directory, error); !error && it != fs::directory_iterator(); it.increment(error)) {
-    std::error_code ignored;
-    if (it->is_regular_file(ignored)) names.push_back(it->path().filename().string());
-  }
-  if (error) throw Error(ErrorCode::io, fmt::format("{}: cannot list the folder: {}", directory, error.message()));
-  std::sort(names.begin(), names.end());
+  std::vector<std::string> names = list_folder(directory);
+  std::erase_if(names, [&](const std::string& name) { return !is_file(join(directory, name)); });
   return names;
 }
 

@@ -9,7 +9,7 @@
 #include <unordered_map>
 
 #include "core/checkpoint/checksum.hpp"
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/checkpoint/output_folder.hpp"
 #include "core/checkpoint/read_back.hpp"
 #include "llmc/error.hpp"

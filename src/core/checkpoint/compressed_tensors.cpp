@@ -236,9 +236,11 @@ std::vector<std::pair<std::string, Tensor>> stored_tensors(const std::string& mo
 }
 
 Shape stored_weight_shape(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) { return shape_of_stored(FolderTensors(from), module, args, format); }
-QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format) { return read_quantized(FolderTensors(from), module, args, format); }
+QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format, const ParallelFor& parallel) {
+  return read_quantized(FolderTensors(from), module, args, format, parallel);
+}
 
-QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format) {
+QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format, const ParallelFor& parallel) {
   const FormatRow& row = row_for(module, args, format);
   QuantizedMatrix matrix;
   matrix.args = args;
@@ -246,8 +248,8 @@ QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& mod
   const Shape scales = scale_shape(args, matrix.shape, module);
 
   matrix.codes = read_checked(from, codes_name(module, row), {stored_codes_dtype(row, args)}, stored_codes_shape(row, args, matrix.shape));
-  if (row.storage == CodeStorage::packed_integers) matrix.codes = unpack_int_rows(matrix.codes, args.num_bits, matrix.shape[1]);
-  if (row.storage == CodeStorage::packed_fp4) matrix.codes = unpack_fp4_rows(matrix.codes);
+  if (row.storage == CodeStorage::packed_integers) matrix.codes = unpack_int_rows(matrix.codes, args.num_bits, matrix.shape[1], parallel);
+  if (row.storage == CodeStorage::packed_fp4) matrix.codes = unpack_fp4_rows(matrix.codes, parallel);
 
   matrix.parameters.scales = read_scales(from, module + ".weight_scale", args, scales);
   if (!args.symmetric) {

@@ -50,10 +50,10 @@ class StoredTensors {
   virtual TensorInfo info(const std::string& name) const = 0;
   virtual Tensor read(const std::string& name) const = 0;
 };
-QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format);
+QuantizedMatrix read_quantized(const StoredTensors& from, const std::string& module, const QuantizationArgs& args, Format format, const ParallelFor& parallel = {});
 
 // The inverse. Error(bad_file) when a tensor is missing or has another dtype or shape than `args` and `format` ask for.
-QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format);
+QuantizedMatrix read_quantized(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format, const ParallelFor& parallel = {});
 // The shape [N, K] of a stored module's weight, from its headers alone (pack-quantized reads weight_shape).
 Shape stored_weight_shape(const Checkpoint& from, const std::string& module, const QuantizationArgs& args, Format format);
 // The weight as vLLM would see it, [N, K] `out`.

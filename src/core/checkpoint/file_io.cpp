@@ -1,5 +1,6 @@
 #include "core/checkpoint/file_io.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -103,6 +104,24 @@ void File::flush(int64_t offset, int64_t bytes) const {
 
 void File::read_ahead(int64_t offset, int64_t bytes) const { ::posix_fadvise(descriptor_, offset, bytes, POSIX_FADV_WILLNEED); }
 void File::drop_cache(int64_t offset, int64_t bytes) const { ::posix_fadvise(descriptor_, offset, bytes, POSIX_FADV_DONTNEED); }
+
+std::vector<std::string> list_folder(const std::string& path) {
+  struct Close {
+    void operator()(DIR* folder) const { ::closedir(folder); }
+  };
+  const std::unique_ptr<DIR, Close> folder(::opendir(path.c_str()));
+  if (!folder) fail(path, "list the folder", errno);
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+    errno = 0;
+  }
+  if (errno) fail(path, "list the folder", errno);
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 std::string read_text_file(const std::string& path, int64_t max_bytes) {
   const File file = File::open_for_reading(path);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 #include <string_view>
 
 namespace llmc {
@@ -39,6 +40,8 @@ class File {
   std::string path_;
 };
 
+// Names in a folder, sorted. (std::filesystem ends the process when memory runs out in the middle of one.)
+std::vector<std::string> list_folder(const std::string& path);
 std::string read_text_file(const std::string& path, int64_t max_bytes = int64_t{1} << 30);
 void write_text_file(const std::string& path, std::string_view contents);  // must not exist
 void copy_whole_file(const std::string& from, const std::string& to);      // in pieces; `to` must not exist

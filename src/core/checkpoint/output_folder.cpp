@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <random>
@@ -44,9 +45,8 @@ void check_apart(const fs::path& target, const fs::path& input) {
 }
 
 bool holds_checkpoint(const fs::path& folder) {
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.path().filename() == "config.json" || entry.path().extension() == ".safetensors") return true;
-  return false;
+  const std::vector<std::string> names = list_folder(folder.string());
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name == "config.json" || name.ends_with(".safetensors"); });
 }
 
 void check_target(const fs::path& target, bool overwrite) {

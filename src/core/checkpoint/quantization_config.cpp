@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 #include "llmc/recipe.hpp"
 

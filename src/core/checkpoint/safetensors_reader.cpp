@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {

@@ -160,7 +160,7 @@ class FolderChecker {
   }
 
   void check_values(const std::string& module, const Scheme& scheme) {
-    const QuantizedMatrix matrix = read_quantized(folder_, module, *scheme.weights, *scheme.format);
+    const QuantizedMatrix matrix = read_quantized(folder_, module, *scheme.weights, *scheme.format, check_.parallel);
     const size_t before = faults_.size();
     check_scales(module, matrix);
     if (faults_.size() == before) check_codes(module, matrix);

@@ -7,13 +7,13 @@ namespace llmc {
 
 namespace {
 
-[[noreturn]] void wrong(const char* key, const nlohmann::json& got, const char* wanted) {
-  throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is {}, wanted {}", key, got.dump().substr(0, 60), wanted));
+[[noreturn]] void wrong(const char* key, const JsonValue& got, const char* wanted) {
+  throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is {}, wanted {}", key, dump_json_compact(got).substr(0, 60), wanted));
 }
 
-const nlohmann::json* find(const nlohmann::json& config, const char* key) {
-  const auto it = config.find(key);
-  return it == config.end() || it->is_null() ? nullptr : &*it;
+const JsonValue* find(const JsonValue& config, const char* key) {
+  const JsonValue* value = config.find(key);
+  return value && !value->is(JsonValue::Kind::null) ? value : nullptr;
 }
 
 }  // namespace
@@ -23,36 +23,38 @@ bool ConfigReader::has(const char* key) const { return find(config_, key) != nul
 int64_t ConfigReader::integer(const char* key) const {
   if (!has(key)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
   const int64_t value = integer_or(key, 0);
-  if (value < 1 || value > (int64_t{1} << 31)) wrong(key, config_.at(key), "a positive integer below 2^31");
+  if (value < 1 || value > (int64_t{1} << 31)) wrong(key, *find(config_, key), "a positive integer below 2^31");
   return value;
 }
 
 int64_t ConfigReader::integer_or(const char* key, int64_t otherwise) const {
-  const nlohmann::json* value = find(config_, key);
+  const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
-  if (!value->is_number_integer()) wrong(key, *value, "an integer");
-  return value->get<int64_t>();
+  const auto number = value->as_int();
+  if (!number) wrong(key, *value, "an integer");
+  return *number;
 }
 
 double ConfigReader::number_or(const char* key, double otherwise) const {
-  const nlohmann::json* value = find(config_, key);
+  const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
-  if (!value->is_number()) wrong(key, *value, "a number");
-  return value->get<double>();
+  const auto number = value->as_double();
+  if (!number) wrong(key, *value, "a number");
+  return *number;
 }
 
 bool ConfigReader::boolean_or(const char* key, bool otherwise) const {
-  const nlohmann::json* value = find(config_, key);
+  const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
-  if (!value->is_boolean()) wrong(key, *value, "true or false");
-  return value->get<bool>();
+  if (!value->is(JsonValue::Kind::boolean)) wrong(key, *value, "true or false");
+  return value->truth;
 }
 
 std::string ConfigReader::text_or(const char* key, std::string otherwise) const {
-  const nlohmann::json* value = find(config_, key);
+  const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
-  if (!value->is_string()) wrong(key, *value, "a string");
-  return value->get<std::string>();
+  if (!value->is(JsonValue::Kind::string)) wrong(key, *value, "a string");
+  return value->text;
 }
 
 }  // namespace llmc

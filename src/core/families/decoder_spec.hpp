@@ -1,12 +1,12 @@
 // A decoder-only model family as data: what its config.json says, in terms the one generic builder understands.
 #pragma once
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/json/json_value.hpp"
 #include "llmc/graph.hpp"
 
 namespace llmc {
@@ -30,17 +30,17 @@ struct DecoderSpec {
 // Reads config.json with errors that name the key: "config.json: 'hidden_size' is missing".
 class ConfigReader {
  public:
-  explicit ConfigReader(const nlohmann::json& config) : config_(config) {}
+  explicit ConfigReader(const JsonValue& config) : config_(config) {}
   bool has(const char* key) const;
   int64_t integer(const char* key) const;  // required, 1 .. 2^31
   int64_t integer_or(const char* key, int64_t otherwise) const;
   double number_or(const char* key, double otherwise) const;
   bool boolean_or(const char* key, bool otherwise) const;
   std::string text_or(const char* key, std::string otherwise) const;
-  const nlohmann::json& json() const { return config_; }
+  const JsonValue& json() const { return config_; }
 
  private:
-  const nlohmann::json& config_;
+  const JsonValue& config_;
 };
 
 // What nearly every family has: sizes, dtype, norm epsilon, activation, rope, tie. A family file starts from this and states its differences.

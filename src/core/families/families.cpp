@@ -3,8 +3,6 @@
 
 #include <cmath>
 
-#include <nlohmann/json.hpp>
-
 #include "core/families/decoder_spec.hpp"
 #include "llmc/error.hpp"
 
@@ -31,9 +29,9 @@ ActivationKind activation_kind(const std::string& name) {
   throw Error(ErrorCode::unsupported, fmt::format("config.json: activation '{}' is not supported", name));
 }
 
-std::string architecture_of(const nlohmann::json& config) {
-  const auto list = config.find("architectures");
-  return list != config.end() && list->is_array() && !list->empty() && (*list)[0].is_string() ? (*list)[0].get<std::string>() : std::string();
+std::string architecture_of(const JsonValue& config) {
+  const JsonValue* list = config.find("architectures");
+  return list && !list->items.empty() ? list->items[0].as_string().value_or("") : "";
 }
 
 }  // namespace
@@ -73,8 +71,8 @@ DecoderSpec common_decoder(const ConfigReader& config, std::string class_prefix)
 }
 
 Graph build_graph(const std::string& config_json) {
-  const nlohmann::json json = nlohmann::json::parse(config_json, nullptr, false);
-  if (!json.is_object()) throw Error(ErrorCode::bad_file, "config.json: not a JSON object");
+  const JsonValue json = parse_json(config_json, "config.json");
+  if (!json.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, "config.json: not a JSON object");
   const ConfigReader config(json);
   const std::string model_type = config.text_or("model_type", ""), architecture = architecture_of(json);
   for (const Family& family : kFamilies)

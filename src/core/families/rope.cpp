@@ -72,11 +72,9 @@ double yarn_attention_factor(const RopeSpec& spec) {
 RopeSpec rope_from_config(const ConfigReader& config, int64_t head_dim) {
   // transformers 5 writes rope_parameters; older files have rope_theta at the top and rope_scaling beside it.
   RopeSpec spec;
-  const auto& json = config.json();
   const char* section = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  static const nlohmann::json empty = nlohmann::json::object();
-  const nlohmann::json& parameters = config.has(section) ? json.at(section) : empty;
-  if (!parameters.is_object()) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is {}, wanted an object", section, parameters.dump().substr(0, 60)));
+  const JsonValue parameters = config.has(section) ? *config.json().find(section) : JsonValue::object();
+  if (!parameters.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is {}, wanted an object", section, dump_json_compact(parameters).substr(0, 60)));
   const ConfigReader rope(parameters);
   spec.kind = rope_kind(rope.text_or("rope_type", rope.text_or("type", "default")));
   spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0));

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/inspection/known_modules.hpp"
 
 namespace llmc {

@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include "core/checkpoint/file_io.hpp"
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 
 namespace llmc {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
 #include "core/model_outline.hpp"
 #include "core/quantize/number_formats.hpp"

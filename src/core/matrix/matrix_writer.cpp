@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 #include "core/checkpoint/verify.hpp"
 #include "core/matrix/compressed_matrix_parts.hpp"
 #include "llmc/error.hpp"

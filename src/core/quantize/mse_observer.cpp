@@ -6,8 +6,8 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 
+#include "core/json/json_value.hpp"
 #include "core/quantize/candidate_error.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "llmc/error.hpp"
@@ -39,16 +39,16 @@ const ObserverRow kObservers[] = {
 constexpr const char* kWithoutEffect[] = {"chunk_size", "triton_error_buffer", "averaging_constant"};
 
 void read_arguments(RangeSearch& search, const std::string& observer, const std::string& kwargs) {
-  const auto json = nlohmann::json::parse(kwargs, nullptr, false);
-  if (!json.is_object()) fail(fmt::format("observer_kwargs of {}: got '{}', wanted a mapping", observer, kwargs));
-  for (const auto& [key, value] : json.items()) {
-    const auto number = [&] { return value.is_number() ? value.get<double>() : throw Error(ErrorCode::invalid_argument, fmt::format("observer_kwargs of {}: {} is '{}', wanted a number", observer, key, value.dump())); };
+  const JsonValue json = parse_json(kwargs, "observer_kwargs of " + observer);
+  if (!json.is(JsonValue::Kind::object)) fail(fmt::format("observer_kwargs of {}: got '{}', wanted a mapping", observer, kwargs));
+  for (const auto& [key, value] : json.members) {
+    const auto number = [&] { return value.is(JsonValue::Kind::number) ? value.as_double().value_or(0) : throw Error(ErrorCode::invalid_argument, fmt::format("observer_kwargs of {}: {} is '{}', wanted a number", observer, key, dump_json_compact(value))); };
     if (key == "maxshrink") search.max_shrink = number();
     else if (key == "grid") search.grid = number();
     else if (key == "norm") search.norm = number();
     else if (key == "expand") search.expand = number();
     else if (key == "patience") search.patience = static_cast<int64_t>(std::clamp(number(), -1.0, 1e9));
-    else if (key == "strict" && value.is_boolean()) search.strict = value.get<bool>();
+    else if (key == "strict" && value.is(JsonValue::Kind::boolean)) search.strict = value.truth;
     else if (std::none_of(std::begin(kWithoutEffect), std::end(kWithoutEffect), [&](const char* known) { return key == known; }))
       fail(fmt::format("observer_kwargs of {}: unknown key '{}'; there are maxshrink, patience, grid, norm, expand and, for imatrix observers, strict", observer, key));
   }

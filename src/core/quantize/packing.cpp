@@ -50,6 +50,10 @@ void unpack_stream(const uint32_t* words, int64_t count, int num_bits, int8_t* c
   }
 }
 
+constexpr int64_t kRowTile = 64;
+
+void for_rows(int64_t rows, const RowParallel& parallel, const std::function<void(int64_t, int64_t)>& body) { parallel ? parallel(rows, kRowTile, body) : body(0, rows); }
+
 }  // namespace
 
 int64_t packed_words(int64_t elements, int num_bits) { return elements / 32 * num_bits + (elements % 32 * num_bits + 31) / 32; }
@@ -63,13 +67,15 @@ Tensor pack_int_rows(const TensorView& codes, int num_bits) {
   return packed;
 }
 
-Tensor unpack_int_rows(const TensorView& words, int num_bits, int64_t columns) {
+Tensor unpack_int_rows(const TensorView& words, int num_bits, int64_t columns, const RowParallel& parallel) {
   require_bits(num_bits);
   require(words.dtype == DType::i32 && words.shape.size() == 2 && columns >= 0 && words.shape[1] == packed_words(columns, num_bits), "packed codes", words,
           fmt::format("[rows, {}] I32 for {} columns of {} bits", packed_words(columns, num_bits), columns, num_bits));
   const int64_t rows = words.shape[0], row_words = words.shape[1];
   Tensor codes(DType::i8, {rows, columns});
-  for (int64_t row = 0; row < rows; ++row) unpack_stream(words.as<uint32_t>() + row * row_words, columns, num_bits, codes.as<int8_t>() + row * columns);
+  for_rows(rows, parallel, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) unpack_stream(words.as<uint32_t>() + row * row_words, columns, num_bits, codes.as<int8_t>() + row * columns);
+  });
   return codes;
 }
 
@@ -113,15 +119,17 @@ Tensor pack_fp4_rows(const TensorView& codes) {
   return packed;
 }
 
-Tensor unpack_fp4_rows(const TensorView& bytes) {
+Tensor unpack_fp4_rows(const TensorView& bytes, const RowParallel& parallel) {
   require(bytes.dtype == DType::u8 && bytes.shape.size() == 2, "packed fp4", bytes, "[rows, bytes] U8");
   Tensor codes(DType::u8, {bytes.shape[0], bytes.shape[1] * 2});
   const uint8_t* from = bytes.as<uint8_t>();
   uint8_t* to = codes.as<uint8_t>();
-  for (int64_t i = 0, count = bytes.size(); i < count; ++i) {
-    to[2 * i] = from[i] & 15;
-    to[2 * i + 1] = from[i] >> 4;
-  }
+  for_rows(bytes.shape[0], parallel, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * bytes.shape[1]; i < end * bytes.shape[1]; ++i) {
+      to[2 * i] = from[i] & 15;
+      to[2 * i + 1] = from[i] >> 4;
+    }
+  });
   return codes;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/quantize/packing.hpp"
 #include "llmc/scheme.hpp"
 #include "llmc/tensor.hpp"
 
@@ -57,8 +58,6 @@ struct RangeScale {
   int8_t zero_point = 0;
 };
 RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype);
-
-using RowParallel = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body)>;  // as Backend::parallel_for
 
 // The ranges a weight's scales are made from, as args.observer finds them: the smallest and largest value, or less where that costs less error
 // (mse_observer.hpp). `importance`: mean square of each input channel [K], for imatrix_mse; empty when there is none.

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -50,32 +50,32 @@ DType read_dtype(const RecipeValue& value, const std::string& what) {
   return *dtype;
 }
 
-nlohmann::ordered_json json_of(const RecipeValue& value, const std::string& what) {
+JsonValue json_of(const RecipeValue& value, const std::string& what) {
   switch (value.kind) {
     case RecipeValue::Kind::map: {
-      auto object = nlohmann::ordered_json::object();
-      for (const auto& [key, item] : value.entries) object[key] = json_of(item, what + "." + key);
+      JsonValue object = JsonValue::object();
+      for (const auto& [key, item] : value.entries) object.set(key, json_of(item, what + "." + key));
       return object;
     }
     case RecipeValue::Kind::list: {
-      auto list = nlohmann::ordered_json::array();
-      for (const auto& item : value.items) list.push_back(json_of(item, what));
+      JsonValue list = JsonValue::array();
+      for (const auto& item : value.items) list.items.push_back(json_of(item, what));
       return list;
     }
-    case RecipeValue::Kind::null: return nullptr;
-    case RecipeValue::Kind::string: return value.scalar;
-    case RecipeValue::Kind::boolean: return value.as_bool(what);
-    case RecipeValue::Kind::integer: return value.as_int(what);
+    case RecipeValue::Kind::null: return {};
+    case RecipeValue::Kind::string: return JsonValue::from_string(value.scalar);
+    case RecipeValue::Kind::boolean: return JsonValue::from_bool(value.as_bool(what));
+    case RecipeValue::Kind::integer: return JsonValue::from_int(value.as_int(what));
     case RecipeValue::Kind::number: break;
   }
   const double number = value.as_double(what);
   if (!std::isfinite(number)) fail(value, what, fmt::format("got '{}', wanted a finite number", value.scalar));
-  return number;
+  return JsonValue::from_double(number);
 }
 
 std::string read_observer_kwargs(const RecipeValue& value, const std::string& what) {
   if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping");
-  return json_of(value, what).dump();
+  return dump_json_compact(json_of(value, what));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "core/checkpoint/json_value.hpp"
+#include "core/json/json_value.hpp"
 
 #include <fmt/format.h>
 
@@ -20,7 +20,7 @@ JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
   return value;
 }
 
-// nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys.
+// nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys, and its destructor allocates: without memory it ends the process.
 class Builder {
  public:
   using number_integer_t = nlohmann::json::number_integer_t;
@@ -214,6 +214,7 @@ JsonValue JsonValue::from_bool(bool value) {
   return result;
 }
 JsonValue JsonValue::from_int(int64_t value) { return make_value(Kind::number, fmt::to_string(value)); }
+JsonValue JsonValue::from_double(double value) { return std::isfinite(value) ? make_value(Kind::number, python_float(value)) : JsonValue(); }
 JsonValue JsonValue::from_string(std::string value) { return make_value(Kind::string, std::move(value)); }
 JsonValue JsonValue::array(std::vector<JsonValue> values) {
   JsonValue result = make_value(Kind::array);
@@ -246,6 +247,13 @@ void JsonValue::erase(std::string_view key) {
 
 std::optional<int64_t> JsonValue::as_int() const {
   int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (kind != Kind::number || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<double> JsonValue::as_double() const {
+  double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (kind != Kind::number || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;

@@ -22,6 +22,7 @@ struct JsonValue {
   JsonValue() = default;
   static JsonValue from_bool(bool value);
   static JsonValue from_int(int64_t value);
+  static JsonValue from_double(double value);  // null when it is not finite
   static JsonValue from_string(std::string value);
   static JsonValue array(std::vector<JsonValue> values = {});
   static JsonValue object(std::vector<std::pair<std::string, JsonValue>> values = {});
@@ -31,6 +32,7 @@ struct JsonValue {
   void set(std::string key, JsonValue value);         // adds or replaces
   void erase(std::string_view key);
   std::optional<int64_t> as_int() const;  // a number without fraction or exponent that fits
+  std::optional<double> as_double() const;  // any number
   std::optional<std::string> as_string() const;
 };
 
