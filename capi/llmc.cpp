@@ -2,8 +2,10 @@
 #include "llmc.h"
 
 #include <memory>
+#include <optional>
 
 #include "calibration_data.hpp"
+#include "callback_source.hpp"
 #include "guard.hpp"
 #include "llmc/oneshot.hpp"
 #include "session.hpp"
@@ -23,7 +25,8 @@ namespace {
 
 OneshotOptions convert(const llmc_oneshot_options& given) {
   OneshotOptions options;
-  options.model_dir = required(given.model_dir, "llmc_oneshot_options.model_dir");
+  options.model_dir = text_or_empty(given.model_dir);
+  if (options.model_dir.empty() == !given.source) throw Error(ErrorCode::invalid_argument, given.source ? "oneshot: model_dir and source were both given; wanted one of them" : "llmc_oneshot_options.model_dir is missing");
   options.output_dir = required(given.output_dir, "llmc_oneshot_options.output_dir");
   options.recipe = text_or_empty(given.recipe);
   options.scheme = text_or_empty(given.scheme);
@@ -53,6 +56,8 @@ llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* give
     const SessionLock lock(session);
     const auto c_options = read_options(given, "llmc_oneshot_options");
     llmc::OneshotOptions options = convert(c_options);
+    std::optional<CallbackSource> source;
+    if (c_options.source) source.emplace(*c_options.source), options.source = &*source;
     const llmc::Callbacks callbacks = session->callbacks();
     CalibrationData data = load_calibration(c_options, *session->backend);
     options.calibration = std::move(data.tokens);

@@ -133,7 +133,31 @@ LLMC_API void llmc_session_cancel(llmc_session *session);
 #define LLMC_PROPAGATION_SUBLAYER 1 /* each set of Linears sees the error made before it; one forward */
 #define LLMC_PROPAGATION_LAYER 2    /* statistics of a layer from its unquantized form; two forwards */
 
-/* A folder in, a folder out. model_dir, output_dir and one of recipe and scheme are required; recipes that calibrate need dataset or token_ids. */
+/* A model that lies in no folder: in the memory of a trainer, say. */
+typedef struct llmc_source_tensor {
+  uint32_t struct_size;
+  int32_t dtype;        /* LLMC_DTYPE_* (llmc_tensor.h) */
+  const char *name;     /* "model.layers.0.mlp.up_proj.weight" */
+  const int64_t *shape; /* [ndim] */
+  int32_t ndim;
+  int32_t reserved;     /* 0 */
+} llmc_source_tensor;
+
+/* Writes bytes [offset, offset + bytes) of tensors[tensor], row-major and little-endian, to `to`: the same bytes every time it is asked. 0: done; anything else ends
+ * the call with LLMC_IO. Called one at a time, from the calling thread or another one of llmc's. */
+typedef int32_t (*llmc_read_fn)(void *user_data, int64_t tensor, int64_t offset, int64_t bytes, void *to);
+
+typedef struct llmc_tensor_source {
+  uint32_t struct_size;
+  int32_t reserved;        /* 0 */
+  const char *config_json; /* the text of config.json */
+  const llmc_source_tensor *tensors; /* [num_tensors]; the output keeps their order */
+  int64_t num_tensors;
+  llmc_read_fn read;
+  void *user_data;
+} llmc_tensor_source;
+
+/* A folder in, a folder out. model_dir (or source), output_dir and one of recipe and scheme are required; recipes that calibrate need dataset or token_ids. */
 typedef struct llmc_oneshot_options {
   uint32_t struct_size;
   int32_t compat;            /* LLMC_COMPAT_* */
@@ -161,6 +185,7 @@ typedef struct llmc_oneshot_options {
   int32_t tie_word_embeddings;     /* LLMC_OFF: lm_head gets a tensor of its own */
   int32_t overwrite;               /* LLMC_ON: the finished folder takes the place of what stands there */
   int32_t reserved;                /* 0 */
+  const llmc_tensor_source *source; /* instead of model_dir; used during the call alone. The output holds no tokenizer or other side files. */
 } llmc_oneshot_options;
 
 typedef struct llmc_report llmc_report;

@@ -75,6 +75,7 @@ struct SessionOptions {
 // The fields of llmc_oneshot_options; empty and zero mean default.
 struct Oneshot {
   std::string model, output, recipe, scheme, stage, dataset, tokenizer, text_column, template_date;
+  const llmc_tensor_source* source = nullptr;   // instead of model
   std::vector<std::vector<int32_t>> token_ids;  // instead of a data set
   int64_t num_calibration_samples = 0, max_seq_length = 0, max_shard_bytes = 0;
   std::optional<uint64_t> shuffle_seed;         // set: shuffled
@@ -146,6 +147,7 @@ class Session {
     options.save_compressed = detail::tri_state(job.save_compressed);
     options.tie_word_embeddings = detail::tri_state(job.tie_word_embeddings);
     options.overwrite = detail::tri_state(job.overwrite);
+    options.source = job.source;
     std::vector<int32_t> token_ids;           // [sequence_starts.back()]
     std::vector<int64_t> sequence_starts{0};  // [sequences + 1]
     for (const std::vector<int32_t>& sequence : job.token_ids) {

@@ -10,6 +10,7 @@
 #include "llmc/backend.hpp"
 #include "llmc/modifier.hpp"
 #include "llmc/report.hpp"
+#include "llmc/tensor_source.hpp"
 
 namespace llmc {
 
@@ -30,6 +31,7 @@ struct Callbacks {
 
 struct OneshotOptions {
   std::string model_dir, output_dir;
+  const TensorSource* source = nullptr;  // instead of model_dir; borrowed
   std::string recipe;  // file or text; empty with `scheme`
   std::string stage;   // run only stages starting with it
   std::string scheme;  // shorthand recipe: RTN on Linear, lm_head ignored

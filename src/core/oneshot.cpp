@@ -38,7 +38,7 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   const Stopwatch watch;
   Report report;
   RunReporter reporter(callbacks, report);
-  const Checkpoint checkpoint(options.model_dir);
+  const Checkpoint checkpoint = options.source ? Checkpoint(*options.source) : Checkpoint(options.model_dir);
   if (checkpoint.is_quantized()) refuse_quantized(checkpoint);
 
   const bool reference = options.compat == Compat::reference;

@@ -18,7 +18,7 @@ std::string to_json(const Report& report) {
   for (const LinearReport& row : report.linears)
     rows.push_back(JsonValue::object({{"name", json_of(row.name)}, {"scheme", json_of(row.scheme)}, {"method", json_of(row.method)}, {"relative_error", json_of(row.relative_error)},
                                       {"loss", json_of(row.loss)}, {"dampening", json_of(row.dampening)}, {"seconds", json_of(row.seconds)}, {"note", json_of(row.note)}}));
-  return dump_json_compact(JsonValue::object({{"model_type", json_of(report.model_type)},
+  return dump_json_dense(JsonValue::object({{"model_type", json_of(report.model_type)},
                                               {"device", json_of(report.device)},
                                               {"compat", json_of(report.compat)},
                                               {"propagation", json_of(report.propagation)},

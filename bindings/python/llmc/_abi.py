@@ -65,6 +65,8 @@ LLMC_ACTIVATION_OUTPUT = 2
 
 llmc_log_fn = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
+llmc_read_fn = CFUNCTYPE(c_int32, c_void_p, c_int64, c_int64, c_int64, c_void_p)
+
 
 class llmc_progress(Structure):
     _fields_ = [
@@ -90,6 +92,29 @@ class llmc_session_options(Structure):
         ("log", llmc_log_fn),
         ("log_user_data", c_void_p),
         ("cuda_module", c_char_p),
+    ]
+
+
+class llmc_source_tensor(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("dtype", c_int32),
+        ("name", c_char_p),
+        ("shape", POINTER(c_int64)),
+        ("ndim", c_int32),
+        ("reserved", c_int32),
+    ]
+
+
+class llmc_tensor_source(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("config_json", c_char_p),
+        ("tensors", POINTER(llmc_source_tensor)),
+        ("num_tensors", c_int64),
+        ("read", llmc_read_fn),
+        ("user_data", c_void_p),
     ]
 
 
@@ -121,6 +146,7 @@ class llmc_oneshot_options(Structure):
         ("tie_word_embeddings", c_int32),
         ("overwrite", c_int32),
         ("reserved", c_int32),
+        ("source", POINTER(llmc_tensor_source)),
     ]
 
 
@@ -329,7 +355,9 @@ FUNCTIONS = {
 LAYOUT = {
     llmc_progress: (40, {'stage': 0, 'layer': 8, 'step': 16, 'steps': 24, 'relative_error': 32}),
     llmc_session_options: (64, {'struct_size': 0, 'device_type': 4, 'device_index': 8, 'threads': 12, 'cpu_isa': 16, 'progress': 24, 'progress_user_data': 32, 'log': 40, 'log_user_data': 48, 'cuda_module': 56}),
-    llmc_oneshot_options: (168, {'struct_size': 0, 'compat': 4, 'model_dir': 8, 'output_dir': 16, 'recipe': 24, 'scheme': 32, 'stage': 40, 'dataset': 48, 'tokenizer_dir': 56, 'text_column': 64, 'template_date': 72, 'token_ids': 80, 'sequence_starts': 88, 'num_sequences': 96, 'num_calibration_samples': 104, 'max_seq_length': 112, 'shuffle_seed': 120, 'max_shard_bytes': 128, 'shuffle': 136, 'concatenate_data': 140, 'rounding': 144, 'propagation': 148, 'save_compressed': 152, 'tie_word_embeddings': 156, 'overwrite': 160, 'reserved': 164}),
+    llmc_source_tensor: (32, {'struct_size': 0, 'dtype': 4, 'name': 8, 'shape': 16, 'ndim': 24, 'reserved': 28}),
+    llmc_tensor_source: (48, {'struct_size': 0, 'reserved': 4, 'config_json': 8, 'tensors': 16, 'num_tensors': 24, 'read': 32, 'user_data': 40}),
+    llmc_oneshot_options: (176, {'struct_size': 0, 'compat': 4, 'model_dir': 8, 'output_dir': 16, 'recipe': 24, 'scheme': 32, 'stage': 40, 'dataset': 48, 'tokenizer_dir': 56, 'text_column': 64, 'template_date': 72, 'token_ids': 80, 'sequence_starts': 88, 'num_sequences': 96, 'num_calibration_samples': 104, 'max_seq_length': 112, 'shuffle_seed': 120, 'max_shard_bytes': 128, 'shuffle': 136, 'concatenate_data': 140, 'rounding': 144, 'propagation': 148, 'save_compressed': 152, 'tie_word_embeddings': 156, 'overwrite': 160, 'reserved': 164, 'source': 168}),
     llmc_tensor: (64, {'struct_size': 0, 'dtype': 4, 'data': 8, 'shape': 16, 'strides': 24, 'byte_offset': 32, 'stream': 40, 'ndim': 48, 'device_type': 52, 'device_index': 56, 'reserved': 60}),
     llmc_gram_data: (72, {'struct_size': 0, 'has_gram': 4, 'channels': 8, 'tokens': 16, 'samples': 24, 'gram': 32, 'minimum': 40, 'maximum': 48, 'sum_absolute': 56, 'sum_squares': 64}),
     llmc_smooth_options: (24, {'struct_size': 0, 'algorithm': 4, 'compat': 8, 'strength_set': 12, 'strength': 16}),

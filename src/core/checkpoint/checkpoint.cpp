@@ -96,41 +96,75 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
 
   const std::string config_path = join(directory, "config.json");
   if (!is_file(config_path)) return;
-  config_ = read_text_file(config_path);
-  const JsonValue config = parse_json(*config_, config_path);
-  if (!config.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", config_path));
+  read_config(read_text_file(config_path), config_path);
+}
+
+Checkpoint::Checkpoint(const TensorSource& source) : directory_("tensor source"), file_names_{kSingleFile}, borrowed_(new Borrowed{source, {}}) {
+  const auto& tensors = source.tensors();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto bytes = byte_count(tensors[i].shape, tensors[i].dtype);
+    const auto refuse = [&](const std::string& text) { throw Error(ErrorCode::invalid_argument, fmt::format("{}: tensor '{}' {}", directory_, tensors[i].name, text)); };
+    if (tensors[i].name.empty() || tensors[i].name == "__metadata__") refuse("has no name that a safetensors file can hold");
+    if (!bytes || __builtin_add_overflow(total_bytes_, *bytes, &total_bytes_)) refuse(fmt::format("has shape {}, a negative or too large size", to_string(tensors[i].shape)));
+    if (!where_.emplace(tensors[i].name, i).second) refuse("is there twice");
+    names_.push_back(tensors[i].name);
+  }
+  if (names_.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("{}: holds no tensor", directory_));
+  read_config(source.config(), "tensor source: config.json");
+}
+
+void Checkpoint::read_config(std::string text, const std::string& place) {
+  const JsonValue config = parse_json(text, place);
+  if (!config.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", place));
   const JsonValue* quantization = find_quantization_config(config);
   is_quantized_ = quantization != nullptr;
   const JsonValue* method = quantization ? quantization->find("quant_method") : nullptr;
   quantization_method_ = method && method->is(JsonValue::Kind::string) ? method->text : "unnamed method";
+  config_ = std::move(text);
 }
 
-const SafetensorsFile& Checkpoint::shard_of(const std::string& name) const {
+size_t Checkpoint::place_of(const std::string& name) const {
   const auto found = where_.find(name);
   if (found == where_.end()) throw Error(ErrorCode::not_found, fmt::format("{}: has no tensor '{}'", directory_, name));
-  return shards_[found->second];
+  return found->second;
+}
+
+SafetensorsFile::Entry Checkpoint::entry_of(const std::string& name) const {
+  const size_t place = place_of(name);
+  if (!borrowed_) return shards_[place].entry(name);
+  const TensorSource::Entry& entry = borrowed_->source.tensors()[place];
+  return {entry.dtype, entry.shape, 0, byte_count(entry.shape, entry.dtype).value()};
 }
 
 TensorInfo Checkpoint::info(const std::string& name) const {
-  const SafetensorsFile& shard = shard_of(name);
-  const SafetensorsFile::Entry& entry = shard.entry(name);
-  return {entry.dtype, entry.shape, file_names_[where_.at(name)], entry.bytes};
+  const SafetensorsFile::Entry entry = entry_of(name);
+  return {entry.dtype, entry.shape, file_names_[borrowed_ ? 0 : place_of(name)], entry.bytes};
 }
 
-Tensor Checkpoint::read(const std::string& name, const ParallelFor& parallel) const { return shard_of(name).read(name, parallel); }
+Tensor Checkpoint::read(const std::string& name, const ParallelFor& parallel) const {
+  const SafetensorsFile::Entry entry = entry_of(name);
+  Tensor tensor(entry.dtype, entry.shape);
+  read_bytes(name, 0, entry.bytes, tensor.data(), parallel);
+  return tensor;
+}
 
 void Checkpoint::read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel) const {
-  shard_of(name).read_rows(name, first_row, rows, destination, parallel);
+  const SafetensorsFile::Entry entry = entry_of(name);
+  const int64_t all_rows = entry.shape.empty() ? 1 : entry.shape[0];
+  if (first_row < 0 || rows < 0 || first_row > all_rows - rows)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}: tensor '{}' has {} rows, got asked for {} from {}", directory_, name, all_rows, rows, first_row));
+  if (rows > 0) read_bytes(name, first_row * (entry.bytes / all_rows), rows * (entry.bytes / all_rows), destination, parallel);
 }
 
-void Checkpoint::read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination) const {
-  const SafetensorsFile& shard = shard_of(name);
-  shard.read_bytes(shard.entry(name), offset, bytes, destination);
+void Checkpoint::read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination, const ParallelFor& parallel) const {
+  const size_t place = place_of(name);
+  if (!borrowed_) return shards_[place].read_bytes(shards_[place].entry(name), offset, bytes, destination, parallel);
+  const std::lock_guard lock(borrowed_->one_read);
+  borrowed_->source.read(place, offset, bytes, destination);
 }
 
 void Checkpoint::read_ahead(const std::string& name) const {
-  const SafetensorsFile& shard = shard_of(name);
-  shard.read_ahead(shard.entry(name));
+  if (!borrowed_) shards_[place_of(name)].read_ahead(entry_of(name));
 }
 
 const std::string& Checkpoint::config() const {
@@ -141,6 +175,7 @@ const std::string& Checkpoint::config() const {
 bool Checkpoint::is_quantized() const { return is_quantized_; }
 
 std::vector<std::string> Checkpoint::side_files() const {
+  if (borrowed_) return {};
   std::vector<std::string> names = list_files(directory_);
   std::erase_if(names, [](const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"); });
   return names;

@@ -1,11 +1,14 @@
 // A model folder: config.json and the safetensors files. Opening it reads and checks every header, no data. Const methods work from any thread.
 #pragma once
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "core/checkpoint/safetensors_reader.hpp"
+#include "llmc/tensor_source.hpp"
 
 namespace llmc {
 
@@ -20,6 +23,8 @@ class Checkpoint {
  public:
   // model.safetensors, or model.safetensors.index.json and what it names, or every *.safetensors of the folder.
   explicit Checkpoint(const std::string& directory);
+  // Tensors from elsewhere, as if they lay in one file; no side files. `source` is borrowed.
+  explicit Checkpoint(const TensorSource& source);
 
   const std::string& directory() const { return directory_; }
   const std::vector<std::string>& names() const { return names_; }  // in file order, then name order
@@ -30,7 +35,7 @@ class Checkpoint {
 
   Tensor read(const std::string& name, const ParallelFor& parallel = {}) const;
   void read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel = {}) const;
-  void read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination) const;
+  void read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination, const ParallelFor& parallel = {}) const;
   void read_ahead(const std::string& name) const;  // a hint: it will be read soon
 
   // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
@@ -41,13 +46,20 @@ class Checkpoint {
   std::vector<std::string> side_files() const;
 
  private:
-  const SafetensorsFile& shard_of(const std::string& name) const;
+  struct Borrowed {
+    const TensorSource& source;
+    std::mutex one_read;
+  };
+  size_t place_of(const std::string& name) const;
+  SafetensorsFile::Entry entry_of(const std::string& name) const;
+  void read_config(std::string text, const std::string& place);
 
   std::string directory_;
   std::vector<SafetensorsFile> shards_;
   std::vector<std::string> file_names_;  // of shards_
+  std::unique_ptr<Borrowed> borrowed_;   // instead of shards
   std::vector<std::string> names_;
-  std::unordered_map<std::string, size_t> where_;  // tensor -> index into shards_
+  std::unordered_map<std::string, size_t> where_;  // tensor -> index into shards_, or of the source
   int64_t total_bytes_ = 0;
   std::optional<std::string> config_;
   bool is_quantized_ = false;

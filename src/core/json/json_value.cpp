@@ -167,7 +167,7 @@ void append_string(std::string& out, std::string_view text) {
 }
 
 struct Layout {
-  bool indent, sort;
+  bool indent, sort, spaces;
   void newline(std::string& out, int depth) const {
     if (indent) out.append(1, '\n').append(static_cast<size_t>(depth) * 2, ' ');
   }
@@ -177,7 +177,7 @@ void append_value(std::string& out, const JsonValue& value, const Layout& layout
   const auto append_list = [&](char open, char close, size_t count, auto append_item) {
     out += open;
     for (size_t i = 0; i < count; ++i) {
-      if (i > 0) out += layout.indent ? "," : ", ";
+      if (i > 0) out += layout.indent || !layout.spaces ? "," : ", ";
       layout.newline(out, depth + 1);
       append_item(i);
     }
@@ -198,7 +198,7 @@ void append_value(std::string& out, const JsonValue& value, const Layout& layout
       if (layout.sort) std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
       append_list('{', '}', members.size(), [&](size_t i) {
         append_string(out, members[i]->first);
-        out += ": ";
+        out += layout.spaces ? ": " : ":";
         append_value(out, members[i]->second, layout, depth + 1);
       });
     }
@@ -273,13 +273,19 @@ JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys
 
 std::string dump_json_like_python(const JsonValue& value) {
   std::string out;
-  append_value(out, value, {true, true}, 0);
+  append_value(out, value, {true, true, true}, 0);
   return out;
 }
 
 std::string dump_json_compact(const JsonValue& value) {
   std::string out;
-  append_value(out, value, {false, false}, 0);
+  append_value(out, value, {false, false, true}, 0);
+  return out;
+}
+
+std::string dump_json_dense(const JsonValue& value) {
+  std::string out;
+  append_value(out, value, {false, false, false}, 0);
   return out;
 }
 

@@ -43,7 +43,8 @@ JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys
 
 // Exactly Python's json.dumps(value, indent=2, sort_keys=True): ASCII only, floats as repr() prints them.
 std::string dump_json_like_python(const JsonValue& value);
-// One line, members in their own order.
+// One line, members in their own order; dense: without any space.
 std::string dump_json_compact(const JsonValue& value);
+std::string dump_json_dense(const JsonValue& value);
 
 }  // namespace llmc

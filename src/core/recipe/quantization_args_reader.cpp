@@ -75,7 +75,7 @@ JsonValue json_of(const RecipeValue& value, const std::string& what) {
 
 std::string read_observer_kwargs(const RecipeValue& value, const std::string& what) {
   if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping");
-  return dump_json_compact(json_of(value, what));
+  return dump_json_dense(json_of(value, what));
 }
 
 }  // namespace

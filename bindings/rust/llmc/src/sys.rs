@@ -111,6 +111,8 @@ pub type llmc_progress_fn = Option<unsafe extern "C" fn(progress: *const llmc_pr
 
 pub type llmc_log_fn = Option<unsafe extern "C" fn(level: i32, line: *const c_char, user_data: *mut c_void)>;
 
+pub type llmc_read_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, tensor: i64, offset: i64, bytes: i64, to: *mut c_void) -> i32>;
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct llmc_progress {
@@ -134,6 +136,29 @@ pub struct llmc_session_options {
     pub log: llmc_log_fn,
     pub log_user_data: *mut c_void,
     pub cuda_module: *const c_char,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_source_tensor {
+    pub struct_size: u32,
+    pub dtype: i32,
+    pub name: *const c_char,
+    pub shape: *const i64,
+    pub ndim: i32,
+    pub reserved: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_tensor_source {
+    pub struct_size: u32,
+    pub reserved: i32,
+    pub config_json: *const c_char,
+    pub tensors: *const llmc_source_tensor,
+    pub num_tensors: i64,
+    pub read: llmc_read_fn,
+    pub user_data: *mut c_void,
 }
 
 #[repr(C)]
@@ -165,6 +190,7 @@ pub struct llmc_oneshot_options {
     pub tie_word_embeddings: i32,
     pub overwrite: i32,
     pub reserved: i32,
+    pub source: *const llmc_tensor_source,
 }
 
 #[repr(C)]
@@ -387,7 +413,22 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_session_options, log) == 40);
     assert!(std::mem::offset_of!(llmc_session_options, log_user_data) == 48);
     assert!(std::mem::offset_of!(llmc_session_options, cuda_module) == 56);
-    assert!(size_of::<llmc_oneshot_options>() == 168 && align_of::<llmc_oneshot_options>() == 8);
+    assert!(size_of::<llmc_source_tensor>() == 32 && align_of::<llmc_source_tensor>() == 8);
+    assert!(std::mem::offset_of!(llmc_source_tensor, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_source_tensor, dtype) == 4);
+    assert!(std::mem::offset_of!(llmc_source_tensor, name) == 8);
+    assert!(std::mem::offset_of!(llmc_source_tensor, shape) == 16);
+    assert!(std::mem::offset_of!(llmc_source_tensor, ndim) == 24);
+    assert!(std::mem::offset_of!(llmc_source_tensor, reserved) == 28);
+    assert!(size_of::<llmc_tensor_source>() == 48 && align_of::<llmc_tensor_source>() == 8);
+    assert!(std::mem::offset_of!(llmc_tensor_source, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_tensor_source, reserved) == 4);
+    assert!(std::mem::offset_of!(llmc_tensor_source, config_json) == 8);
+    assert!(std::mem::offset_of!(llmc_tensor_source, tensors) == 16);
+    assert!(std::mem::offset_of!(llmc_tensor_source, num_tensors) == 24);
+    assert!(std::mem::offset_of!(llmc_tensor_source, read) == 32);
+    assert!(std::mem::offset_of!(llmc_tensor_source, user_data) == 40);
+    assert!(size_of::<llmc_oneshot_options>() == 176 && align_of::<llmc_oneshot_options>() == 8);
     assert!(std::mem::offset_of!(llmc_oneshot_options, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_oneshot_options, compat) == 4);
     assert!(std::mem::offset_of!(llmc_oneshot_options, model_dir) == 8);
@@ -414,6 +455,7 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_oneshot_options, tie_word_embeddings) == 156);
     assert!(std::mem::offset_of!(llmc_oneshot_options, overwrite) == 160);
     assert!(std::mem::offset_of!(llmc_oneshot_options, reserved) == 164);
+    assert!(std::mem::offset_of!(llmc_oneshot_options, source) == 168);
     assert!(size_of::<llmc_tensor>() == 64 && align_of::<llmc_tensor>() == 8);
     assert!(std::mem::offset_of!(llmc_tensor, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_tensor, dtype) == 4);
