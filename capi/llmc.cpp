@@ -56,6 +56,7 @@ llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* give
     const SessionLock lock(session);
     const auto c_options = read_options(given, "llmc_oneshot_options");
     llmc::OneshotOptions options = convert(c_options);
+    options.custom_quantizers = session->modifiers;
     std::optional<CallbackSource> source;
     if (c_options.source) source.emplace(*c_options.source), options.source = &*source;
     const llmc::Callbacks callbacks = session->callbacks();

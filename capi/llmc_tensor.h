@@ -64,6 +64,42 @@ typedef struct llmc_tensor {
   int32_t reserved;       /* 0 */
 } llmc_tensor;
 
+/* ---- modifiers of yours ----------------------------------------------------------------------------------------------- */
+
+#define LLMC_NEEDS_GRAM 1     /* the gram matrix of the matrix's inputs */
+#define LLMC_NEEDS_CHANNELS 2 /* their statistics by channel */
+
+/* One matrix of a calibrated run. Everything is borrowed and valid during the callback. A code stands for (code - zero point) * scale. */
+typedef struct llmc_matrix_job {
+  uint32_t struct_size;
+  int32_t num_bits;
+  const char *module;             /* "model.layers.0.mlp.up_proj" */
+  const llmc_tensor *weight;      /* [rows, columns] in the model's dtype */
+  const llmc_tensor *scales;      /* FLOAT32; [1], [rows, 1], [rows, groups] or [block rows, block columns] */
+  const llmc_tensor *zero_points; /* INT8, the same shape; NULL when symmetric */
+  const llmc_tensor *codes;       /* [rows, columns] INT8, FLOAT8_E4M3 or (fp4, one code a byte) UINT8: the nearest codes. Change them in place. */
+  const llmc_tensor *gram;        /* FLOAT32 [columns, columns]: the lower triangle of sum(x x^T). NULL unless asked for */
+  const float *channel_min;       /* [columns]; NULL, as the next three, unless asked for */
+  const float *channel_max;
+  const double *sum_absolute;
+  const double *sum_squares;
+  int64_t tokens;                 /* in the statistics */
+} llmc_matrix_job;
+
+/* 0: done; anything else ends the run with LLMC_INVALID_ARGUMENT. Called one at a time on the thread that called llmc_oneshot. */
+typedef int32_t (*llmc_quantize_fn)(void *user_data, const llmc_matrix_job *job);
+
+typedef struct llmc_modifier {
+  uint32_t struct_size;
+  int32_t needs;            /* LLMC_NEEDS_*, or-ed */
+  const char *type;         /* its name in recipes, "MyModifier"; it takes targets, ignore, scheme, config_groups as QuantizationModifier does */
+  llmc_quantize_fn quantize;
+  void *user_data;
+} llmc_modifier;
+
+/* Recipes of this session may name the modifier from now on, in runs with calibration data. Codes outside the scheme's range end a run with LLMC_INVALID_ARGUMENT. */
+LLMC_API llmc_status llmc_session_add_modifier(llmc_session *session, const llmc_modifier *modifier, llmc_error **error);
+
 /* ---- statistics of a Linear's inputs -------------------------------------------------------------------------------- */
 
 #define LLMC_GRAM_ALL 0      /* the gram matrix sum(x x^T), 4 * channels^2 bytes, and the channels' statistics */

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "llmc/backend.hpp"
+#include "llmc/custom_quantizer.hpp"
 #include "llmc/graph.hpp"
 #include "llmc/recipe.hpp"
 #include "llmc/report.hpp"
@@ -24,6 +25,7 @@ enum class Compat { vllm, reference };
 struct RunPolicy {
   Compat compat = Compat::vllm;
   Rounding rounding = Rounding::exact;
+  std::span<const CustomQuantizer> custom = {};  // the caller's own; they outlive the modifiers
 };
 
 // What was observed at the input of a set of Linears.

@@ -33,6 +33,7 @@ struct OneshotOptions {
   std::string model_dir, output_dir;
   const TensorSource* source = nullptr;  // instead of model_dir; borrowed
   std::string recipe;  // file or text; empty with `scheme`
+  std::vector<CustomQuantizer> custom_quantizers;  // that the recipe may name
   std::string stage;   // run only stages starting with it
   std::string scheme;  // shorthand recipe: RTN on Linear, lm_head ignored
   std::optional<TokenBatch> calibration;  // all sequences; tiles are cut from it in order

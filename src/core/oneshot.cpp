@@ -42,7 +42,7 @@ Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks&
   if (checkpoint.is_quantized()) refuse_quantized(checkpoint);
 
   const bool reference = options.compat == Compat::reference;
-  const RunPolicy policy{options.compat, options.rounding.value_or(reference ? Rounding::reference : Rounding::exact)};
+  const RunPolicy policy{options.compat, options.rounding.value_or(reference ? Rounding::reference : Rounding::exact), options.custom_quantizers};
   const Propagation propagation = options.propagation.value_or(reference ? Propagation::layer : Propagation::sublayer);
   const Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage) : recipe_for_scheme(options.scheme);
   for (const std::string& line : recipe.notes) reporter.note(line);

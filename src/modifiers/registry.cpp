@@ -36,8 +36,11 @@ std::vector<std::string> modifier_names() {
 std::unique_ptr<Modifier> make_modifier(const ModifierSpec& spec, const RunPolicy& policy) {
   for (const Row& row : kModifiers)
     if (spec.type == row.type) return row.make(spec, policy);
+  for (const CustomQuantizer& own : policy.custom)
+    if (spec.type == own.type) return make_custom(spec, own, policy);
   std::string names;
   for (const Row& row : kModifiers) names += (names.empty() ? "" : ", ") + std::string(row.type);
+  for (const CustomQuantizer& own : policy.custom) names += ", " + own.type;
   const bool known = std::any_of(std::begin(kNotBuilt), std::end(kNotBuilt), [&](const char* name) { return spec.type == name; });
   throw Error(known ? ErrorCode::unsupported : ErrorCode::invalid_argument,
               fmt::format("recipe line {}: {} modifier '{}'; there are {}", spec.line, known ? "not yet built:" : "unknown", spec.type, names));
