@@ -12,19 +12,18 @@ namespace {
 constexpr int64_t kDefaultSamples = 512;
 constexpr const char* kDefaultTemplateDate = "2024-07-26";  // never today: calibration tokens must not change from day to day
 
-TokenBatch borrow_tokens(const llmc_oneshot_options& options) {
-  if (!options.sequence_starts || options.num_sequences < 1) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options: token_ids without sequence_starts and num_sequences");
-  if (options.sequence_starts[0] != 0) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.sequence_starts[0] is " + std::to_string(options.sequence_starts[0]) + "; wanted 0");
-  for (int64_t s = 0; s < options.num_sequences; ++s)
-    if (options.sequence_starts[s + 1] < options.sequence_starts[s])
-      throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.sequence_starts decreases at index " + std::to_string(s + 1));
+}  // namespace
+
+TokenBatch copy_sequences(const int32_t* token_ids, const int64_t* sequence_starts, int64_t num_sequences, const std::string& where) {
+  if (!token_ids || !sequence_starts || num_sequences < 1) throw Error(ErrorCode::invalid_argument, where + "token_ids: wanted it, sequence_starts and num_sequences together");
+  if (sequence_starts[0] != 0) throw Error(ErrorCode::invalid_argument, where + "sequence_starts[0] is " + std::to_string(sequence_starts[0]) + "; wanted 0");
+  for (int64_t s = 0; s < num_sequences; ++s)
+    if (sequence_starts[s + 1] < sequence_starts[s]) throw Error(ErrorCode::invalid_argument, where + "sequence_starts decreases at index " + std::to_string(s + 1));
   TokenBatch batch;
-  batch.sequence_starts.assign(options.sequence_starts, options.sequence_starts + options.num_sequences + 1);
-  batch.token_ids.assign(options.token_ids, options.token_ids + batch.sequence_starts.back());
+  batch.sequence_starts.assign(sequence_starts, sequence_starts + num_sequences + 1);
+  batch.token_ids.assign(token_ids, token_ids + batch.sequence_starts.back());
   return batch;
 }
-
-}  // namespace
 
 std::string template_date(const llmc_oneshot_options& options) { return options.template_date && *options.template_date ? options.template_date : kDefaultTemplateDate; }
 
@@ -35,7 +34,7 @@ CalibrationData load_calibration(const llmc_oneshot_options& options, const Back
   if (options.num_calibration_samples < 0 || options.max_seq_length < 0) throw Error(ErrorCode::invalid_argument, "oneshot: num_calibration_samples and max_seq_length must not be negative");
   if (!options.token_ids && (options.sequence_starts || options.num_sequences)) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options: sequence_starts or num_sequences without token_ids");
   const bool shuffle = tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle"), concatenate = tri_state(options.concatenate_data, false, "llmc_oneshot_options.concatenate_data");
-  if (options.token_ids) data.tokens = borrow_tokens(options);
+  if (options.token_ids) data.tokens = copy_sequences(options.token_ids, options.sequence_starts, options.num_sequences, "llmc_oneshot_options.");
   if (path.empty()) return data;
 
   text::DatasetOptions wanted;

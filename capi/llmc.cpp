@@ -1,4 +1,4 @@
-// llmc.h: status, errors, reports and llmc_oneshot.
+// llmc.h: status, errors and llmc_oneshot.
 #include "llmc.h"
 
 #include <memory>
@@ -8,11 +8,9 @@
 #include "callback_source.hpp"
 #include "guard.hpp"
 #include "llmc/oneshot.hpp"
+#include "oneshot_options.hpp"
+#include "report_object.hpp"
 #include "session.hpp"
-
-struct llmc_report {
-  std::string json;
-};
 
 namespace llmc::capi {
 
@@ -20,8 +18,6 @@ llmc_error* out_of_memory_error() noexcept {
   static llmc_error error{LLMC_OUT_OF_MEMORY, "out of memory"};
   return &error;
 }
-
-namespace {
 
 OneshotOptions convert(const llmc_oneshot_options& given) {
   OneshotOptions options;
@@ -45,7 +41,6 @@ OneshotOptions convert(const llmc_oneshot_options& given) {
   return options;
 }
 
-}  // namespace
 }  // namespace llmc::capi
 
 using namespace llmc::capi;
@@ -67,12 +62,9 @@ llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* give
     llmc::Report result = llmc::oneshot(options, *session->backend, callbacks);
     result.notes.insert(result.notes.begin(), data.notes.begin(), data.notes.end());
     result.notes.insert(result.notes.begin(), session->notes.begin(), session->notes.end());
-    if (report) *report = new llmc_report{llmc::to_json(result)};
+    if (report) *report = new llmc_report(std::move(result));
   });
 }
-
-const char* llmc_report_json(const llmc_report* report) { return report ? report->json.c_str() : ""; }
-void llmc_report_free(llmc_report* report) { delete report; }
 
 llmc_status llmc_error_status(const llmc_error* error) { return error ? error->status : LLMC_OK; }
 const char* llmc_error_message(const llmc_error* error) { return error ? error->message.c_str() : ""; }

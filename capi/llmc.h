@@ -196,6 +196,39 @@ LLMC_API llmc_status llmc_oneshot(llmc_session *session, const llmc_oneshot_opti
 LLMC_API const char *llmc_report_json(const llmc_report *report);
 LLMC_API void llmc_report_free(llmc_report *report);
 
+/* The same, field by field (since 0.3). Strings are borrowed from the report; struct_size of what is filled must be set. */
+typedef struct llmc_report_facts {
+  uint32_t struct_size;
+  int32_t reserved;
+  int64_t linears;     /* llmc_report_count */
+  int64_t samples;     /* calibration data used */
+  int64_t tokens;
+  int64_t bytes_before; /* tensor bytes of the input and of the output */
+  int64_t bytes_after;
+  int64_t peak_memory; /* bytes; the highest seen between steps */
+  double seconds;      /* wall time, and its parts */
+  double calibration_seconds;
+  double quantization_seconds;
+  double writing_seconds;
+} llmc_report_facts;
+LLMC_API llmc_status llmc_report_info(const llmc_report *report, llmc_report_facts *facts, llmc_error **error);
+
+typedef struct llmc_linear_facts {
+  uint32_t struct_size;
+  int32_t reserved;
+  const char *name;      /* "model.layers.0.mlp.up_proj" */
+  const char *scheme;    /* "int4 group 128" */
+  const char *method;    /* "GPTQ" or "RTN" */
+  const char *note;      /* why the method fell back; "" otherwise */
+  double relative_error; /* GPTQ: root of (output error / output energy) over sampled rows; RTN: ||W - Q|| / ||W|| */
+  double loss;           /* GPTQ: sum of squared output errors per token; 0 otherwise */
+  double dampening;      /* GPTQ: the fraction that worked; 0 otherwise */
+  double seconds;        /* its share of the quantization time */
+} llmc_linear_facts;
+LLMC_API int64_t llmc_report_count(const llmc_report *report); /* quantized matrices; 0 for NULL */
+/* index: 0 to llmc_report_count - 1, in the order they were quantized. */
+LLMC_API llmc_status llmc_report_linear(const llmc_report *report, int64_t index, llmc_linear_facts *facts, llmc_error **error);
+
 #ifdef __cplusplus
 }
 #endif

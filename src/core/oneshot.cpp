@@ -12,6 +12,7 @@
 #include "core/run_plan.hpp"
 #include "core/run_reporter.hpp"
 #include "llmc/error.hpp"
+#include "llmc/model.hpp"
 
 namespace llmc {
 
@@ -23,55 +24,112 @@ namespace {
   throw Error(ErrorCode::unsupported, fmt::format("'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized one{}", checkpoint.directory(), method, way_out));
 }
 
-// No data needed: every tensor streams by once, or twice where a scale belongs to a whole tensor. True: all values were checked on the way.
-bool compress_without_data(const Checkpoint& checkpoint, const RunPlan& plan, const OneshotOptions& options, Rounding rounding, Backend& backend, CompressedOutput& output, RunReporter& reporter,
-                           Report& report) {
-  reporter.begin(static_cast<int64_t>(plan.batches.size()));
-  const DataFreeRun run{checkpoint, plan, options, rounding, backend, output.writer(), [&] { reporter.poll(); }, [&](const std::string& module) { reporter.enter("quantize", module); },
-                        [&] { reporter.step(); }, [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output.put_quantized(assignment, matrix); }};
-  return compress_data_free(run, output.take_rest(), report);
+RunPolicy policy_of(const OneshotOptions& options) {
+  return {options.compat, options.rounding.value_or(options.compat == Compat::reference ? Rounding::reference : Rounding::exact), options.custom_quantizers};
+}
+
+Propagation propagation_of(const OneshotOptions& options) {
+  return options.propagation.value_or(options.compat == Compat::reference ? Propagation::layer : Propagation::sublayer);
+}
+
+Recipe read_recipe(const OneshotOptions& options, RunReporter& reporter) {
+  Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage) : recipe_for_scheme(options.scheme);
+  for (const std::string& line : recipe.notes) reporter.note(line);
+  return recipe;
+}
+
+RunPlan plan_run(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options, RunReporter& reporter) {
+  RunPlan plan = make_plan(checkpoint, model, modifiers, options);
+  for (const std::string& line : plan.notes) reporter.note(line);
+  if (!model.graph)
+    for (const std::string& line : outline_notes(model, plan.order)) reporter.note(line);
+  return plan;
 }
 
 }  // namespace
 
+// One way from the model to a folder: planned when it is made, then compress, then finish.
+class Model::Run {
+ public:
+  Run(const Checkpoint& checkpoint, OneshotOptions&& options, Backend& backend, const Callbacks& callbacks)
+      : checkpoint_(checkpoint), options_(std::move(options)), backend_(backend), callbacks_(callbacks), recipe_(read_recipe(options_, reporter_)), modifiers_(recipe_, policy_of(options_)),
+        calibrated_(modifiers_.need_calibration()), model_(outline_model(checkpoint, calibrated_)), plan_(plan_run(checkpoint, model_, modifiers_, options_, reporter_)),
+        output_(checkpoint, plan_, options_, backend, calibrated_, [this] { reporter_.poll(); }) {
+    report_.model_type = model_.model_type;
+    report_.device = backend.description();
+    report_.compat = options_.compat == Compat::reference ? "reference" : "vllm";
+    report_.propagation = propagation_of(options_) == Propagation::layer ? "layer" : "sublayer";
+    report_.template_date = options_.template_date;
+    report_.bytes_before = checkpoint.total_bytes();
+    report_.bytes_after = output_.total_bytes();
+  }
+
+  void compress() {
+    const Timed timed(report_.seconds);
+    if (calibrated_) compress_calibrated({checkpoint_, *model_.graph, modifiers_, plan_, options_, propagation_of(options_), backend_, output_, reporter_, report_});
+    else compress_without_data();
+  }
+
+  Report finish() {
+    {
+      const Timed all(report_.seconds), writing(report_.writing_seconds);
+      copy_tensors(checkpoint_, output_.writer(), backend_, output_.take_rest(), [&] { reporter_.poll(); });
+      output_.finish(recipe_, values_checked_);
+    }
+    report_.peak_memory = std::max(report_.peak_memory, anonymous_memory());
+    return std::move(report_);
+  }
+
+ private:
+  // Every tensor streams by once, or twice where a scale belongs to a whole tensor.
+  void compress_without_data() {
+    reporter_.begin(static_cast<int64_t>(plan_.batches.size()));
+    const DataFreeRun run{checkpoint_, plan_, options_, policy_of(options_).rounding, backend_, output_.writer(), [&] { reporter_.poll(); },
+                          [&](const std::string& module) { reporter_.enter("quantize", module); }, [&] { reporter_.step(); },
+                          [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output_.put_quantized(assignment, matrix); }};
+    values_checked_ = compress_data_free(run, output_.take_rest(), report_);
+  }
+
+  const Checkpoint& checkpoint_;
+  const OneshotOptions options_;
+  Backend& backend_;
+  const Callbacks callbacks_;
+  Report report_;
+  RunReporter reporter_{callbacks_, report_};
+  const Recipe recipe_;
+  const ModifierList modifiers_;
+  const bool calibrated_;
+  const ModelOutline model_;
+  const RunPlan plan_;
+  CompressedOutput output_;
+  bool values_checked_ = false;  // all of them, on the way
+};
+
+Model::Model(const std::string& directory) : Model(std::make_unique<const Checkpoint>(directory)) {}
+Model::Model(const TensorSource& source) : Model(std::make_unique<const Checkpoint>(source)) {}
+Model::Model(std::unique_ptr<const Checkpoint> checkpoint) : checkpoint_(std::move(checkpoint)) {
+  if (checkpoint_->is_quantized()) refuse_quantized(*checkpoint_);
+}
+Model::~Model() = default;
+
+void Model::quantize(OneshotOptions options, Backend& backend, const Callbacks& callbacks) {
+  run_ = nullptr;
+  auto run = std::make_unique<Run>(*checkpoint_, std::move(options), backend, callbacks);
+  run->compress();
+  run_ = std::move(run);
+}
+
+Report Model::save() {
+  if (!run_) throw Error(ErrorCode::invalid_argument, "model: nothing to save; wanted a quantize that succeeded, and one save for each");
+  const std::unique_ptr<Run> run = std::move(run_);
+  return run->finish();
+}
+
 Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks& callbacks) {
   const Stopwatch watch;
-  Report report;
-  RunReporter reporter(callbacks, report);
-  const Checkpoint checkpoint = options.source ? Checkpoint(*options.source) : Checkpoint(options.model_dir);
-  if (checkpoint.is_quantized()) refuse_quantized(checkpoint);
-
-  const bool reference = options.compat == Compat::reference;
-  const RunPolicy policy{options.compat, options.rounding.value_or(reference ? Rounding::reference : Rounding::exact), options.custom_quantizers};
-  const Propagation propagation = options.propagation.value_or(reference ? Propagation::layer : Propagation::sublayer);
-  const Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage) : recipe_for_scheme(options.scheme);
-  for (const std::string& line : recipe.notes) reporter.note(line);
-  const ModifierList modifiers(recipe, policy);
-  const bool calibrated = modifiers.need_calibration();
-  const ModelOutline model = outline_model(checkpoint, calibrated);
-  const RunPlan plan = make_plan(checkpoint, model, modifiers, options);
-  for (const std::string& line : plan.notes) reporter.note(line);
-  if (!model.graph)
-    for (const std::string& line : outline_notes(model, plan.order)) reporter.note(line);
-
-  report.model_type = model.model_type;
-  report.device = backend.description();
-  report.compat = reference ? "reference" : "vllm";
-  report.propagation = propagation == Propagation::layer ? "layer" : "sublayer";
-  report.template_date = options.template_date;
-  report.bytes_before = checkpoint.total_bytes();
-
-  CompressedOutput output(checkpoint, plan, options, backend, calibrated, [&] { reporter.poll(); });
-  report.bytes_after = output.total_bytes();
-  bool values_checked = false;
-  if (calibrated) compress_calibrated({checkpoint, *model.graph, modifiers, plan, options, propagation, backend, output, reporter, report});
-  else values_checked = compress_without_data(checkpoint, plan, options, policy.rounding, backend, output, reporter, report);
-  {
-    const Timed timed(report.writing_seconds);
-    copy_tensors(checkpoint, output.writer(), backend, output.take_rest(), [&] { reporter.poll(); });
-    output.finish(recipe, values_checked);
-  }
-  report.peak_memory = std::max(report.peak_memory, anonymous_memory());
+  const std::unique_ptr<Model> model = options.source ? std::make_unique<Model>(*options.source) : std::make_unique<Model>(options.model_dir);
+  model->quantize(options, backend, callbacks);
+  Report report = model->save();
   report.seconds = watch.seconds();
   return report;
 }

@@ -45,6 +45,8 @@ LLMC_DTYPE_UINT16 = 13
 LLMC_DTYPE_UINT32 = 14
 LLMC_DTYPE_UINT64 = 15
 LLMC_DTYPE_BOOL = 16
+LLMC_NEEDS_GRAM = 1
+LLMC_NEEDS_CHANNELS = 2
 LLMC_GRAM_ALL = 0
 LLMC_GRAM_CHANNELS = 1
 LLMC_SMOOTHING_SMOOTHQUANT = 1
@@ -150,6 +152,38 @@ class llmc_oneshot_options(Structure):
     ]
 
 
+class llmc_report_facts(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("linears", c_int64),
+        ("samples", c_int64),
+        ("tokens", c_int64),
+        ("bytes_before", c_int64),
+        ("bytes_after", c_int64),
+        ("peak_memory", c_int64),
+        ("seconds", c_double),
+        ("calibration_seconds", c_double),
+        ("quantization_seconds", c_double),
+        ("writing_seconds", c_double),
+    ]
+
+
+class llmc_linear_facts(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("name", c_char_p),
+        ("scheme", c_char_p),
+        ("method", c_char_p),
+        ("note", c_char_p),
+        ("relative_error", c_double),
+        ("loss", c_double),
+        ("dampening", c_double),
+        ("seconds", c_double),
+    ]
+
+
 class llmc_tensor(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -163,6 +197,36 @@ class llmc_tensor(Structure):
         ("device_type", c_int32),
         ("device_index", c_int32),
         ("reserved", c_int32),
+    ]
+
+
+class llmc_matrix_job(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("num_bits", c_int32),
+        ("module", c_char_p),
+        ("weight", POINTER(llmc_tensor)),
+        ("scales", POINTER(llmc_tensor)),
+        ("zero_points", POINTER(llmc_tensor)),
+        ("codes", POINTER(llmc_tensor)),
+        ("gram", POINTER(llmc_tensor)),
+        ("channel_min", POINTER(c_float)),
+        ("channel_max", POINTER(c_float)),
+        ("sum_absolute", POINTER(c_double)),
+        ("sum_squares", POINTER(c_double)),
+        ("tokens", c_int64),
+    ]
+
+llmc_quantize_fn = CFUNCTYPE(c_int32, c_void_p, POINTER(llmc_matrix_job))
+
+
+class llmc_modifier(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("needs", c_int32),
+        ("type", c_char_p),
+        ("quantize", llmc_quantize_fn),
+        ("user_data", c_void_p),
     ]
 
 
@@ -308,7 +372,17 @@ FUNCTIONS = {
     "llmc_oneshot": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p), POINTER(c_void_p)]),
     "llmc_report_json": (c_char_p, [c_void_p]),
     "llmc_report_free": (None, [c_void_p]),
+    "llmc_report_info": (c_int32, [c_void_p, POINTER(llmc_report_facts), POINTER(c_void_p)]),
+    "llmc_report_count": (c_int64, [c_void_p]),
+    "llmc_report_linear": (c_int32, [c_void_p, c_int64, POINTER(llmc_linear_facts), POINTER(c_void_p)]),
     "llmc_tensor_from_dlpack": (c_int32, [c_void_p, POINTER(llmc_tensor), POINTER(c_void_p)]),
+    "llmc_model_open": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_model_free": (None, [c_void_p]),
+    "llmc_model_add_token_ids": (c_int32, [c_void_p, POINTER(c_int32), POINTER(c_int64), c_int64, POINTER(c_void_p)]),
+    "llmc_model_add_data": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p)]),
+    "llmc_model_quantize": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p)]),
+    "llmc_model_save": (c_int32, [c_void_p, POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_session_add_modifier": (c_int32, [c_void_p, POINTER(llmc_modifier), POINTER(c_void_p)]),
     "llmc_gram_create": (c_int32, [c_int64, c_int32, POINTER(c_void_p), POINTER(c_void_p)]),
     "llmc_gram_free": (None, [c_void_p]),
     "llmc_gram_add": (c_int32, [c_void_p, c_void_p, POINTER(llmc_tensor), POINTER(c_void_p)]),
@@ -358,7 +432,11 @@ LAYOUT = {
     llmc_source_tensor: (32, {'struct_size': 0, 'dtype': 4, 'name': 8, 'shape': 16, 'ndim': 24, 'reserved': 28}),
     llmc_tensor_source: (48, {'struct_size': 0, 'reserved': 4, 'config_json': 8, 'tensors': 16, 'num_tensors': 24, 'read': 32, 'user_data': 40}),
     llmc_oneshot_options: (176, {'struct_size': 0, 'compat': 4, 'model_dir': 8, 'output_dir': 16, 'recipe': 24, 'scheme': 32, 'stage': 40, 'dataset': 48, 'tokenizer_dir': 56, 'text_column': 64, 'template_date': 72, 'token_ids': 80, 'sequence_starts': 88, 'num_sequences': 96, 'num_calibration_samples': 104, 'max_seq_length': 112, 'shuffle_seed': 120, 'max_shard_bytes': 128, 'shuffle': 136, 'concatenate_data': 140, 'rounding': 144, 'propagation': 148, 'save_compressed': 152, 'tie_word_embeddings': 156, 'overwrite': 160, 'reserved': 164, 'source': 168}),
+    llmc_report_facts: (88, {'struct_size': 0, 'reserved': 4, 'linears': 8, 'samples': 16, 'tokens': 24, 'bytes_before': 32, 'bytes_after': 40, 'peak_memory': 48, 'seconds': 56, 'calibration_seconds': 64, 'quantization_seconds': 72, 'writing_seconds': 80}),
+    llmc_linear_facts: (72, {'struct_size': 0, 'reserved': 4, 'name': 8, 'scheme': 16, 'method': 24, 'note': 32, 'relative_error': 40, 'loss': 48, 'dampening': 56, 'seconds': 64}),
     llmc_tensor: (64, {'struct_size': 0, 'dtype': 4, 'data': 8, 'shape': 16, 'strides': 24, 'byte_offset': 32, 'stream': 40, 'ndim': 48, 'device_type': 52, 'device_index': 56, 'reserved': 60}),
+    llmc_matrix_job: (96, {'struct_size': 0, 'num_bits': 4, 'module': 8, 'weight': 16, 'scales': 24, 'zero_points': 32, 'codes': 40, 'gram': 48, 'channel_min': 56, 'channel_max': 64, 'sum_absolute': 72, 'sum_squares': 80, 'tokens': 88}),
+    llmc_modifier: (32, {'struct_size': 0, 'needs': 4, 'type': 8, 'quantize': 16, 'user_data': 24}),
     llmc_gram_data: (72, {'struct_size': 0, 'has_gram': 4, 'channels': 8, 'tokens': 16, 'samples': 24, 'gram': 32, 'minimum': 40, 'maximum': 48, 'sum_absolute': 56, 'sum_squares': 64}),
     llmc_smooth_options: (24, {'struct_size': 0, 'algorithm': 4, 'compat': 8, 'strength_set': 12, 'strength': 16}),
     llmc_scheme_options: (48, {'struct_size': 0, 'method': 4, 'scheme': 8, 'compat': 16, 'rounding': 20, 'activation_order': 24, 'dampening': 28, 'dampening_frac': 32, 'block_size': 40}),

@@ -56,9 +56,12 @@ class Session:
     def call(self, function, *arguments, progress=None):
         """function(session, *arguments, error) in a thread of its own, so that Ctrl-C reaches Python meanwhile and cancels it."""
         if not self._busy.acquire(blocking=False): raise RuntimeError("session: another call is running on it; one call at a time per session")
-        error, result, interrupted = ctypes.c_void_p(), [], None
+        error, result, interrupted, done = ctypes.c_void_p(), [], None, threading.Event()  # not join(): Python 3.11's takes a thread for ended when Ctrl-C interrupts it
         self._progress, self._raised = progress, None
-        thread = threading.Thread(target=lambda: result.append(function(self._handle, *arguments, error)), name="llmc")
+        def run():
+            try: result.append(function(self._handle, *arguments, error))
+            finally: done.set()
+        thread = threading.Thread(target=run, name="llmc")
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C waits until the try below; the thread inherits this and never takes one
         try: thread.start()
         except BaseException:
@@ -68,7 +71,7 @@ class Session:
         while True:
             try:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                while thread.is_alive(): thread.join(0.1)
+                while not done.wait(0.1): pass
                 break
             except BaseException as problem:  # KeyboardInterrupt, or what another signal's handler raised
                 interrupted = problem

@@ -47,6 +47,8 @@ pub const LLMC_DTYPE_UINT16: i32 = 13;
 pub const LLMC_DTYPE_UINT32: i32 = 14;
 pub const LLMC_DTYPE_UINT64: i32 = 15;
 pub const LLMC_DTYPE_BOOL: i32 = 16;
+pub const LLMC_NEEDS_GRAM: i32 = 1;
+pub const LLMC_NEEDS_CHANNELS: i32 = 2;
 pub const LLMC_GRAM_ALL: i32 = 0;
 pub const LLMC_GRAM_CHANNELS: i32 = 1;
 pub const LLMC_SMOOTHING_SMOOTHQUANT: i32 = 1;
@@ -83,6 +85,11 @@ pub struct llmc_report {
 }
 
 #[repr(C)]
+pub struct llmc_model {
+    _private: [u8; 0],
+}
+
+#[repr(C)]
 pub struct llmc_gram {
     _private: [u8; 0],
 }
@@ -112,6 +119,8 @@ pub type llmc_progress_fn = Option<unsafe extern "C" fn(progress: *const llmc_pr
 pub type llmc_log_fn = Option<unsafe extern "C" fn(level: i32, line: *const c_char, user_data: *mut c_void)>;
 
 pub type llmc_read_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, tensor: i64, offset: i64, bytes: i64, to: *mut c_void) -> i32>;
+
+pub type llmc_quantize_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, job: *const llmc_matrix_job) -> i32>;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -195,6 +204,38 @@ pub struct llmc_oneshot_options {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct llmc_report_facts {
+    pub struct_size: u32,
+    pub reserved: i32,
+    pub linears: i64,
+    pub samples: i64,
+    pub tokens: i64,
+    pub bytes_before: i64,
+    pub bytes_after: i64,
+    pub peak_memory: i64,
+    pub seconds: f64,
+    pub calibration_seconds: f64,
+    pub quantization_seconds: f64,
+    pub writing_seconds: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_linear_facts {
+    pub struct_size: u32,
+    pub reserved: i32,
+    pub name: *const c_char,
+    pub scheme: *const c_char,
+    pub method: *const c_char,
+    pub note: *const c_char,
+    pub relative_error: f64,
+    pub loss: f64,
+    pub dampening: f64,
+    pub seconds: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct llmc_tensor {
     pub struct_size: u32,
     pub dtype: i32,
@@ -207,6 +248,34 @@ pub struct llmc_tensor {
     pub device_type: i32,
     pub device_index: i32,
     pub reserved: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_matrix_job {
+    pub struct_size: u32,
+    pub num_bits: i32,
+    pub module: *const c_char,
+    pub weight: *const llmc_tensor,
+    pub scales: *const llmc_tensor,
+    pub zero_points: *const llmc_tensor,
+    pub codes: *const llmc_tensor,
+    pub gram: *const llmc_tensor,
+    pub channel_min: *const f32,
+    pub channel_max: *const f32,
+    pub sum_absolute: *const f64,
+    pub sum_squares: *const f64,
+    pub tokens: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llmc_modifier {
+    pub struct_size: u32,
+    pub needs: i32,
+    pub r#type: *const c_char,
+    pub quantize: llmc_quantize_fn,
+    pub user_data: *mut c_void,
 }
 
 #[repr(C)]
@@ -350,7 +419,17 @@ extern "C" {
     pub fn llmc_oneshot(session: *mut llmc_session, options: *const llmc_oneshot_options, report: *mut *mut llmc_report, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_report_json(report: *const llmc_report) -> *const c_char;
     pub fn llmc_report_free(report: *mut llmc_report);
+    pub fn llmc_report_info(report: *const llmc_report, facts: *mut llmc_report_facts, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_report_count(report: *const llmc_report) -> i64;
+    pub fn llmc_report_linear(report: *const llmc_report, index: i64, facts: *mut llmc_linear_facts, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_tensor_from_dlpack(dl_tensor: *const c_void, tensor: *mut llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_open(session: *mut llmc_session, model_dir: *const c_char, model: *mut *mut llmc_model, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_free(model: *mut llmc_model);
+    pub fn llmc_model_add_token_ids(model: *mut llmc_model, token_ids: *const i32, sequence_starts: *const i64, num_sequences: i64, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_add_data(model: *mut llmc_model, data: *const llmc_oneshot_options, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_quantize(model: *mut llmc_model, options: *const llmc_oneshot_options, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_save(model: *mut llmc_model, report: *mut *mut llmc_report, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_session_add_modifier(session: *mut llmc_session, modifier: *const llmc_modifier, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_gram_create(channels: i64, parts: i32, gram: *mut *mut llmc_gram, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_gram_free(gram: *mut llmc_gram);
     pub fn llmc_gram_add(session: *mut llmc_session, gram: *mut llmc_gram, values: *const llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
@@ -456,6 +535,30 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_oneshot_options, overwrite) == 160);
     assert!(std::mem::offset_of!(llmc_oneshot_options, reserved) == 164);
     assert!(std::mem::offset_of!(llmc_oneshot_options, source) == 168);
+    assert!(size_of::<llmc_report_facts>() == 88 && align_of::<llmc_report_facts>() == 8);
+    assert!(std::mem::offset_of!(llmc_report_facts, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_report_facts, reserved) == 4);
+    assert!(std::mem::offset_of!(llmc_report_facts, linears) == 8);
+    assert!(std::mem::offset_of!(llmc_report_facts, samples) == 16);
+    assert!(std::mem::offset_of!(llmc_report_facts, tokens) == 24);
+    assert!(std::mem::offset_of!(llmc_report_facts, bytes_before) == 32);
+    assert!(std::mem::offset_of!(llmc_report_facts, bytes_after) == 40);
+    assert!(std::mem::offset_of!(llmc_report_facts, peak_memory) == 48);
+    assert!(std::mem::offset_of!(llmc_report_facts, seconds) == 56);
+    assert!(std::mem::offset_of!(llmc_report_facts, calibration_seconds) == 64);
+    assert!(std::mem::offset_of!(llmc_report_facts, quantization_seconds) == 72);
+    assert!(std::mem::offset_of!(llmc_report_facts, writing_seconds) == 80);
+    assert!(size_of::<llmc_linear_facts>() == 72 && align_of::<llmc_linear_facts>() == 8);
+    assert!(std::mem::offset_of!(llmc_linear_facts, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_linear_facts, reserved) == 4);
+    assert!(std::mem::offset_of!(llmc_linear_facts, name) == 8);
+    assert!(std::mem::offset_of!(llmc_linear_facts, scheme) == 16);
+    assert!(std::mem::offset_of!(llmc_linear_facts, method) == 24);
+    assert!(std::mem::offset_of!(llmc_linear_facts, note) == 32);
+    assert!(std::mem::offset_of!(llmc_linear_facts, relative_error) == 40);
+    assert!(std::mem::offset_of!(llmc_linear_facts, loss) == 48);
+    assert!(std::mem::offset_of!(llmc_linear_facts, dampening) == 56);
+    assert!(std::mem::offset_of!(llmc_linear_facts, seconds) == 64);
     assert!(size_of::<llmc_tensor>() == 64 && align_of::<llmc_tensor>() == 8);
     assert!(std::mem::offset_of!(llmc_tensor, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_tensor, dtype) == 4);
@@ -468,6 +571,26 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_tensor, device_type) == 52);
     assert!(std::mem::offset_of!(llmc_tensor, device_index) == 56);
     assert!(std::mem::offset_of!(llmc_tensor, reserved) == 60);
+    assert!(size_of::<llmc_matrix_job>() == 96 && align_of::<llmc_matrix_job>() == 8);
+    assert!(std::mem::offset_of!(llmc_matrix_job, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_matrix_job, num_bits) == 4);
+    assert!(std::mem::offset_of!(llmc_matrix_job, module) == 8);
+    assert!(std::mem::offset_of!(llmc_matrix_job, weight) == 16);
+    assert!(std::mem::offset_of!(llmc_matrix_job, scales) == 24);
+    assert!(std::mem::offset_of!(llmc_matrix_job, zero_points) == 32);
+    assert!(std::mem::offset_of!(llmc_matrix_job, codes) == 40);
+    assert!(std::mem::offset_of!(llmc_matrix_job, gram) == 48);
+    assert!(std::mem::offset_of!(llmc_matrix_job, channel_min) == 56);
+    assert!(std::mem::offset_of!(llmc_matrix_job, channel_max) == 64);
+    assert!(std::mem::offset_of!(llmc_matrix_job, sum_absolute) == 72);
+    assert!(std::mem::offset_of!(llmc_matrix_job, sum_squares) == 80);
+    assert!(std::mem::offset_of!(llmc_matrix_job, tokens) == 88);
+    assert!(size_of::<llmc_modifier>() == 32 && align_of::<llmc_modifier>() == 8);
+    assert!(std::mem::offset_of!(llmc_modifier, struct_size) == 0);
+    assert!(std::mem::offset_of!(llmc_modifier, needs) == 4);
+    assert!(std::mem::offset_of!(llmc_modifier, r#type) == 8);
+    assert!(std::mem::offset_of!(llmc_modifier, quantize) == 16);
+    assert!(std::mem::offset_of!(llmc_modifier, user_data) == 24);
     assert!(size_of::<llmc_gram_data>() == 72 && align_of::<llmc_gram_data>() == 8);
     assert!(std::mem::offset_of!(llmc_gram_data, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_gram_data, has_gram) == 4);

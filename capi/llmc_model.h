@@ -1,0 +1,47 @@
+/* llmc, model level: the parts of llmc_oneshot. llmc.h is read first: its rules on errors, options, ownership and threads hold here.
+ *
+ *   llmc_model_open(session, "Llama-3-8B", &model, &error);
+ *   llmc_model_add_token_ids(model, ids, starts, 512, &error);      any number of times, or llmc_model_add_data
+ *   options.recipe = "w4a16.yaml"; options.output_dir = "out-4bit";
+ *   llmc_model_quantize(model, &options, &error);                   all the work; nothing is under the output's name yet
+ *   llmc_model_save(model, &report, &error);                        now it is
+ *   options.recipe = "w8a8.yaml"; options.output_dir = "out-8bit";  the same model and data again
+ *
+ * Same bytes.  Open, add, quantize and save write what one llmc_oneshot with the same options writes, byte for byte.
+ * Memory.      A quantized model is never whole in memory: _quantize writes it, block by block, into a hidden folder beside output_dir.
+ *              _save adds what no Linear owns, reads everything back, checks it and renames the folder. A folder that was quantized and not saved is
+ *              removed by llmc_model_free, by the next _quantize, and by a _save that fails.
+ * Threads.     A model belongs to its session: every call here but _free counts as a call of the session (one at a time), and llmc_session_cancel
+ *              ends it. Free the model before the session, and not during a call.
+ * Half done.   A call that fails changes nothing but the hidden folder: the model and its data are as before, and may be used on.
+ */
+#ifndef LLMC_MODEL_H
+#define LLMC_MODEL_H
+
+#include <llmc.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct llmc_model llmc_model;
+/* model_dir: config.json and safetensors files, unchanged until the model is freed. Reads headers, no weights. LLMC_UNSUPPORTED: it is quantized already. */
+LLMC_API llmc_status llmc_model_open(llmc_session *session, const char *model_dir, llmc_model **model, llmc_error **error);
+LLMC_API void llmc_model_free(llmc_model *model);
+
+/* Calibration data, copied. Each call adds sequences after those of earlier calls.
+ * token_ids: all sequences one after another, [sequence_starts[num_sequences]]; sequence_starts: [num_sequences + 1], the first 0, never falling. */
+LLMC_API llmc_status llmc_model_add_token_ids(llmc_model *model, const int32_t *token_ids, const int64_t *sequence_starts, int64_t num_sequences, llmc_error **error);
+/* Chats, texts or token ids of a data set. Of `data` these count: dataset (required), tokenizer_dir, text_column, template_date, num_calibration_samples,
+ * max_seq_length, shuffle_seed, shuffle, concatenate_data; other pointers must be NULL. LLMC_UNSUPPORTED where the library was built without text. */
+LLMC_API llmc_status llmc_model_add_data(llmc_model *model, const llmc_oneshot_options *data, llmc_error **error);
+
+/* Of `options` all but the model and the calibration data count, as in llmc_oneshot; model_dir, source, dataset, token_ids and sequence_starts must be NULL. */
+LLMC_API llmc_status llmc_model_quantize(llmc_model *model, const llmc_oneshot_options *options, llmc_error **error);
+/* Once for each _quantize that succeeded; otherwise LLMC_INVALID_ARGUMENT. `report` may be NULL. */
+LLMC_API llmc_status llmc_model_save(llmc_model *model, llmc_report **report, llmc_error **error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

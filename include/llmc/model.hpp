@@ -1,0 +1,39 @@
+// The parts of oneshot, for callers that do something between them: open a model once, compress it as often as wanted.
+//   Model model("Llama-3-8B");
+//   model.quantize(options, backend, callbacks);  // into a hidden folder beside options.output_dir
+//   Report report = model.save();                 // which now gets its name
+#pragma once
+#include <memory>
+#include <string>
+
+#include "llmc/oneshot.hpp"
+
+namespace llmc {
+
+class Checkpoint;
+
+class Model {
+ public:
+  // Reads config.json and the headers, no weights. Error(unsupported): it is quantized already.
+  explicit Model(const std::string& directory);
+  explicit Model(const TensorSource& source);  // borrowed
+  ~Model();                                    // what was quantized and not saved is removed
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  // Runs the whole recipe; options.model_dir and .source are not looked at. The result is the hidden folder, in place of what an earlier call made and save did
+  // not take. `backend` and what `callbacks` borrow are used until save has returned. When it throws, nothing is left.
+  void quantize(OneshotOptions options, Backend& backend, const Callbacks& callbacks);
+
+  // Copies what no Linear owns, checks the folder and gives it its name. Once per quantize, also when it throws: nothing is left then.
+  Report save();
+
+ private:
+  class Run;
+  explicit Model(std::unique_ptr<const Checkpoint> checkpoint);
+
+  const std::unique_ptr<const Checkpoint> checkpoint_;
+  std::unique_ptr<Run> run_;  // null: nothing to save
+};
+
+}  // namespace llmc

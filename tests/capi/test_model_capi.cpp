@@ -1,0 +1,191 @@
+// The promises of llmc_model.h, and of the report's fields.
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "capi/tensor_tools.hpp"
+#include "core/run_tools.hpp"
+#include "llmc_model.h"
+
+using Catch::Contains;
+using namespace llmc::test;
+
+namespace {
+
+constexpr const char* kGptq = "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
+
+struct FreeModel {
+  void operator()(llmc_model* model) const { llmc_model_free(model); }
+};
+using OwnedModel = std::unique_ptr<llmc_model, FreeModel>;
+
+struct Setting {
+  OwnedSession session = new_session(2);
+  ScratchFolder scratch;
+  llmc::TokenBatch tokens = tokens_from(golden("micro-llama/calibration.safetensors"));
+  std::string model_dir = golden("micro-llama");
+  std::string paths[4] = {scratch / "a", scratch / "b", scratch / "c", scratch / "d"};
+
+  OwnedModel open() {
+    llmc_model* model = nullptr;
+    must([&](llmc_error** e) { return llmc_model_open(session.get(), model_dir.c_str(), &model, e); });
+    return OwnedModel(model);
+  }
+  void add(const OwnedModel& model, int64_t first, int64_t last) {  // sequences [first, last)
+    std::vector<int64_t> starts;
+    for (int64_t s = first; s <= last; ++s) starts.push_back(tokens.sequence_starts[static_cast<size_t>(s)] - tokens.sequence_starts[static_cast<size_t>(first)]);
+    const int32_t* ids = tokens.token_ids.data() + tokens.sequence_starts[static_cast<size_t>(first)];
+    must([&](llmc_error** e) { return llmc_model_add_token_ids(model.get(), ids, starts.data(), last - first, e); });
+  }
+  llmc_oneshot_options to(int path, const char* recipe) {
+    llmc_oneshot_options options{};
+    options.struct_size = sizeof options;
+    options.output_dir = paths[path].c_str();
+    options.recipe = recipe;
+    return options;
+  }
+  std::string weights(int path) { return read_text(paths[path] + "/model.safetensors"); }
+  size_t entries() { return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(scratch.path()), {})); }
+};
+
+void quantize(const OwnedModel& model, const llmc_oneshot_options& options) {
+  must([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+}
+void save(const OwnedModel& model) {
+  must([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); });
+}
+
+}  // namespace
+
+TEST_CASE("open, add, quantize and save write what one llmc_oneshot writes, again and again on one model") {
+  Setting s;
+  const OwnedModel model = s.open();
+  s.add(model, 0, 5);
+  s.add(model, 5, 24);
+  quantize(model, s.to(0, kGptq));
+  CHECK((!std::filesystem::exists(s.paths[0]) && s.entries() == 1));  // hidden beside its name
+  save(model);
+  CHECK(s.entries() == 1);
+  llmc_oneshot_options plain = s.to(1, nullptr);
+  plain.scheme = "FP8_BLOCK";
+  quantize(model, plain);
+  save(model);
+
+  llmc_oneshot_options once = s.to(2, kGptq);
+  once.model_dir = s.model_dir.c_str();
+  once.token_ids = s.tokens.token_ids.data(), once.sequence_starts = s.tokens.sequence_starts.data(), once.num_sequences = 24;
+  must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+  llmc_oneshot_options once_plain = s.to(3, nullptr);
+  once_plain.model_dir = s.model_dir.c_str(), once_plain.scheme = "FP8_BLOCK";
+  must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once_plain, nullptr, e); });
+  CHECK((s.weights(0) == s.weights(2) && s.weights(1) == s.weights(3)));
+  CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[2] + "/config.json"));
+}
+
+TEST_CASE("what was quantized and not saved goes with the model, or with the next quantize") {
+  Setting s;
+  {
+    const OwnedModel model = s.open();
+    s.add(model, 0, 4);
+    quantize(model, s.to(0, kGptq));
+    quantize(model, s.to(1, kGptq));
+    CHECK(s.entries() == 1);
+    llmc_oneshot_options bad = s.to(2, "quant_stage: {quant_modifiers: {NoModifier: {}}}");
+    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &bad, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(s.entries() == 0);
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message, Contains("nothing to save"));
+    quantize(model, s.to(0, kGptq));
+    save(model);
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message, Contains("nothing to save"));
+    quantize(model, s.to(1, kGptq));
+    llmc_session_cancel(s.session.get());
+    CHECK(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).status == LLMC_CANCELLED);
+    CHECK(s.entries() == 1);
+    quantize(model, s.to(1, kGptq));
+  }
+  CHECK(s.entries() == 1);
+}
+
+TEST_CASE("the model level refuses what makes no sense and stays as it was") {
+  Setting s;
+  const OwnedModel model = s.open();
+  const auto open = [&](llmc_session* session, const char* dir) {
+    llmc_model* made = reinterpret_cast<llmc_model*>(16);
+    const Refusal result = refusal([&](llmc_error** e) { return llmc_model_open(session, dir, &made, e); });
+    CHECK(made == nullptr);
+    return result;
+  };
+  CHECK(open(nullptr, s.model_dir.c_str()).status == LLMC_INVALID_ARGUMENT);
+  CHECK(open(s.session.get(), nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(open(s.session.get(), "/no/such/model").status == LLMC_NOT_FOUND);
+  CHECK(open(s.session.get(), golden("rtn/W4A16").c_str()).status == LLMC_UNSUPPORTED);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_open(s.session.get(), s.model_dir.c_str(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  llmc_model_free(nullptr);
+
+  const int32_t ids[4] = {1, 2, 3, 4};
+  const int64_t good[2] = {0, 4}, late[2] = {1, 4}, falling[3] = {0, 4, 2};
+  const auto add = [&](llmc_model* to, const int32_t* tokens, const int64_t* starts, int64_t count) { return refusal([&](llmc_error** e) { return llmc_model_add_token_ids(to, tokens, starts, count, e); }); };
+  CHECK(add(nullptr, ids, good, 1).status == LLMC_INVALID_ARGUMENT);
+  CHECK(add(model.get(), nullptr, good, 1).status == LLMC_INVALID_ARGUMENT);
+  CHECK(add(model.get(), ids, nullptr, 1).status == LLMC_INVALID_ARGUMENT);
+  for (const int64_t count : {int64_t{0}, int64_t{-1}, INT64_MIN}) CHECK(add(model.get(), ids, good, count).status == LLMC_INVALID_ARGUMENT);
+  CHECK_THAT(add(model.get(), ids, late, 1).message, Contains("sequence_starts[0] is 1"));
+  CHECK_THAT(add(model.get(), ids, falling, 2).message, Contains("decreases at index 2"));
+
+  const auto quantized = [&](const std::function<void(llmc_oneshot_options&)>& change) {
+    llmc_oneshot_options options = s.to(0, kGptq);
+    change(options);
+    const Refusal result = refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+    CHECK((result.status == LLMC_INVALID_ARGUMENT && s.entries() == 0));
+    return result.message;
+  };
+  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.model_dir = "x"; }), Contains("model_dir is given"));
+  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.token_ids = ids; }), Contains("token_ids is given"));
+  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.dataset = "x"; }), Contains("dataset is given"));
+  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.output_dir = nullptr; }), Contains("output_dir is missing"));
+  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.struct_size = 7; }), Contains("struct_size is 7"));
+  CHECK_FALSE(quantized([](llmc_oneshot_options&) {}).empty());  // no calibration data yet
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_save(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(model.get(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  s.add(model, 0, 4);
+  quantize(model, s.to(0, kGptq));
+  save(model);
+}
+
+TEST_CASE("a report's fields are its JSON's") {
+  Setting s;
+  const OwnedModel model = s.open();
+  s.add(model, 0, 4);
+  quantize(model, s.to(0, kGptq));
+  llmc_report* report = nullptr;
+  must([&](llmc_error** e) { return llmc_model_save(model.get(), &report, e); });
+  const auto json = nlohmann::json::parse(llmc_report_json(report));
+  llmc_report_facts facts{};
+  facts.struct_size = sizeof facts;
+  must([&](llmc_error** e) { return llmc_report_info(report, &facts, e); });
+  CHECK((facts.linears == 14 && llmc_report_count(report) == 14 && facts.samples == 4 && facts.tokens == 4 * 48));
+  CHECK((json["bytes_after"] == facts.bytes_after && json["bytes_before"] == facts.bytes_before && json["seconds"] == facts.seconds));
+  for (int64_t i = 0; i < 14; ++i) {
+    llmc_linear_facts row{};
+    row.struct_size = sizeof row;
+    must([&](llmc_error** e) { return llmc_report_linear(report, i, &row, e); });
+    const auto& want = json["linears"][static_cast<size_t>(i)];
+    CHECK((want["name"] == row.name && want["scheme"] == row.scheme && want["method"] == row.method && want["note"] == row.note));
+    CHECK((want["relative_error"] == row.relative_error && want["loss"] == row.loss && want["dampening"] == row.dampening));
+  }
+  llmc_linear_facts row{};
+  row.struct_size = sizeof row;
+  for (const int64_t index : {int64_t{-1}, int64_t{14}, INT64_MAX}) CHECK_THAT(refusal([&](llmc_error** e) { return llmc_report_linear(report, index, &row, e); }).message, Contains("index is " + std::to_string(index)));
+  row.struct_size = 5;
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, &row, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(report, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(nullptr, &facts, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(llmc_report_count(nullptr) == 0);
+  llmc_report_free(report);
+}
