@@ -82,10 +82,6 @@ __global__ void gather_columns(const T* weight, int64_t columns, const int32_t* 
 
 // ---- the column loop
 
-__device__ inline float value_of_code(const IntegerCode&, int8_t code) { return static_cast<float>(code); }
-__device__ inline float value_of_code(const Fp8Code&, uint8_t code) { return float_from_e4m3(code); }
-__device__ inline float value_of_code(const Fp4Code&, uint8_t code) { return float_from_fp4(code); }
-
 constexpr int kTeam = 4, kRows = 64, kThreads = kRows * kTeam, kSub = 32, kOwn = kSub / kTeam;  // four threads a row; 32 columns at a time in registers
 
 struct ColumnShared {

@@ -37,13 +37,6 @@ __host__ __device__ inline Strips strips_of(int64_t rows, int64_t cell_rows, int
   return {cells, divide_up(row_cells, cells), divide_up(rows, cell_rows)};
 }
 
-template <class Code>
-__device__ inline float value_of(const Code&, typename Code::Type code) {
-  if constexpr (std::is_same_v<Code, IntegerCode>) return static_cast<float>(code);
-  else if constexpr (std::is_same_v<Code, Fp8Code>) return float_from_e4m3(code);
-  else return float_from_fp4(code);
-}
-
 __device__ inline void store_scale(const RowProblem& p, int64_t cell, const CellScale& scale) {
   if (p.grid.storage == ScaleStorage::exponent) static_cast<uint8_t*>(p.scales)[cell] = mx_byte(scale.stored);
   else if (p.grid.storage == ScaleStorage::e4m3) static_cast<uint8_t*>(p.scales)[cell] = e4m3_from_float(scale.stored);
@@ -123,7 +116,7 @@ __global__ void __launch_bounds__(kThreads, 2) quantize_strips(RowProblem p, Cod
         const int shift = k * bits - first_bit;
         result |= shift >= 0 ? stored << shift : stored >> -shift;
         if (p.want_error && shift >= 0) {  // a code that began in the word before was counted there
-          float product = (value_of(code, c) - zero) * multiplier;
+          float product = (value_of_code(code, c) - zero) * multiplier;
           if (products_rounded) product = round_to_model(product, p.grid.model);
           const double difference = static_cast<double>(value) - static_cast<double>(product);
           error += difference * difference;

@@ -55,6 +55,15 @@ inline std::unique_ptr<Backend> backend(const std::string& isa = "", int threads
   return make_cpu_backend(options);
 }
 
+inline Node node_of(std::string name, Operation operation, std::vector<ValueId> inputs, ValueId output) {
+  Node node;
+  node.name = std::move(name);
+  node.operation = std::move(operation);
+  node.inputs = std::move(inputs);
+  node.output = output;
+  return node;
+}
+
 inline cpu::Operand operand_of(const void* data, DType dtype, int64_t rows, int64_t depth) {
   cpu::Operand operand;
   operand.data = data;

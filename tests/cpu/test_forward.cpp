@@ -12,15 +12,6 @@ using namespace llmc::test;
 
 namespace {
 
-Node node_of(std::string name, Operation operation, std::vector<ValueId> inputs, ValueId output) {
-  Node node;
-  node.name = std::move(name);
-  node.operation = std::move(operation);
-  node.inputs = std::move(inputs);
-  node.output = output;
-  return node;
-}
-
 TokenBatch batch_of(std::vector<int64_t> starts) {
   TokenBatch batch;
   batch.sequence_starts = std::move(starts);

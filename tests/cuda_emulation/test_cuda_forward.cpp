@@ -7,15 +7,6 @@ using namespace llmc::test;
 
 namespace {
 
-Node node_of(std::string name, Operation operation, std::vector<ValueId> inputs, ValueId output) {
-  Node node;
-  node.name = std::move(name);
-  node.operation = std::move(operation);
-  node.inputs = std::move(inputs);
-  node.output = output;
-  return node;
-}
-
 TokenBatch ragged_batch(Dice& dice, int64_t longest) {
   TokenBatch batch{{}, {0}};
   for (int64_t s = dice.between(1, 3); s > 0; --s) batch.sequence_starts.push_back(batch.sequence_starts.back() + dice.between(1, longest));

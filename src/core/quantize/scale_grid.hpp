@@ -115,5 +115,9 @@ struct Fp4Code {
   using Type = uint8_t;
   constexpr uint8_t operator()(float value) const { return fp4_from_float(value); }
 };
+// What a code stands for, before its zero point and scale.
+constexpr float value_of_code(const IntegerCode&, int8_t code) { return static_cast<float>(code); }
+constexpr float value_of_code(const Fp8Code&, uint8_t code) { return float_from_e4m3(code); }
+constexpr float value_of_code(const Fp4Code&, uint8_t code) { return float_from_fp4(code); }
 
 }  // namespace llmc
