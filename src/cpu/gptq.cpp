@@ -6,25 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
+#include "core/quantize/gptq_problem.hpp"
 #include "cpu/cholesky.hpp"
 #include "cpu/gptq_kernel.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc::cpu {
 namespace {
-
-void check(const GptqProblem& problem) {
-  const auto bad = [](const std::string& text) { throw Error(ErrorCode::internal, "cpu: gptq: " + text); };
-  const int64_t columns = problem.weight.columns();
-  if (problem.weight.shape.size() != 2) bad("weight of shape " + to_string(problem.weight.shape) + ", wanted [rows, columns]");
-  if (problem.gram.dtype != DType::f32 || problem.gram.shape != Shape{columns, columns}) bad("gram of shape " + to_string(problem.gram.shape) + ", wanted F32 [columns, columns]");
-  if (problem.scales.dtype != DType::f32 || problem.scales.rows() != problem.weight.rows()) bad("scales of shape " + to_string(problem.scales.shape) + ", wanted F32 [rows, scale columns]");
-  if (static_cast<int64_t>(problem.scale_column.size()) != columns) bad("scale_column of " + std::to_string(problem.scale_column.size()) + " entries, wanted " + std::to_string(columns));
-  for (const int32_t column : problem.scale_column)
-    if (column < 0 || column >= problem.scales.columns()) bad("scale_column " + std::to_string(column) + " of " + std::to_string(problem.scales.columns()));
-}
 
 // One problem while it is solved. `order[i]` is the original column that is visited i-th.
 class Solver {
@@ -34,10 +23,7 @@ class Solver {
         blocks_(divide_up(columns_, kFactorBlock)), order_(static_cast<size_t>(columns_)), dead_(static_cast<size_t>(columns_), 0), diagonal_(static_cast<size_t>(columns_)) {}
 
   GptqSolution run() {
-    const bool floating8 = problem_.grid.type == NumberType::floating && problem_.grid.num_bits == 8;
-    solution_.codes = Tensor(problem_.grid.type == NumberType::integer ? DType::i8 : floating8 ? DType::f8_e4m3 : DType::u8, {rows_, columns_});
-    solution_.row_loss.assign(static_cast<size_t>(rows_), 0.0);
-    solution_.dampening_frac = problem_.dampening_frac;
+    solution_ = start_gptq_solution(problem_);
     if (rows_ == 0 || columns_ == 0) return std::move(solution_);
     const auto work = engine_.buffers.lease_of<float>(static_cast<size_t>(columns_ * columns_));
     const auto inverses = engine_.buffers.lease_of<float>(static_cast<size_t>(blocks_ * kFactorBlock * kFactorBlock));
@@ -70,29 +56,20 @@ class Solver {
   }
 
   void choose_order() {
-    std::iota(order_.begin(), order_.end(), 0);
-    const auto diagonal = [&](int32_t i) { return diagonal_[static_cast<size_t>(i)]; };
-    if (problem_.activation_order) std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return diagonal(a) > diagonal(b); });
-    double sum = 0;
-    for (size_t i = 0; i < diagonal_.size(); ++i) {
-      if (diagonal_[i] == 0.0f) {
-        dead_[i] = 1;
-        diagonal_[i] = 1.0f;
-      }
-      sum += static_cast<double>(diagonal_[i]);
-    }
-    mean_diagonal_ = static_cast<float>(sum / static_cast<double>(columns_));
+    order_ = visiting_order(diagonal_, problem_.activation_order);
+    for (size_t i = 0; i < diagonal_.size(); ++i) dead_[i] = diagonal_[i] == 0.0f;
+    mean_diagonal_ = revive_diagonal(diagonal_);
   }
 
   void factor_with_rising_dampening() {
-    constexpr double kMost = 1.0 + 1e-9, kFirstAfterZero = 1e-3;
     double frac = problem_.dampening_frac;
     for (solution_.attempts = 1;; ++solution_.attempts) {
       solution_.dampening_frac = frac;
       gather_reversed(static_cast<float>(frac));
       if (factor_reversed(engine_, factor_, columns_, inverses_)) return;
-      frac = frac > 0 ? 10 * frac : kFirstAfterZero;
-      if (frac > kMost) break;
+      const auto next = next_dampening(frac);
+      if (!next) break;
+      frac = *next;
     }
     solution_.rounded_to_nearest = true;
   }
@@ -259,7 +236,7 @@ class Solver {
 }  // namespace
 
 GptqSolution solve_gptq(Engine& engine, const GptqProblem& problem) {
-  check(problem);
+  check_gptq_problem(problem, "cpu");
   return Solver(engine, problem).run();
 }
 

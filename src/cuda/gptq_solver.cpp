@@ -3,8 +3,8 @@
 #include "cuda/gptq_solver.hpp"
 
 #include <algorithm>
-#include <numeric>
 
+#include "core/quantize/gptq_problem.hpp"
 #include "cuda/kernels.hpp"
 #include "llmc/error.hpp"
 
@@ -19,10 +19,7 @@ class Solver {
       : engine_(engine), factorization_(factorization), problem_(problem), gram_(gram), rows_(problem.weight.rows()), columns_(problem.weight.columns()), order_(static_cast<size_t>(columns_)) {}
 
   GptqSolution run() {
-    const bool floating8 = problem_.grid.type == NumberType::floating && problem_.grid.num_bits == 8;
-    solution_.codes = Tensor(problem_.grid.type == NumberType::integer ? DType::i8 : floating8 ? DType::f8_e4m3 : DType::u8, {rows_, columns_});
-    solution_.row_loss.assign(static_cast<size_t>(rows_), 0.0);
-    solution_.dampening_frac = problem_.dampening_frac;
+    solution_ = start_gptq_solution(problem_);
     if (rows_ == 0 || columns_ == 0) return std::move(solution_);
     read_diagonal();
     choose_order();
@@ -42,16 +39,9 @@ class Solver {
     if (engine_.heap.download<int>(bad, 1)[0]) throw Error(ErrorCode::numeric, "gptq: the gram matrix of " + std::to_string(columns_) + " columns holds NaN or Inf, wanted finite numbers");
   }
 
-  // By falling diagonal (ties: lower index first); dead columns get a one, so that the factorization passes over them.
   void choose_order() {
-    std::iota(order_.begin(), order_.end(), 0);
-    if (problem_.activation_order) std::stable_sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return diagonal_[static_cast<size_t>(a)] > diagonal_[static_cast<size_t>(b)]; });
-    double sum = 0;
-    for (float& value : diagonal_) {
-      if (value == 0.0f) value = 1.0f;
-      sum += static_cast<double>(value);
-    }
-    mean_diagonal_ = static_cast<float>(sum / static_cast<double>(columns_));
+    order_ = visiting_order(diagonal_, problem_.activation_order);
+    mean_diagonal_ = revive_diagonal(diagonal_);
     order_there_ = engine_.heap.upload(order_, DType::i32);
     diagonal_there_ = engine_.heap.upload(diagonal_, DType::f32);
   }
@@ -61,7 +51,6 @@ class Solver {
   }
 
   void factor_with_rising_dampening() {
-    constexpr double kMost = 1.0 + 1e-9, kFirstAfterZero = 1e-3;
     double frac = problem_.dampening_frac;
     for (solution_.attempts = 1;; ++solution_.attempts) {
       solution_.dampening_frac = frac;
@@ -73,8 +62,9 @@ class Solver {
         invert_factor_blocks(factor_.as<float>(), columns_, inverses_.as<float>(), engine_.stream);
         return;
       }
-      frac = frac > 0 ? 10 * frac : kFirstAfterZero;
-      if (frac > kMost) break;
+      const auto next = next_dampening(frac);
+      if (!next) break;
+      frac = *next;
     }
     solution_.rounded_to_nearest = true;
   }
@@ -181,6 +171,9 @@ class Solver {
 
 }  // namespace
 
-GptqSolution solve_gptq(Engine& engine, Factorization& factorization, const GptqProblem& problem, const float* gram) { return Solver(engine, factorization, problem, gram).run(); }
+GptqSolution solve_gptq(Engine& engine, Factorization& factorization, const GptqProblem& problem, const float* gram) {
+  check_gptq_problem(problem, "cuda");
+  return Solver(engine, factorization, problem, gram).run();
+}
 
 }  // namespace llmc::cuda
