@@ -36,12 +36,21 @@ void refuse(const void* given, const char* call, const char* what) {
   if (given) throw Error(ErrorCode::invalid_argument, std::string(call) + ": llmc_oneshot_options." + what + " is given; wanted NULL");
 }
 
+// All or nothing, and in place: many small additions must not copy what is there each time.
 void append(std::optional<llmc::TokenBatch>& all, const llmc::TokenBatch& more) {
-  llmc::TokenBatch joined = all ? *all : llmc::TokenBatch{{}, {0}};
-  const int64_t first = joined.tokens();
-  joined.token_ids.insert(joined.token_ids.end(), more.token_ids.begin(), more.token_ids.end());
-  for (size_t s = 1; s < more.sequence_starts.size(); ++s) joined.sequence_starts.push_back(first + more.sequence_starts[s]);
-  all = std::move(joined);
+  if (!all) {
+    all = more;
+    return;
+  }
+  const int64_t first = all->tokens();
+  const size_t sequences = all->sequence_starts.size();
+  try {
+    for (size_t s = 1; s < more.sequence_starts.size(); ++s) all->sequence_starts.push_back(first + more.sequence_starts[s]);
+    all->token_ids.insert(all->token_ids.end(), more.token_ids.begin(), more.token_ids.end());
+  } catch (...) {
+    all->sequence_starts.resize(sequences);
+    throw;
+  }
 }
 
 }  // namespace
