@@ -45,18 +45,32 @@ struct WeightError {
   double error = 0, energy = 0;  // sums of (w - q)^2 and w^2
 };
 
-struct QuantizeKernels {
+struct RangeKernel {
   // Widens low and high by the row's values, cell by cell; symmetric: only high, by magnitudes. False when some value is NaN or infinite.
   bool (*ranges)(const void* row, DType dtype, int64_t columns, int64_t group, bool symmetric, float* low, float* high);
+};
+struct ScaleKernels {
   void (*scales)(const ScaleRule& rule, const float* low, const float* high, int64_t cells, const CellScales& out);
   // Whether CodeRule::plain holds: every value within [2^-90, 1], nothing in its cell 2^60 times as large.
   bool (*scales_are_plain)(const float* low, const float* high, const float* values, int64_t cells);
+};
+struct CodeKernel {
   // One byte per code. `error` may be null; otherwise it is added to.
   void (*codes)(const CodeRule& rule, const void* row, DType dtype, int64_t columns, int64_t group, const float* scales, const float* zero_points, uint8_t* codes, WeightError* error);
+};
+struct PackKernel {
   // codes: zeros from `count` up to the next multiple of 64; packed[0, bytes): lowest bits first, zeros after the last code.
   void (*pack)(const uint8_t* codes, int64_t count, int num_bits, std::byte* packed, int64_t bytes);
 };
 
-const QuantizeKernels& quantize_kernels(VectorLevel level);
+const RangeKernel& range_kernels(VectorLevel level);
+const ScaleKernels& scale_kernels(VectorLevel level);
+const CodeKernel& code_kernels(VectorLevel level);
+const PackKernel& pack_kernels(VectorLevel level);
+
+// All of them, each from its own source file.
+struct QuantizeKernels : RangeKernel, ScaleKernels, CodeKernel, PackKernel {
+  explicit QuantizeKernels(VectorLevel level) : RangeKernel(range_kernels(level)), ScaleKernels(scale_kernels(level)), CodeKernel(code_kernels(level)), PackKernel(pack_kernels(level)) {}
+};
 
 }  // namespace llmc::cpu

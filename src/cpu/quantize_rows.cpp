@@ -148,7 +148,7 @@ class RowQuantizer {
     if (!in_place) kernels_.pack(codes, columns_, job_.args->num_bits, out, code_row_bytes_);
   }
 
-  const QuantizeKernels& kernels_;
+  const QuantizeKernels kernels_;
   const RowQuantization& job_;
   const Cells cells_;
   const ScaleRule scale_rule_;
@@ -162,7 +162,7 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
   if (!is_supported(job)) return std::nullopt;
   const int64_t rows = job.weight.rows();
   if (rows == 0 || job.weight.columns() == 0) return RowsQuantized{};
-  const RowQuantizer quantizer(quantize_kernels(engine.isa.vectors), job);
+  const RowQuantizer quantizer(QuantizeKernels(engine.isa.vectors), job);
   const int64_t per_chunk = quantizer.rows_per_chunk(), chunks = (rows + per_chunk - 1) / per_chunk;
   std::vector<WeightError> errors(static_cast<size_t>(chunks));  // summed in order afterwards: the total does not depend on threads
   std::vector<char> bad(static_cast<size_t>(chunks));
@@ -177,14 +177,20 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
 
 ValueExtent scan_values(Engine& engine, const TensorView& values) {
   const int64_t count = values.size(), item = static_cast<int64_t>(item_size(values.dtype)), per_chunk = kChunkBytes / item, chunks = (count + per_chunk - 1) / per_chunk;
-  const QuantizeKernels& kernels = quantize_kernels(engine.isa.vectors);
+  const QuantizeKernels kernels(engine.isa.vectors);
   const bool fast = values.dtype == DType::bf16 || values.dtype == DType::f32;
   std::vector<ValueExtent> parts(static_cast<size_t>(chunks));
   engine.pool.run(chunks, [&](int64_t chunk, int) {
     const int64_t begin = chunk * per_chunk, part = std::min(per_chunk, count - begin);
     const std::byte* const data = values.data + begin * item;
     ValueExtent& found = parts[static_cast<size_t>(chunk)];
-    if (fast && kernels.ranges(data, values.dtype, part, part, false, &found.min, &found.max)) return;
+    if (fast) {
+      float low[1 + kCellPadding] = {}, high[1 + kCellPadding] = {};
+      if (kernels.ranges(data, values.dtype, part, part, false, low, high)) {
+        found.min = low[0], found.max = high[0];
+        return;
+      }
+    }
     if ((found.first_non_finite = first_non_finite(TensorView(data, values.dtype, {part})))) return;
     std::vector<float> floats(static_cast<size_t>(part));
     to_float(data, values.dtype, part, floats.data());
