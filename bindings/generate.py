@@ -104,7 +104,7 @@ def rust_source(interface, sizes):
     for name, (result, parameters) in interface.callbacks.items():
         out += [f"pub type {name} = Option<unsafe extern \"C\" fn{rust_signature(result, parameters)}>;", ""]
     for name, fields in interface.structs.items():
-        out += ["#[repr(C)]", "#[derive(Clone, Copy)]", f"pub struct {name} {{"] + [f"    pub {rust_name(field[0])}: {rust_type(field)}," for field in fields] + ["}", ""]
+        out += ["#[repr(C)]", "#[derive(Clone, Copy, Debug)]", f"pub struct {name} {{"] + [f"    pub {rust_name(field[0])}: {rust_type(field)}," for field in fields] + ["}", ""]
     out.append('extern "C" {')
     out += [f"    pub fn {name}{rust_signature(result, parameters)};" for name, (result, parameters) in interface.functions.items()]
     out += ["}", "", "// What the C compiler says about the structs, on 64-bit machines.", '#[cfg(target_pointer_width = "64")]', "const _: () = {"]

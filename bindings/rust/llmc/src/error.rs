@@ -1,6 +1,7 @@
 use crate::sys;
 use std::ffi::CString;
 use std::fmt;
+use std::path::Path;
 
 /// What llmc's functions return.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -92,8 +93,13 @@ impl Error {
         &self.message
     }
 
+    /// For callbacks that fail: the call that ran them returns this error.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
     pub(crate) fn invalid(message: String) -> Self {
-        Self { kind: ErrorKind::InvalidArgument, message }
+        Self::new(ErrorKind::InvalidArgument, message)
     }
 
     /// Takes the error object. SAFETY: `error` came from the call that returned `status`, or is NULL.
@@ -114,6 +120,25 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    fn from(problem: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io, problem.to_string())
+    }
+}
+
+/// Makes a call that needs no session.
+pub(crate) fn checked(call: impl FnOnce(*mut *mut sys::llmc_error) -> sys::llmc_status) -> Result<()> {
+    let mut error = std::ptr::null_mut();
+    let status = call(&mut error);
+    // SAFETY: both come from the call.
+    unsafe { Error::check(status, error) }
+}
+
+/// A path for C.
+pub(crate) fn c_path(path: &Path) -> Result<CString> {
+    c_text("path", path.as_os_str().as_encoded_bytes())
+}
 
 /// Text for C.
 pub(crate) fn c_text(name: &str, text: &[u8]) -> Result<CString> {

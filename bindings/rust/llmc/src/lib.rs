@@ -8,25 +8,45 @@
 //! ```
 //!
 //! [`Oneshot`] is the job, [`Session`] where it runs (threads, instruction set, progress, cancelling); the functions of a session look at model folders.
+//! [`Model`] is the job in parts. With a forward pass of your own, [`Gram`], [`Scheme`], [`Matrix`] and [`Writer`] do the rest, matrix by matrix.
 //! Everything is a thin, safe layer over libllmc's C interface; [`sys`] is that interface itself.
 //!
-//! Callbacks may panic: the call is cancelled and the panic goes on in the caller once libllmc has returned; no panic crosses the C interface.
-
+//! Callbacks may fail: an error they return is the call's. They may panic: the call ends and the panic goes on in the caller once libllmc has returned; no
+//! panic crosses the C interface.
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+#[macro_use]
+mod handle;
 mod error;
+mod gram;
+mod matrix;
+mod model;
+mod modifier;
 mod oneshot;
 mod report;
+mod scheme;
 mod session;
+mod source;
 #[doc(hidden)]
 pub mod sys;
+mod tensor;
 mod tools;
+mod writer;
 
 pub use error::{Error, ErrorKind, Result};
+pub use gram::{smooth_apply, Channels, Gram, SmoothOperation, Smoothing, SmoothingAlgorithm};
+pub use matrix::{Matrix, MatrixFacts, Packed};
+pub use model::Model;
+pub use modifier::{Job, Needs};
 pub use oneshot::{Compat, Oneshot, Propagation, Rounding};
-pub use report::Report;
+pub use report::{Linear, Report};
+pub use scheme::{Dampening, Method, Scheme, SchemeBuilder};
 pub use session::{CancelHandle, Device, LogLevel, Progress, Session, SessionBuilder};
-pub use tools::{Dtype, Evaluate};
+pub use source::TensorSource;
+pub use tensor::{Dtype, Element, Tensor, TensorMut};
+pub use tools::Evaluate;
+pub use writer::{Activation, Writer, WriterBuilder};
 
 use std::ffi::{c_char, CStr};
 

@@ -1,9 +1,10 @@
 use crate::error::{c_text, Error, Result};
+use crate::report::RawReport;
 use crate::session::{Callbacks, LogLevel, Progress};
-use crate::{sys, Report, Session};
+use crate::{sys, Report, Session, TensorSource};
 use std::ffi::{c_char, CString, OsStr};
 use std::path::Path;
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 /// Whose arithmetic and config the output follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub enum Propagation {
 }
 
 /// The main job: a model folder in, a compressed one out. `recipe` or `scheme` is needed; recipes that calibrate need `dataset` or `token_ids`.
+/// Parts of it are the arguments of a [`crate::Model`].
 #[must_use = "nothing happens before run() or run_on()"]
 pub struct Oneshot<'a> {
     texts: Vec<(&'static str, Vec<u8>)>,
@@ -40,16 +42,33 @@ pub struct Oneshot<'a> {
     token_ids: Vec<i32>,
     sequence_starts: Vec<i64>,
     callbacks: Callbacks<'a>,
+    source: Option<TensorSource<'a>>,
 }
 
 impl<'a> Oneshot<'a> {
     /// `model`: config.json and safetensors files, never changed. `output`: appears whole at the end or not at all.
     pub fn new(model: impl AsRef<Path>, output: impl AsRef<Path>) -> Self {
-        // SAFETY: all zero is a valid value of the struct: numbers and pointers that may be NULL.
-        let mut options: sys::llmc_oneshot_options = unsafe { std::mem::zeroed() };
-        options.struct_size = size_of::<sys::llmc_oneshot_options>() as u32;
-        let job = Self { texts: vec![], options, token_ids: vec![], sequence_starts: vec![0], callbacks: Callbacks::default() };
-        job.text("model", model.as_ref()).text("output", output.as_ref())
+        Self::empty().text("model", model.as_ref()).text("output", output.as_ref())
+    }
+
+    /// A job without a model folder: for [`crate::Model::quantize`].
+    pub fn to(output: impl AsRef<Path>) -> Self {
+        Self::empty().text("output", output.as_ref())
+    }
+
+    /// Calibration data alone, as [`Oneshot::dataset`]: for [`crate::Model::add_data`].
+    pub fn data(file: impl AsRef<Path>) -> Self {
+        Self::empty().dataset(file)
+    }
+
+    /// A model that lies in no folder; the output holds no tokenizer or other side files.
+    pub fn from_source(source: TensorSource<'a>, output: impl AsRef<Path>) -> Self {
+        Self { source: Some(source), ..Self::to(output) }
+    }
+
+    fn empty() -> Self {
+        let options = sized!(llmc_oneshot_options {});
+        Self { texts: vec![], options, token_ids: vec![], sequence_starts: vec![0], callbacks: Callbacks::default(), source: None }
     }
 
     fn text(mut self, name: &'static str, value: &(impl AsRef<OsStr> + ?Sized)) -> Self {
@@ -180,7 +199,19 @@ impl<'a> Oneshot<'a> {
     }
 
     /// Runs the job in this session.
-    pub fn run_on(mut self, session: &mut Session) -> Result<Report> {
+    pub fn run_on(self, session: &mut Session) -> Result<Report> {
+        let mut report = RawReport::none();
+        // SAFETY: the pointers are those of the call.
+        self.with_options(session, |session, options, error| unsafe { sys::llmc_oneshot(session, options, report.out(), error) })?;
+        Report::copy(&report)
+    }
+
+    /// Makes the call with the options in C's form; all they point to lives through it.
+    pub(crate) fn with_options(
+        mut self,
+        session: &mut Session,
+        call: impl FnOnce(*mut sys::llmc_session, *const sys::llmc_oneshot_options, *mut *mut sys::llmc_error) -> sys::llmc_status,
+    ) -> Result<()> {
         let texts = self.texts.iter().map(|(name, text)| Ok((*name, c_text(name, text)?))).collect::<Result<Vec<(&str, CString)>>>()?;
         let text = |wanted| texts.iter().find(|(name, _)| *name == wanted).map_or(null::<c_char>(), |(_, text)| text.as_ptr());
         let mut options = sys::llmc_oneshot_options {
@@ -203,20 +234,18 @@ impl<'a> Oneshot<'a> {
             options.sequence_starts = self.sequence_starts.as_ptr();
             options.num_sequences = self.sequence_starts.len() as i64 - 1;
         }
-        let mut report = null_mut();
-        // SAFETY: texts and token ids live through the call.
-        let result = session.call(&mut self.callbacks, |session, error| unsafe { sys::llmc_oneshot(session, &options, &mut report, error) });
-        // SAFETY: a report, or NULL on failure; freed once, after its text was copied.
-        let json = unsafe {
-            let json = if report.is_null() { String::new() } else { crate::copied_text(sys::llmc_report_json(report)) };
-            sys::llmc_report_free(report);
-            json
-        };
-        result.map(|()| Report::new(json))
+        let callbacks = &mut self.callbacks;
+        match &mut self.source {
+            None => session.call(callbacks, |session, error| call(session, &options, error)),
+            Some(source) => source.with_raw(|source| {
+                options.source = source;
+                session.call(callbacks, |session, error| call(session, &options, error))
+            }),
+        }
     }
 }
 
-fn switch(on: bool) -> i32 {
+pub(crate) fn switch(on: bool) -> i32 {
     if on {
         sys::LLMC_ON
     } else {

@@ -1,91 +1,134 @@
-/// What a [`crate::Oneshot`] did. The JSON text has everything; docs/c-abi.md lists its keys.
+use crate::error::checked;
+use crate::{sys, Result};
+
+handle! {
+    /// A report of C's.
+    RawReport, llmc_report, llmc_report_free
+}
+
+impl RawReport {
+    /// Room for the report that a call gives: freed even when a panic goes past.
+    pub const fn none() -> Self {
+        Self { raw: std::ptr::null_mut() }
+    }
+
+    pub fn out(&mut self) -> *mut *mut sys::llmc_report {
+        &mut self.raw
+    }
+}
+
+/// What a [`crate::Oneshot`] did.
 #[derive(Clone, Debug)]
 pub struct Report {
     json: String,
+    facts: sys::llmc_report_facts,
+    linears: Vec<Linear>,
+}
+
+/// One quantized matrix.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Linear {
+    /// Such as "model.layers.0.mlp.up_proj".
+    pub name: String,
+    /// Such as "int4 group 128".
+    pub scheme: String,
+    /// "GPTQ" or "RTN".
+    pub method: String,
+    /// Why the method fell back; "" otherwise.
+    pub note: String,
+    /// GPTQ: root of (output error / output energy) over sampled rows; RTN: ||W - Q|| / ||W||.
+    pub relative_error: f64,
+    /// GPTQ: sum of squared output errors per token; 0 otherwise.
+    pub loss: f64,
+    /// GPTQ: the fraction that worked; 0 otherwise.
+    pub dampening: f64,
+    /// Its share of the quantization time.
+    pub seconds: f64,
 }
 
 impl Report {
-    pub(crate) fn new(json: String) -> Self {
-        Self { json }
+    /// A copy; an error when the call that should have given the report failed.
+    pub(crate) fn copy(report: &RawReport) -> Result<Self> {
+        let (report, mut facts) = (report.raw, sized!(llmc_report_facts {}));
+        // SAFETY: a living report, or NULL, which is refused.
+        unsafe {
+            checked(|error| sys::llmc_report_info(report, &mut facts, error))?;
+            let linears = (0..sys::llmc_report_count(report)).map(|index| Linear::read(report, index)).collect::<Result<_>>()?;
+            Ok(Self { json: crate::copied_text(sys::llmc_report_json(report)), facts, linears })
+        }
     }
 
-    /// The whole report.
+    /// The whole report; docs/c-abi.md lists its keys.
     pub fn json(&self) -> &str {
         &self.json
     }
 
+    /// The quantized matrices, in the order they were quantized.
+    pub fn linears(&self) -> &[Linear] {
+        &self.linears
+    }
+
     /// Tensor bytes of the input.
     pub fn bytes_before(&self) -> u64 {
-        self.number("bytes_before") as u64
+        self.facts.bytes_before as u64
     }
 
     /// Tensor bytes of the output.
     pub fn bytes_after(&self) -> u64 {
-        self.number("bytes_after") as u64
+        self.facts.bytes_after as u64
     }
 
     /// Calibration samples used.
     pub fn samples(&self) -> u64 {
-        self.number("samples") as u64
+        self.facts.samples as u64
     }
 
     /// Calibration tokens used.
     pub fn tokens(&self) -> u64 {
-        self.number("tokens") as u64
+        self.facts.tokens as u64
     }
 
-    /// Wall time.
+    /// Bytes; the highest seen between steps.
+    pub fn peak_memory(&self) -> u64 {
+        self.facts.peak_memory as u64
+    }
+
+    /// Wall time; the next three are its parts.
     pub fn seconds(&self) -> f64 {
-        self.number("seconds")
+        self.facts.seconds
     }
 
-    /// A number at the top level; 0 when it is not there.
-    fn number(&self, key: &str) -> f64 {
-        value_of(&self.json, key).and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    /// Running the data.
+    pub fn calibration_seconds(&self) -> f64 {
+        self.facts.calibration_seconds
+    }
+
+    /// Finding codes.
+    pub fn quantization_seconds(&self) -> f64 {
+        self.facts.quantization_seconds
+    }
+
+    /// Writing and checking.
+    pub fn writing_seconds(&self) -> f64 {
+        self.facts.writing_seconds
     }
 }
 
-/// The plain value (a number, true, false, null) of a key of the outermost object.
-fn value_of<'a>(json: &'a str, key: &str) -> Option<&'a str> {
-    let (bytes, mut depth, mut at) = (json.as_bytes(), 0, 0);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth -= 1,
-            b'"' => {
-                let end = end_of_string(bytes, at)?;
-                if depth == 1 && &json[at + 1..end] == key {
-                    if let Some(value) = json[end + 1..].trim_start().strip_prefix(':') {
-                        return value.split([',', '}']).next().map(str::trim);
-                    }
-                }
-                at = end;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
-}
-
-/// The closing quote of the string that opens at `at`.
-fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut end = at + 1;
-    while *bytes.get(end)? != b'"' {
-        end += if bytes[end] == b'\\' { 2 } else { 1 };
-    }
-    Some(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::value_of;
-
-    #[test]
-    fn only_keys_of_the_outermost_object_count() {
-        let json = r#"{"notes":["a \"seconds\": 7 }"],"linears":[{"seconds":1,"name":"seconds"}], "seconds" : 2.5, "tokens":64}"#;
-        assert_eq!(value_of(json, "seconds"), Some("2.5"));
-        assert_eq!(value_of(json, "tokens"), Some("64"));
-        assert_eq!(value_of(json, "name"), None);
+impl Linear {
+    /// SAFETY: a living report.
+    unsafe fn read(report: *const sys::llmc_report, index: i64) -> Result<Self> {
+        let mut f = sized!(llmc_linear_facts {});
+        checked(|error| sys::llmc_report_linear(report, index, &mut f, error))?;
+        Ok(Self {
+            name: crate::copied_text(f.name),
+            scheme: crate::copied_text(f.scheme),
+            method: crate::copied_text(f.method),
+            note: crate::copied_text(f.note),
+            relative_error: f.relative_error,
+            loss: f.loss,
+            dampening: f.dampening,
+            seconds: f.seconds,
+        })
     }
 }

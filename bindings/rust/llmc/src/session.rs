@@ -39,11 +39,35 @@ type LogFn<'a> = Box<dyn FnMut(LogLevel, &str) + 'a>;
 pub(crate) struct Callbacks<'a> {
     pub progress: Option<ProgressFn<'a>>,
     pub log: Option<LogFn<'a>>,
-    panic: Option<Box<dyn Any + Send>>,
+    failure: Option<Failure>,
+}
+
+/// How a closure ended its call.
+pub(crate) enum Failure {
+    Panic(Box<dyn Any + Send>),
+    Error(Error),
+}
+
+impl Failure {
+    /// Runs a closure of the user's; a panic must not reach C.
+    pub fn of(body: impl FnOnce() -> Result<()>) -> Option<Self> {
+        match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(result) => result.err().map(Self::Error),
+            Err(panic) => Some(Self::Panic(panic)),
+        }
+    }
+
+    /// In the caller, once C has returned: the panic goes on, an error is the call's.
+    pub fn resume<T>(self) -> Result<T> {
+        match self {
+            Self::Panic(panic) => resume_unwind(panic),
+            Self::Error(error) => Err(error),
+        }
+    }
 }
 
 /// What the C callbacks get as user_data: the closures of the call that is running, NULL between calls.
-struct Slot {
+pub(crate) struct Slot {
     callbacks: Cell<*mut Callbacks<'static>>,
     session: Cell<*mut sys::llmc_session>,
 }
@@ -63,7 +87,8 @@ impl Drop for Raw {
 /// Where jobs run: a device with its threads. Independent of other sessions; may move between threads.
 pub struct Session {
     raw: Arc<Raw>,
-    slot: Box<Slot>,
+    pub(crate) slot: Box<Slot>,
+    pub(crate) modifiers: Vec<Box<dyn Any + Send>>, // what C holds pointers to
 }
 // SAFETY: the slot is used only by the thread that makes a call, during the call.
 unsafe impl Send for Session {}
@@ -146,7 +171,7 @@ impl SessionBuilder {
         // SAFETY: the options and their text live through the call; the slot lives as long as the Session, which makes all calls.
         unsafe { Error::check(sys::llmc_session_create(&options, &mut session, &mut error), error)? };
         slot.session.set(session);
-        Ok(Session { raw: Arc::new(Raw(session)), slot })
+        Ok(Session { raw: Arc::new(Raw(session)), slot, modifiers: vec![] })
     }
 }
 
@@ -172,6 +197,11 @@ impl Session {
         CancelHandle(self.raw.clone())
     }
 
+    /// Makes a call that runs no closure but the session's modifiers.
+    pub(crate) fn plain_call(&mut self, call: impl FnOnce(*mut sys::llmc_session, *mut *mut sys::llmc_error) -> sys::llmc_status) -> Result<()> {
+        self.call(&mut Callbacks::default(), call)
+    }
+
     /// Makes a call of the C interface with these closures; a panic of one goes on here, after the call.
     pub(crate) fn call(
         &mut self,
@@ -185,41 +215,43 @@ impl Session {
         self.slot.callbacks.set(null_mut());
         // SAFETY: both come from the call.
         let result = unsafe { Error::check(status, error) };
-        match callbacks.panic.take() {
-            Some(panic) => resume_unwind(panic),
+        match callbacks.failure.take() {
+            Some(failure) => failure.resume(),
             None => result,
         }
     }
 }
 
-/// Runs a closure of the current call; a panic cancels the call and waits in `callbacks.panic`. SAFETY: `user_data` is a Slot.
-unsafe fn in_call(user_data: *mut c_void, body: impl FnOnce(&mut Callbacks<'static>)) {
-    let slot = &*(user_data as *const Slot);
-    let Some(callbacks) = slot.callbacks.get().as_mut() else { return };
-    if callbacks.panic.is_some() {
-        return;
+/// Runs a closure of the current call; false: it, or an earlier one, failed. The failure cancels the call and waits in `callbacks`. SAFETY: `user_data` is a Slot.
+pub(crate) unsafe fn in_call(user_data: *const Slot, body: impl FnOnce(&mut Callbacks<'static>) -> Result<()>) -> bool {
+    let slot = &*user_data;
+    let Some(callbacks) = slot.callbacks.get().as_mut() else { return true };
+    if callbacks.failure.is_none() {
+        callbacks.failure = Failure::of(|| body(callbacks));
+        if callbacks.failure.is_some() {
+            sys::llmc_session_cancel(slot.session.get());
+        }
     }
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(callbacks))) {
-        callbacks.panic = Some(panic);
-        sys::llmc_session_cancel(slot.session.get());
-    }
+    callbacks.failure.is_none()
 }
 
 unsafe extern "C" fn on_progress(progress: *const sys::llmc_progress, user_data: *mut c_void) {
-    in_call(user_data, |callbacks| {
+    in_call(user_data.cast(), |callbacks| {
         if let Some(closure) = &mut callbacks.progress {
             let p = &*progress;
             let (stage, layer) = (crate::copied_text(p.stage), crate::copied_text(p.layer));
             closure(&Progress { stage, layer, step: p.step, steps: p.steps, relative_error: p.relative_error });
         }
+        Ok(())
     });
 }
 
 unsafe extern "C" fn on_log(level: i32, line: *const c_char, user_data: *mut c_void) {
-    in_call(user_data, |callbacks| {
+    in_call(user_data.cast(), |callbacks| {
         if let Some(closure) = &mut callbacks.log {
             let level = if level == sys::LLMC_LOG_WARNING { LogLevel::Warning } else { LogLevel::Note };
             closure(level, &crate::copied_text(line));
         }
+        Ok(())
     });
 }

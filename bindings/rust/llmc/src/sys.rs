@@ -123,7 +123,7 @@ pub type llmc_read_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, tens
 pub type llmc_quantize_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, job: *const llmc_matrix_job) -> i32>;
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_progress {
     pub stage: *const c_char,
     pub layer: *const c_char,
@@ -133,7 +133,7 @@ pub struct llmc_progress {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_session_options {
     pub struct_size: u32,
     pub device_type: i32,
@@ -148,7 +148,7 @@ pub struct llmc_session_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_source_tensor {
     pub struct_size: u32,
     pub dtype: i32,
@@ -159,7 +159,7 @@ pub struct llmc_source_tensor {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_tensor_source {
     pub struct_size: u32,
     pub reserved: i32,
@@ -171,7 +171,7 @@ pub struct llmc_tensor_source {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_oneshot_options {
     pub struct_size: u32,
     pub compat: i32,
@@ -203,7 +203,7 @@ pub struct llmc_oneshot_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_report_facts {
     pub struct_size: u32,
     pub reserved: i32,
@@ -220,7 +220,7 @@ pub struct llmc_report_facts {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_linear_facts {
     pub struct_size: u32,
     pub reserved: i32,
@@ -235,7 +235,7 @@ pub struct llmc_linear_facts {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_tensor {
     pub struct_size: u32,
     pub dtype: i32,
@@ -251,7 +251,7 @@ pub struct llmc_tensor {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_matrix_job {
     pub struct_size: u32,
     pub num_bits: i32,
@@ -269,7 +269,7 @@ pub struct llmc_matrix_job {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_modifier {
     pub struct_size: u32,
     pub needs: i32,
@@ -279,7 +279,7 @@ pub struct llmc_modifier {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_gram_data {
     pub struct_size: u32,
     pub has_gram: i32,
@@ -294,7 +294,7 @@ pub struct llmc_gram_data {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_smooth_options {
     pub struct_size: u32,
     pub algorithm: i32,
@@ -304,7 +304,7 @@ pub struct llmc_smooth_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_scheme_options {
     pub struct_size: u32,
     pub method: i32,
@@ -318,7 +318,7 @@ pub struct llmc_scheme_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_matrix_facts {
     pub struct_size: u32,
     pub method: i32,
@@ -336,7 +336,7 @@ pub struct llmc_matrix_facts {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_writer_options {
     pub struct_size: u32,
     pub compat: i32,
@@ -348,7 +348,7 @@ pub struct llmc_writer_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_eval_options {
     pub struct_size: u32,
     pub dtype: i32,
@@ -360,7 +360,7 @@ pub struct llmc_eval_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_forward_options {
     pub struct_size: u32,
     pub dtype: i32,
@@ -370,7 +370,7 @@ pub struct llmc_forward_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_verify_options {
     pub struct_size: u32,
     pub reserved: i32,
@@ -379,7 +379,7 @@ pub struct llmc_verify_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_inspect_options {
     pub struct_size: u32,
     pub reserved: i32,
@@ -387,7 +387,7 @@ pub struct llmc_inspect_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_diff_options {
     pub struct_size: u32,
     pub reserved: i32,
@@ -396,7 +396,7 @@ pub struct llmc_diff_options {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct llmc_dequantize_options {
     pub struct_size: u32,
     pub overwrite: i32,

@@ -1,20 +1,10 @@
 //! What llmc_tools.h offers; results are JSON text whose keys that header names. Experimental there, and so here.
-use crate::error::{c_text, Result};
+use crate::error::{c_path, Result};
 use crate::session::Callbacks;
-use crate::{sys, Session};
+use crate::{sys, Dtype, Session};
 use std::ffi::{c_char, CString};
 use std::path::Path;
 use std::ptr::{null, null_mut};
-
-/// Of the values between the nodes of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dtype {
-    /// The default.
-    #[default]
-    Float32 = sys::LLMC_DTYPE_FLOAT32 as isize,
-    /// Half the memory.
-    Bfloat16 = sys::LLMC_DTYPE_BFLOAT16 as isize,
-}
 
 /// What [`Session::evaluate`] measures besides the perplexity, and how.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +15,7 @@ pub struct Evaluate<'a> {
     pub tokenizer: Option<&'a Path>,
     /// Tokens per window; 0: 512.
     pub window: i64,
-    /// Of the values between nodes.
+    /// Of the values between nodes: float32 (the default) or bfloat16.
     pub dtype: Dtype,
 }
 
@@ -97,10 +87,6 @@ impl Session {
         };
         result.map(|()| text)
     }
-}
-
-fn c_path(path: &Path) -> Result<CString> {
-    c_text("path", path.as_os_str().as_encoded_bytes())
 }
 
 fn or_null(text: &Option<CString>) -> *const c_char {

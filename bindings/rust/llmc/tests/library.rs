@@ -1,38 +1,9 @@
 //! The crate against the built library: LLMC_LIB_DIR=build/release cargo test
 use llmc::{Error, ErrorKind, Evaluate, Oneshot, Session};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
 
-const GPTQ: &str = "s_stage: {m_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
-
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/micro-llama")
-}
-
-/// A folder that goes away with its test.
-struct Scratch(PathBuf);
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("llmc-rust-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-    fn is_empty(&self) -> bool {
-        std::fs::read_dir(&self.0).unwrap().next().is_none()
-    }
-}
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn sequences() -> Vec<Vec<i32>> {
-    (0..8).map(|s| (0..32).map(|i| (s * 37 + i * i * 7 + i * 31 + 3) % 251).collect()).collect()
-}
+mod common;
+use common::{model, sequences, Scratch, GPTQ};
 
 #[test]
 fn gptq_from_token_ids_reports_progress_and_equal_bytes_for_any_number_of_threads() {
@@ -49,6 +20,10 @@ fn gptq_from_token_ids_reports_progress_and_equal_bytes_for_any_number_of_thread
     assert_eq!((report.samples(), report.tokens()), (8, 256));
     assert!(report.bytes_after() < report.bytes_before() && report.seconds() > 0.0);
     assert!(report.json().contains("\"method\":\"GPTQ\""), "{}", report.json());
+    assert_eq!(report.linears().len(), 14);
+    let first = &report.linears()[0];
+    assert_eq!((first.name.as_str(), first.scheme.as_str(), first.method.as_str()), ("model.layers.0.self_attn.q_proj", "int4 group 128", "GPTQ"));
+    assert!(first.relative_error > 0.0 && first.dampening > 0.0 && report.peak_memory() > 0 && report.calibration_seconds() <= report.seconds());
     assert!(layers.iter().any(|(layer, step, steps)| layer == "model.layers.1" && step <= steps), "{layers:?}");
     let bytes = |name| std::fs::read(scratch.path(name).join("model.safetensors")).unwrap();
     assert_eq!(bytes("1"), bytes("2"));
