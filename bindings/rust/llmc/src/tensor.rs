@@ -191,8 +191,9 @@ impl<'a> TensorMut<'a> {
 
     /// Elements whose dtype Rust has no type for, by their bits: `&mut [u16]` for bfloat16.
     pub fn from_bits<T: Element>(dtype: Dtype, values: &'a mut [T], shape: &[usize]) -> Result<Self> {
-        let data = values.as_mut_ptr();
-        let view = Tensor { data: data.cast(), ..Tensor::from_bits(dtype, values, shape)? };
+        let Tensor { shape, .. } = Tensor::from_bits(dtype, &*values, shape)?;
+        // The pointer to write through comes last: a shared borrow made after it would end it.
+        let view = Tensor { dtype, data: values.as_mut_ptr().cast(), shape, strides: None, memory: PhantomData };
         Ok(Self { view, memory: PhantomData })
     }
 
