@@ -27,7 +27,6 @@ constexpr std::array<uint8_t, 16> side_by_side() {
 }
 
 // Eight codes in a 64-bit lane close up in three steps, pairs, fours and eights.
-
 template <int bits>
 HWY_INLINE auto close_up(hn::Vec<hn::ScalableTag<uint64_t>> eight) {
   const hn::ScalableTag<uint64_t> d;

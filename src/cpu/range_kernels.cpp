@@ -19,14 +19,18 @@ namespace {
 
 template <class T>
 using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
+
+template <class D>
+HWY_INLINE hn::Vec<D> sign_bits(D d) { return hn::Set(d, static_cast<hn::TFromD<D>>(hn::TFromD<D>{1} << (8 * sizeof(hn::TFromD<D>) - 1))); }
+
 // What a vector of bits is measured by: its magnitudes, or numbers that order as its values do.
 template <class D>
-HWY_INLINE hn::Vec<D> magnitude(D d, hn::Vec<D> bits) { return hn::And(bits, hn::Set(d, static_cast<hn::TFromD<D>>(~(hn::TFromD<D>{1} << (8 * sizeof(hn::TFromD<D>) - 1))))); }
+HWY_INLINE hn::Vec<D> magnitude(D d, hn::Vec<D> bits) { return hn::AndNot(sign_bits(d), bits); }
 template <class D>
 HWY_INLINE hn::Vec<D> keyed(D d, hn::Vec<D> bits) {
   const hn::RebindToSigned<D> ds;
   const auto negative = hn::BitCast(d, hn::BroadcastSignBit(hn::BitCast(ds, bits)));
-  return hn::Xor(bits, hn::Or(negative, hn::Set(d, static_cast<hn::TFromD<D>>(hn::TFromD<D>{1} << (8 * sizeof(hn::TFromD<D>) - 1)))));
+  return hn::Xor(bits, hn::Or(negative, sign_bits(d)));
 }
 
 // body(vector of bits) over [begin, end); lanes beyond the end are those of zero.
@@ -65,14 +69,13 @@ template <class T, class Blocks>
 HWY_INLINE FourBits four_maxima(const Blocks& block) {
   const Four d;
   using B = Bits<T>;
-  const hn::Repartition<B, Four> db;
 #if HWY_TARGET == HWY_SCALAR
   static_assert(kFour == 1);
   FourBits maxima = hn::Set(d, static_cast<uint32_t>(hn::GetLane(block[0])));
   if constexpr (sizeof(B) == 2) maxima = hn::ShiftLeft<16>(maxima);
-  static_cast<void>(db);
   return maxima;
 #else
+  const hn::Repartition<B, Four> db;
   const auto ab = hn::BitCast(d, hn::Max(hn::ConcatLowerLower(db, block[1], block[0]), hn::ConcatUpperUpper(db, block[1], block[0])));
   const auto cd = hn::BitCast(d, hn::Max(hn::ConcatLowerLower(db, block[3], block[2]), hn::ConcatUpperUpper(db, block[3], block[2])));
   FourBits maxima = hn::BitCast(d, hn::Max(hn::BitCast(db, hn::ConcatEven(d, cd, ab)), hn::BitCast(db, hn::ConcatOdd(d, cd, ab))));
@@ -89,7 +92,7 @@ template <class T>
 HWY_INLINE FourBits bits_of_keys(FourBits keys) {
   const Four d;
   const auto positive = hn::BitCast(d, hn::BroadcastSignBit(hn::BitCast(hn::RebindToSigned<Four>(), keys)));
-  const auto bits = hn::Xor(keys, hn::Or(hn::Not(positive), hn::Set(d, 0x80000000u)));
+  const auto bits = hn::Xor(keys, hn::Or(hn::Not(positive), sign_bits(d)));
   return sizeof(T) == 2 ? hn::And(bits, hn::Set(d, 0xFFFF0000u)) : bits;
 }
 
