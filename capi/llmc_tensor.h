@@ -97,7 +97,8 @@ typedef struct llmc_modifier {
   void *user_data;
 } llmc_modifier;
 
-/* Recipes of this session may name the modifier from now on, in runs with calibration data. Codes outside the scheme's range end a run with LLMC_INVALID_ARGUMENT. */
+/* Recipes of this session may name the modifier from now on, in runs with calibration data. Codes outside the scheme's range, and codes
+ * that hold nothing of a weight (one value everywhere, or an error of 1), end a run with LLMC_INVALID_ARGUMENT. */
 LLMC_API llmc_status llmc_session_add_modifier(llmc_session *session, const llmc_modifier *modifier, llmc_error **error);
 
 /* ---- statistics of a Linear's inputs -------------------------------------------------------------------------------- */

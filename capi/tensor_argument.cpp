@@ -134,6 +134,7 @@ TensorArguments::TensorArguments(const llmc_tensor* given, int32_t count, const 
 
 llmc_tensor describe_view(const void* data, DType dtype, const Shape& shape) {
   llmc_tensor tensor{};
+  tensor.struct_size = sizeof tensor;
   tensor.dtype = dtype_code(dtype);
   tensor.data = const_cast<void*>(data);
   tensor.shape = shape.data();

@@ -1,6 +1,8 @@
 // A caller's own quantizer: this file finds its modules and scales, hands it each matrix, and checks what comes back.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/custom_quantizer.hpp"
 #include "llmc/error.hpp"
@@ -36,6 +38,7 @@ class Custom final : public ScopedQuantizer {
       const MatrixJob& job = jobs[j];
       QuantizedMatrix result{args, job.weight.shape, {}, std::move(parameters[j])};
       result.codes = quantize_in_tiles(job.weight, result.parameters, args, policy_.rounding, backend);
+      const bool one_code = is_one_code(result.codes);
       const Tensor multipliers = scale_values(result.parameters, args);
       own_.quantize({job.module, args, job.weight, multipliers, result.parameters.zero_points.empty() ? TensorView() : result.parameters.zero_points.view(), statistics ? &on_host : nullptr, result.codes,
                      result.codes.data()});
@@ -46,6 +49,8 @@ class Custom final : public ScopedQuantizer {
       row.method = own_.type;
       row.note = note;
       row.relative_error = relative_weight_error(job.weight, result, backend);
+      // The finished folder's check would refuse it as well, without knowing whose fault it is. Zeros for a weight are an error of exactly 1.
+      if ((!one_code && is_one_code(result.codes)) || row.relative_error == 1.0) throw Error(ErrorCode::invalid_argument, fmt::format("modifier '{}': the codes of '{}' hold nothing of its weight", own_.type, job.module));
       rows.push_back(std::move(row));
       results.push_back(std::move(result));
     }
@@ -53,6 +58,8 @@ class Custom final : public ScopedQuantizer {
   }
 
  private:
+  static bool is_one_code(const Tensor& codes) { return std::all_of(codes.data(), codes.data() + codes.bytes(), [&](std::byte code) { return code == codes.data()[0]; }); }
+
   // Codes that a file cannot hold would be cut to size without a word.
   void check(const QuantizedMatrix& matrix, const std::string& module) const {
     const QuantizationArgs& args = matrix.args;

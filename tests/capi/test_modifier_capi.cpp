@@ -70,7 +70,7 @@ TEST_CASE("a modifier that leaves the nearest codes alone writes what rounding t
 }
 
 TEST_CASE("a modifier sees each matrix with what it asked for, and what it writes is what the folder holds") {
-  const auto session = new_session(2);
+  const auto session = new_session(2), other = new_session(1);
   Own own;
   own.modifier.needs = LLMC_NEEDS_GRAM | LLMC_NEEDS_CHANNELS;
   std::map<std::string, int64_t> seen;
@@ -79,6 +79,9 @@ TEST_CASE("a modifier sees each matrix with what it asked for, and what it write
     CHECK((job.weight->dtype == LLMC_DTYPE_BFLOAT16 && job.codes->dtype == LLMC_DTYPE_INT8 && job.scales->dtype == LLMC_DTYPE_FLOAT32 && !job.zero_points));
     const int64_t rows = job.weight->shape[0], columns = job.weight->shape[1];
     CHECK((job.codes->shape[0] == rows && job.codes->shape[1] == columns && job.scales->shape[1] == columns / 128));
+    for (const llmc_tensor* tensor : {job.weight, job.scales, job.codes, job.gram}) CHECK(tensor->struct_size == sizeof(llmc_tensor));
+    const OwnedGram own_gram = new_gram(columns);  // what a job lends, other calls take
+    must([&](llmc_error** e) { return llmc_gram_add(other.get(), own_gram.get(), job.weight, e); });
     REQUIRE((job.gram && job.gram->shape[0] == columns && job.channel_min && job.sum_squares));
     const auto* gram = static_cast<const float*>(job.gram->data);
     for (int64_t i = 0; i < columns; ++i) CHECK(static_cast<double>(gram[i * columns + i]) == Approx(job.sum_squares[i]).epsilon(1e-4));
@@ -116,6 +119,12 @@ TEST_CASE("a modifier that fails, throws, cancels or writes what no file can hol
   CHECK(run.refused(session.get()).status == LLMC_CANCELLED);
   own.work = [](const llmc_matrix_job& job) { return static_cast<int8_t*>(job.codes->data)[5] = 9, 0; };
   CHECK_THAT(run.refused(session.get()).message, Contains("code 9 of 'model.layers.0.self_attn.") && Contains("at [0, 5], wanted one of int4 group 128"));
+  for (const int code : {0, -8}) {
+    own.work = [&](const llmc_matrix_job& job) { return std::memset(job.codes->data, code, static_cast<size_t>(job.codes->shape[0] * job.codes->shape[1])), 0; };
+    const Refusal blank = run.refused(session.get());
+    CHECK(blank.status == LLMC_INVALID_ARGUMENT);
+    CHECK_THAT(blank.message, Contains("hold nothing of its weight"));
+  }
 }
 
 TEST_CASE("modifiers that make no sense are refused") {
