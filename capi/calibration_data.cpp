@@ -50,7 +50,7 @@ CalibrationData load_calibration(const llmc_oneshot_options& options, const Back
   const std::string folder = options.tokenizer_dir ? options.tokenizer_dir : text_or_empty(options.model_dir);
   std::optional<text::Tokenizer> tokenizer;
   std::error_code ignored;
-  if (std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", ignored)) tokenizer.emplace(folder);
+  if (!folder.empty() && std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", ignored)) tokenizer.emplace(folder);
   text::Dataset set = text::load_dataset(tokenizer ? &*tokenizer : nullptr, wanted);
   data.tokens = TokenBatch{std::move(set.token_ids), std::move(set.sequence_starts)};
   data.notes = std::move(set.notes);

@@ -21,8 +21,6 @@ llmc_error* out_of_memory_error() noexcept {
 
 OneshotOptions convert(const llmc_oneshot_options& given) {
   OneshotOptions options;
-  options.model_dir = text_or_empty(given.model_dir);
-  if (options.model_dir.empty() == !given.source) throw Error(ErrorCode::invalid_argument, given.source ? "oneshot: model_dir and source were both given; wanted one of them" : "llmc_oneshot_options.model_dir is missing");
   options.output_dir = required(given.output_dir, "llmc_oneshot_options.output_dir");
   options.recipe = text_or_empty(given.recipe);
   options.scheme = text_or_empty(given.scheme);
@@ -51,6 +49,9 @@ llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* give
     const SessionLock lock(session);
     const auto c_options = read_options(given, "llmc_oneshot_options");
     llmc::OneshotOptions options = convert(c_options);
+    options.model_dir = text_or_empty(c_options.model_dir);
+    if (options.model_dir.empty() == !c_options.source)
+      throw llmc::Error(llmc::ErrorCode::invalid_argument, c_options.source ? "oneshot: model_dir and source were both given; wanted one of them" : "llmc_oneshot_options.model_dir is missing");
     options.custom_quantizers = session->modifiers;
     std::optional<CallbackSource> source;
     if (c_options.source) source.emplace(*c_options.source), options.source = &*source;

@@ -4,26 +4,29 @@
 #include <memory>
 
 #include "calibration_data.hpp"
+#include "callback_source.hpp"
 #include "guard.hpp"
 #include "llmc/model.hpp"
 #include "oneshot_options.hpp"
 #include "report_object.hpp"
 #include "session.hpp"
 
+using namespace llmc::capi;
+using llmc::Error;
+using llmc::ErrorCode;
+
 struct llmc_model {
   llmc_model(llmc_session* owner, std::string directory) : session(owner), model_dir(std::move(directory)), model(model_dir) {}
+  llmc_model(llmc_session* owner, const llmc_tensor_source& given) : session(owner), source(given), model(*source) {}
 
   llmc_session* const session;
-  const std::string model_dir;
+  const std::string model_dir;                 // empty: from a source
+  const std::optional<CallbackSource> source;
   llmc::Model model;
   std::optional<llmc::TokenBatch> calibration;  // nothing before the first sequence
   std::vector<std::string> notes;               // about the data
   std::string template_date;                    // of the last data set; empty: none
 };
-
-using namespace llmc::capi;
-using llmc::Error;
-using llmc::ErrorCode;
 
 namespace {
 
@@ -61,6 +64,16 @@ llmc_status llmc_model_open(llmc_session* session, const char* model_dir, llmc_m
     const SessionLock lock(session);
     if (!model) throw Error(ErrorCode::invalid_argument, "llmc_model_open: model is NULL");
     *model = new llmc_model(session, required(model_dir, "llmc_model_open: model_dir"));
+  });
+}
+
+llmc_status llmc_model_open_source(llmc_session* session, const llmc_tensor_source* source, llmc_model** model, llmc_error** error) {
+  if (model) *model = nullptr;
+  return guard(error, [&] {
+    const SessionLock lock(session);
+    if (!model) throw Error(ErrorCode::invalid_argument, "llmc_model_open_source: model is NULL");
+    if (!source) throw Error(ErrorCode::invalid_argument, "llmc_model_open_source: source is NULL");
+    *model = new llmc_model(session, *source);
   });
 }
 
@@ -103,14 +116,13 @@ llmc_status llmc_model_add_data(llmc_model* model, const llmc_oneshot_options* g
 llmc_status llmc_model_quantize(llmc_model* model, const llmc_oneshot_options* given, llmc_error** error) {
   return guard(error, [&] {
     const SessionLock lock(session_of(model));
-    auto c_options = read_options(given, "llmc_oneshot_options");
+    const auto c_options = read_options(given, "llmc_oneshot_options");
     const char* call = "llmc_model_quantize";
     refuse(c_options.model_dir, call, "model_dir");
     refuse(c_options.source, call, "source");
     refuse(c_options.dataset, call, "dataset");
     refuse(c_options.token_ids, call, "token_ids");
     refuse(c_options.sequence_starts, call, "sequence_starts");
-    c_options.model_dir = model->model_dir.c_str();
     llmc::OneshotOptions options = convert(c_options);
     if (!model->template_date.empty()) options.template_date = model->template_date;
     options.calibration = model->calibration;

@@ -27,6 +27,9 @@ extern "C" {
 typedef struct llmc_model llmc_model;
 /* model_dir: config.json and safetensors files, unchanged until the model is freed. Reads headers, no weights. LLMC_UNSUPPORTED: it is quantized already. */
 LLMC_API llmc_status llmc_model_open(llmc_session *session, const char *model_dir, llmc_model **model, llmc_error **error);
+/* From memory. The source's callback is used until the model is freed; its texts and shapes are copied. llmc_model_add_data wants tokenizer_dir then, except
+ * for rows of input_ids, and what is saved holds no tokenizer or other side files. */
+LLMC_API llmc_status llmc_model_open_source(llmc_session *session, const llmc_tensor_source *source, llmc_model **model, llmc_error **error);
 LLMC_API void llmc_model_free(llmc_model *model);
 
 /* Calibration data, copied. Each call adds sequences after those of earlier calls.

@@ -1,4 +1,4 @@
-// llmc_oneshot_options as the core takes them, calibration data left out.
+// llmc_oneshot_options as the core takes them; the model and the calibration data are left out.
 #pragma once
 #include "llmc.h"
 #include "llmc/oneshot.hpp"

@@ -2,10 +2,12 @@
 #include <catch2/catch.hpp>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "capi/tensor_tools.hpp"
+#include "capi/trainer.hpp"
 #include "core/run_tools.hpp"
 #include "llmc_model.h"
 
@@ -82,6 +84,43 @@ TEST_CASE("open, add, quantize and save write what one llmc_oneshot writes, agai
   must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once_plain, nullptr, e); });
   CHECK((s.weights(0) == s.weights(2) && s.weights(1) == s.weights(3)));
   CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[2] + "/config.json"));
+}
+
+TEST_CASE("a model opened from memory gives its folder's bytes, and its source is asked until it is freed") {
+  Setting s;
+  Trainer trainer;
+  {
+    llmc_tensor_source copy = trainer.source;  // the description need not outlive the call
+    std::vector<llmc_source_tensor> tensors = trainer.tensors;
+    copy.tensors = tensors.data();
+    llmc_model* opened = nullptr;
+    must([&](llmc_error** e) { return llmc_model_open_source(s.session.get(), &copy, &opened, e); });
+    const OwnedModel memory(opened), folder = s.open();
+    tensors.assign(tensors.size(), {});
+    copy = {};
+    int path = 0;
+    for (const OwnedModel* model : {&memory, &folder}) {
+      s.add(*model, 0, 24);
+      quantize(*model, s.to(path++, kGptq));
+      save(*model);
+    }
+    llmc_oneshot_options data{};
+    data.struct_size = sizeof data;
+    const std::string texts = s.scratch / "texts.jsonl";
+    std::ofstream(texts) << "{\"text\": \"Tom has 7 apples.\"}\n";
+    data.dataset = texts.c_str();
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_add_data(memory.get(), &data, e); }).message, Contains("tokenizer"));
+    trainer.before_read = [] { return 5; };
+    const llmc_oneshot_options again = s.to(2, kGptq);
+    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(memory.get(), &again, e); }).status == LLMC_IO);
+  }
+  CHECK(s.weights(0) == s.weights(1));
+  CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[1] + "/config.json"));
+  llmc_model* made = reinterpret_cast<llmc_model*>(16);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_open_source(s.session.get(), nullptr, &made, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(made == nullptr);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_open_source(nullptr, &trainer.source, &made, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_open_source(s.session.get(), &trainer.source, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("what was quantized and not saved goes with the model, or with the next quantize") {

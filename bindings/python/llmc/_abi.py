@@ -377,6 +377,7 @@ FUNCTIONS = {
     "llmc_report_linear": (c_int32, [c_void_p, c_int64, POINTER(llmc_linear_facts), POINTER(c_void_p)]),
     "llmc_tensor_from_dlpack": (c_int32, [c_void_p, POINTER(llmc_tensor), POINTER(c_void_p)]),
     "llmc_model_open": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p)]),
+    "llmc_model_open_source": (c_int32, [c_void_p, POINTER(llmc_tensor_source), POINTER(c_void_p), POINTER(c_void_p)]),
     "llmc_model_free": (None, [c_void_p]),
     "llmc_model_add_token_ids": (c_int32, [c_void_p, POINTER(c_int32), POINTER(c_int64), c_int64, POINTER(c_void_p)]),
     "llmc_model_add_data": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p)]),

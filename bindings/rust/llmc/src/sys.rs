@@ -424,6 +424,7 @@ extern "C" {
     pub fn llmc_report_linear(report: *const llmc_report, index: i64, facts: *mut llmc_linear_facts, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_tensor_from_dlpack(dl_tensor: *const c_void, tensor: *mut llmc_tensor, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_model_open(session: *mut llmc_session, model_dir: *const c_char, model: *mut *mut llmc_model, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_open_source(session: *mut llmc_session, source: *const llmc_tensor_source, model: *mut *mut llmc_model, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_model_free(model: *mut llmc_model);
     pub fn llmc_model_add_token_ids(model: *mut llmc_model, token_ids: *const i32, sequence_starts: *const i64, num_sequences: i64, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_model_add_data(model: *mut llmc_model, data: *const llmc_oneshot_options, error: *mut *mut llmc_error) -> llmc_status;
