@@ -24,6 +24,7 @@ struct llmc_model {
   const std::optional<CallbackSource> source;
   llmc::Model model;
   std::optional<llmc::TokenBatch> calibration;  // nothing before the first sequence
+  std::vector<std::string> statistics;          // folders
   std::vector<std::string> notes;               // about the data
   std::string template_date;                    // of the last data set; empty: none
 };
@@ -113,6 +114,22 @@ llmc_status llmc_model_add_data(llmc_model* model, const llmc_oneshot_options* g
   });
 }
 
+llmc_status llmc_model_save_statistics(llmc_model* model, const char* folder, llmc_error** error) {
+  return guard(error, [&] {
+    const SessionLock lock(session_of(model));
+    model->model.save_statistics(model->calibration ? &*model->calibration : nullptr, model->statistics, required(folder, "llmc_model_save_statistics: folder"), *model->session->backend, model->session->callbacks());
+  });
+}
+
+llmc_status llmc_model_load_statistics(llmc_model* model, const char* folder, llmc_error** error) {
+  return guard(error, [&] {
+    const SessionLock lock(session_of(model));
+    std::string path = required(folder, "llmc_model_load_statistics: folder");
+    model->model.check_statistics(path);
+    model->statistics.push_back(std::move(path));
+  });
+}
+
 llmc_status llmc_model_quantize(llmc_model* model, const llmc_oneshot_options* given, llmc_error** error) {
   return guard(error, [&] {
     const SessionLock lock(session_of(model));
@@ -126,6 +143,7 @@ llmc_status llmc_model_quantize(llmc_model* model, const llmc_oneshot_options* g
     llmc::OneshotOptions options = convert(c_options);
     if (!model->template_date.empty()) options.template_date = model->template_date;
     options.calibration = model->calibration;
+    options.statistics = model->statistics;
     options.custom_quantizers = model->session->modifiers;
     model->model.quantize(std::move(options), *model->session->backend, model->session->callbacks());
   });

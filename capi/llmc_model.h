@@ -39,6 +39,16 @@ LLMC_API llmc_status llmc_model_add_token_ids(llmc_model *model, const int32_t *
  * max_seq_length, shuffle_seed, shuffle, concatenate_data; other pointers must be NULL. LLMC_UNSUPPORTED where the library was built without text. */
 LLMC_API llmc_status llmc_model_add_data(llmc_model *model, const llmc_oneshot_options *data, llmc_error **error);
 
+/* Statistics of the model's activations, before it is quantized: collected once, on several machines or on other days, and used by any number of recipes.
+ * _save walks the unquantized model over its calibration data and adds what it shows to what was loaded. `folder` must not exist, or be empty; it appears whole
+ * or not at all. It holds one file that llmc_gram_load reads for each input that Linears share, named after the first ("model.layers.0.mlp.gate_proj.safetensors"),
+ * of 4 * channels^2 bytes. */
+LLMC_API llmc_status llmc_model_save_statistics(llmc_model *model, const char *folder, llmc_error **error);
+/* Any number of times: the folders are merged in this order. Headers are read now, the rest whenever it is needed: leave the folder as it is until the model is
+ * freed. From then on _quantize runs no forward pass: each matrix is quantized for the inputs of the unquantized model. It refuses (LLMC_INVALID_ARGUMENT)
+ * a model that has calibration data too, an options.propagation, and schemes with scales of activations that are fixed ahead of time ("FP8", kv_cache_scheme). */
+LLMC_API llmc_status llmc_model_load_statistics(llmc_model *model, const char *folder, llmc_error **error);
+
 /* Of `options` all but the model and the calibration data count, as in llmc_oneshot; model_dir, source, dataset, token_ids and sequence_starts must be NULL. */
 LLMC_API llmc_status llmc_model_quantize(llmc_model *model, const llmc_oneshot_options *options, llmc_error **error);
 /* Once for each _quantize that succeeded; otherwise LLMC_INVALID_ARGUMENT. `report` may be NULL. */

@@ -29,6 +29,8 @@ void check_values(const Statistics& into, const TensorView& x, Backend& backend)
 void add_values(Statistics& into, const TensorView& x, int64_t samples, Backend& backend, const std::function<void()>& poll);
 // As if `from`'s values had been added after `into`'s own: the same bits when each was one add of at most 4096 tokens, or `into` was empty.
 void merge_statistics(Statistics& into, const Statistics& from);
+// As if channel j of every value had been divided by scales[j], which is above 0, before it was seen.
+void divide_channels(Statistics& statistics, std::span<const float> scales);
 // A safetensors file of llmc's own with a checksum. It takes the place of `path` in one step.
 void save_statistics(const Statistics& statistics, const std::string& path);
 Statistics load_statistics(const std::string& path);  // Error(not_found | io | bad_file)

@@ -5,6 +5,7 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "llmc/oneshot.hpp"
 
@@ -20,6 +21,12 @@ class Model {
   ~Model();                                    // what was quantized and not saved is removed
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
+
+  // What every set of Linears that share an input reads in the unquantized model, for OneshotOptions::statistics: what `calibration` shows (null: nothing), after
+  // what lies in the folders `merged`. Into a folder that must not exist, or be empty; it appears whole or not at all.
+  void save_statistics(const TokenBatch* calibration, const std::vector<std::string>& merged, const std::string& folder, Backend& backend, const Callbacks& callbacks) const;
+  // Whether the files of such a folder are there and of this model, as far as their headers tell. Error(not_found | io | bad_file | invalid_argument).
+  void check_statistics(const std::string& folder) const;
 
   // Runs the whole recipe; options.model_dir and .source are not looked at. The result is the hidden folder, in place of what an earlier call made and save did
   // not take. `backend` and what `callbacks` borrow are used until save has returned. When it throws, nothing is left.

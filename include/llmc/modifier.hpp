@@ -46,8 +46,8 @@ class Transform : public Modifier {
  public:
   // The pairs of `block` this transform wants to change, of those the graph allows.
   virtual std::vector<SmoothingPair> select(const Graph& graph, const Block& block) const = 0;
-  // Changes weights in place: smooth node's and balance nodes' weights of `pair`.
-  virtual void apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const = 0;
+  // Changes weights in place: smooth node's and balance nodes' weights of `pair`. Returns what each channel of the values between them is divided by from now on.
+  virtual std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const = 0;
 };
 
 // One weight to quantize. `weight` is [out, in] in the model's dtype, borrowed, aligned to its elements.

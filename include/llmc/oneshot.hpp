@@ -37,6 +37,7 @@ struct OneshotOptions {
   std::string stage;   // run only stages starting with it
   std::string scheme;  // shorthand recipe: RTN on Linear, lm_head ignored
   std::optional<TokenBatch> calibration;  // all sequences; tiles are cut from it in order
+  std::vector<std::string> statistics;    // instead: folders of Model::save_statistics, merged in this order
   std::string template_date;              // recorded in the report
 
   Compat compat = Compat::vllm;

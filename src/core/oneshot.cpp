@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/calibration/calibrated_run.hpp"
+#include "core/calibration/statistics_run.hpp"
 #include "core/compressed_output.hpp"
 #include "core/data_free/data_free.hpp"
 #include "core/model_outline.hpp"
@@ -58,7 +59,7 @@ class Model::Run {
     report_.model_type = model_.model_type;
     report_.device = backend.description();
     report_.compat = options_.compat == Compat::reference ? "reference" : "vllm";
-    report_.propagation = propagation_of(options_) == Propagation::layer ? "layer" : "sublayer";
+    report_.propagation = !options_.statistics.empty() ? "none" : propagation_of(options_) == Propagation::layer ? "layer" : "sublayer";
     report_.template_date = options_.template_date;
     report_.bytes_before = checkpoint.total_bytes();
     report_.bytes_after = output_.total_bytes();
@@ -66,8 +67,10 @@ class Model::Run {
 
   void compress() {
     const Timed timed(report_.seconds);
-    if (calibrated_) compress_calibrated({checkpoint_, *model_.graph, modifiers_, plan_, options_, propagation_of(options_), backend_, output_, reporter_, report_});
-    else compress_without_data();
+    if (!calibrated_) return compress_without_data();
+    const CalibratedRun run{checkpoint_, *model_.graph, modifiers_, plan_, options_, propagation_of(options_), backend_, output_, reporter_, report_};
+    if (options_.statistics.empty()) compress_calibrated(run);
+    else compress_from_statistics(run);
   }
 
   Report finish() {
@@ -111,6 +114,15 @@ Model::Model(std::unique_ptr<const Checkpoint> checkpoint) : checkpoint_(std::mo
   if (checkpoint_->is_quantized()) refuse_quantized(*checkpoint_);
 }
 Model::~Model() = default;
+
+void Model::save_statistics(const TokenBatch* calibration, const std::vector<std::string>& merged, const std::string& folder, Backend& backend, const Callbacks& callbacks) const {
+  const ModelOutline model = outline_model(*checkpoint_, true);
+  Report unused;
+  RunReporter reporter(callbacks, unused);
+  save_model_statistics({*checkpoint_, *model.graph, calibration, StatisticsFolders(merged, *model.graph), folder, backend, reporter});
+}
+
+void Model::check_statistics(const std::string& folder) const { StatisticsFolders({folder}, *outline_model(*checkpoint_, true).graph); }
 
 void Model::quantize(OneshotOptions options, Backend& backend, const Callbacks& callbacks) {
   run_ = nullptr;

@@ -52,7 +52,7 @@ class SmoothQuant final : public Transform {
     return selected;
   }
 
-  void apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const override {
+  std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const override {
     const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? weights.at(block.nodes[pair.smooth].weight_name()).dtype() : DType::f32};
     const ChannelStatistics& channels = statistics.channels;
     const std::vector<float> scales = smoothing_scales(channels.min, channels.max, largest_per_column(block, pair.balance, weights), rule, type_);
@@ -60,6 +60,7 @@ class SmoothQuant final : public Transform {
     const Node& norm = block.nodes[pair.smooth];
     use_scales(weights.at(norm.weight_name()), scales, norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
     if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end()) use_scales(bias->second, scales, SmoothingUse::divide);
+    return scales;
   }
 
  private:

@@ -381,6 +381,8 @@ FUNCTIONS = {
     "llmc_model_free": (None, [c_void_p]),
     "llmc_model_add_token_ids": (c_int32, [c_void_p, POINTER(c_int32), POINTER(c_int64), c_int64, POINTER(c_void_p)]),
     "llmc_model_add_data": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p)]),
+    "llmc_model_save_statistics": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p)]),
+    "llmc_model_load_statistics": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p)]),
     "llmc_model_quantize": (c_int32, [c_void_p, POINTER(llmc_oneshot_options), POINTER(c_void_p)]),
     "llmc_model_save": (c_int32, [c_void_p, POINTER(c_void_p), POINTER(c_void_p)]),
     "llmc_session_add_modifier": (c_int32, [c_void_p, POINTER(llmc_modifier), POINTER(c_void_p)]),

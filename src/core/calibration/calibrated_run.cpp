@@ -1,36 +1,14 @@
 #include "core/calibration/calibrated_run.hpp"
 
 #include "core/calibration/block_compressor.hpp"
+#include "core/calibration/block_weights.hpp"
 
 namespace llmc {
-
-namespace {
-
-template <class Use>
-void for_each_weight(const Checkpoint& checkpoint, const Block& block, const Use& use) {
-  for (const Node& node : block.nodes)
-    for (const std::string& name : {node.weight_name(), node.name + ".bias"})
-      if (!node.name.empty() && checkpoint.contains(name)) use(name);
-}
-
-// The weights of blocks[b]. Those of the next block come into the page cache while this one computes.
-WeightTable load_weights(const Checkpoint& checkpoint, const std::vector<Block>& blocks, size_t b) {
-  WeightTable weights;
-  for_each_weight(checkpoint, blocks[b], [&](const std::string& name) {
-    Tensor tensor = checkpoint.read(name);
-    check_finite(checkpoint.directory(), name, tensor);
-    weights.emplace(name, std::move(tensor));
-  });
-  if (b + 1 < blocks.size()) for_each_weight(checkpoint, blocks[b + 1], [&](const std::string& name) { checkpoint.read_ahead(name); });
-  return weights;
-}
-
-}  // namespace
 
 void compress_calibrated(const CalibratedRun& run) {
   const auto& blocks = run.graph.blocks;
   Calibrator calibrator(run.graph, run.backend, run.options.calibration.value_or(TokenBatch{}), [&] { run.reporter.step(); });
-  BlockCompressor compressor(run.graph, run.modifiers, run.plan, run.options.compat, calibrator, run.backend, run.output, run.report);
+  BlockCompressor compressor(run, calibrator);
   size_t end = blocks.size();
   while (end > 0 && !compressor.has_work(blocks[end - 1])) --end;  // nothing after the last block with work needs a forward
   size_t surveyed = run.propagation == Propagation::layer ? end : 0;

@@ -19,6 +19,7 @@ struct CalibratedRun {
   RunReporter& reporter;
   Report& report;
 };
-void compress_calibrated(const CalibratedRun& run);
+void compress_calibrated(const CalibratedRun& run);       // statistics from a forward pass over options.calibration
+void compress_from_statistics(const CalibratedRun& run);  // from options.statistics; no forward pass
 
 }  // namespace llmc

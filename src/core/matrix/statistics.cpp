@@ -85,6 +85,21 @@ void merge_statistics(Statistics& into, const Statistics& from) {
   into.tokens = tokens, into.samples = samples;
 }
 
+void divide_channels(Statistics& statistics, std::span<const float> scales) {
+  const auto channels = static_cast<int64_t>(scales.size());
+  for (int64_t i = 0; i < channels && !statistics.gram.empty(); ++i) {
+    float* row = statistics.gram.as<float>() + i * channels;
+    const auto own = static_cast<double>(scales[static_cast<size_t>(i)]);
+    for (int64_t j = 0; j <= i; ++j) row[j] = static_cast<float>(static_cast<double>(row[j]) / (own * static_cast<double>(scales[static_cast<size_t>(j)])));
+  }
+  ChannelStatistics& c = statistics.channels;
+  for (size_t j = 0; j < scales.size(); ++j) {
+    const auto scale = static_cast<double>(scales[j]);
+    c.min[j] /= scales[j], c.max[j] /= scales[j];
+    c.sum_abs[j] /= scale, c.sum_squares[j] /= scale * scale;
+  }
+}
+
 std::vector<float> smoothing_scales_of(const Statistics& statistics, std::span<const TensorView> weights, const SmoothingOptions& options) {
   const int64_t channels = channels_of(statistics);
   if (statistics.tokens == 0) throw Error(ErrorCode::invalid_argument, "smoothing: the statistics have seen no tokens");

@@ -428,6 +428,8 @@ extern "C" {
     pub fn llmc_model_free(model: *mut llmc_model);
     pub fn llmc_model_add_token_ids(model: *mut llmc_model, token_ids: *const i32, sequence_starts: *const i64, num_sequences: i64, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_model_add_data(model: *mut llmc_model, data: *const llmc_oneshot_options, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_save_statistics(model: *mut llmc_model, folder: *const c_char, error: *mut *mut llmc_error) -> llmc_status;
+    pub fn llmc_model_load_statistics(model: *mut llmc_model, folder: *const c_char, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_model_quantize(model: *mut llmc_model, options: *const llmc_oneshot_options, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_model_save(model: *mut llmc_model, report: *mut *mut llmc_report, error: *mut *mut llmc_error) -> llmc_status;
     pub fn llmc_session_add_modifier(session: *mut llmc_session, modifier: *const llmc_modifier, error: *mut *mut llmc_error) -> llmc_status;

@@ -1,0 +1,38 @@
+// What a recipe wants done in a block, and the quantizing itself. Where the statistics come from is its callers' business.
+#pragma once
+#include <vector>
+
+#include "core/calibration/calibrated_run.hpp"
+
+namespace llmc {
+
+// Linears of one shared input that are to be quantized.
+struct CalibrationGroup {
+  ValueId value = -1;
+  size_t first_node = 0;
+  std::vector<size_t> nodes;
+};
+
+struct PairWork {
+  const Transform* transform;
+  SmoothingPair pair;
+};
+
+class BlockQuantizer {
+ public:
+  // forward_follows: quantized weights take the place of their originals, for a forward pass that sees what the file's reader will see.
+  BlockQuantizer(const CalibratedRun& run, bool forward_follows) : run_(run), forward_follows_(forward_follows) {}
+
+  std::vector<CalibrationGroup> groups_of(const Block& block) const;
+  std::vector<PairWork> pairs_of(const Block& block) const;  // in execution order
+  bool has_work(const Block& block) const;
+
+  void quantize_embeddings(const Block& block, WeightTable& weights) const;
+  void quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const;
+
+ private:
+  const CalibratedRun& run_;
+  const bool forward_follows_;
+};
+
+}  // namespace llmc
