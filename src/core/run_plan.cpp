@@ -15,7 +15,8 @@ namespace llmc {
 namespace {
 
 constexpr size_t kNamesInError = 8;
-const std::string kHead = "lm_head";
+constexpr const char* kHead = "lm_head";
+constexpr const char* kHeadWeight = "lm_head.weight";
 
 std::string join(const std::vector<std::string>& names) {
   std::string text;
@@ -142,7 +143,7 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
   for (const std::string& name : checkpoint.names()) {
     if (const auto it = replaced.find(name); it != replaced.end()) {
       add_quantized(*it->second);
-    } else if (!(drops_stale_head && name == kHead + ".weight")) {
+    } else if (!(drops_stale_head && name == kHeadWeight)) {
       const TensorInfo info = checkpoint.info(name);
       plan.tensors.push_back({name, info.dtype, info.shape, file_of(name)});
       plan.copied.push_back(name);
@@ -150,7 +151,7 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
   }
   if (!plan.untie) return;
   if (const Assignment* head = plan.find(kHead)) add_quantized(*head);
-  else if (const WeightModule* head_weight = model.find(kHead)) plan.tensors.push_back({kHead + ".weight", head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
+  else if (const WeightModule* head_weight = model.find(kHead)) plan.tensors.push_back({kHeadWeight, head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
 }
 
 void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {

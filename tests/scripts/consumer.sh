@@ -23,7 +23,7 @@ tries() {
 
 rm -rf "$work"/{prefix,dynamic,static,cpp,out-*,log,header.*}
 quiet cmake --install "$build" --prefix "$prefix"
-needs bin/llmc include/llmc.{h,hpp} include/llmc_{tensor,dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
+needs bin/llmc include/llmc.{h,hpp} include/llmc_{model,tensor,dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
       lib/cmake/llmc/llmc-{config,config-version,targets}.cmake share/doc/llmc/{LICENSE,THIRD_PARTY.md}
 
 # C and C++ through find_package.
@@ -49,7 +49,7 @@ echo "own_forward: $(tail -n 1 "$work/log")"
 quiet "$prefix/bin/llmc" verify "$work/out-own-dynamic"
 
 # Every header as C90 and as C++, and without holes.
-for header in llmc llmc_tensor llmc_dlpack llmc_tools; do
+for header in llmc llmc_model llmc_tensor llmc_dlpack llmc_tools; do
   printf '#include <%s.h>\nint main(void) { return 0; }\n' "$header" > "$work/header.c"
   quiet gcc -std=c90 -Wall -Wextra -Wpedantic -Wpadded -Wno-long-long -Werror -I"$prefix/include" -c "$work/header.c" -o "$work/header.o"
   quiet g++ -x c++ -std=c++11 -Wall -Wextra -Wpadded -Werror -I"$prefix/include" -c "$work/header.c" -o "$work/header.o"

@@ -32,7 +32,7 @@ bool is_exact_name(const std::string& entry) { return entry.rfind("re:", 0) != 0
 
 class FolderChecker {
  public:
-  explicit FolderChecker(const FolderCheck& check) : check_(check), folder_(check.folder), config_(check.config ? *check.config : kNothing), matcher_(config_) {
+  explicit FolderChecker(const FolderCheck& check) : check_(check), folder_(check.folder), config_(check.config ? *check.config : nothing_), matcher_(config_) {
     for (const std::string& name : folder_.names()) {
       const size_t dot = name.rfind('.');
       if (dot != std::string::npos) parts_[name.substr(0, dot)].insert(name.substr(dot + 1));
@@ -51,8 +51,6 @@ class FolderChecker {
   }
 
  private:
-  static const QuantizationConfig kNothing;
-
   void fault(std::string tensor, std::string got, std::string_view wanted = "") { faults_.push_back({std::move(tensor), std::move(got), std::string(wanted)}); }
 
   std::string class_of(const std::string& module) const {
@@ -267,14 +265,13 @@ class FolderChecker {
 
   const FolderCheck& check_;
   const Checkpoint& folder_;
+  const QuantizationConfig nothing_;
   const QuantizationConfig& config_;
   GroupMatcher matcher_;
   std::map<std::string, std::set<std::string>> parts_;  // module -> last name components of its tensors
   std::vector<Fault> faults_;
   bool blank_ = false;  // the last matrix decoded to zeros only
 };
-
-const QuantizationConfig FolderChecker::kNothing;
 
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace llmc {
 
 namespace {
 
-const std::string kModule = "matrix";  // stands for the module's name where the parts of a file are named
+constexpr std::string_view kModule = "matrix";  // stands for the module's name where the parts of a file are named
 
 [[noreturn]] void refuse(const std::string& text) { throw Error(ErrorCode::invalid_argument, "matrix: " + text); }
 
@@ -120,8 +120,8 @@ CompressedMatrix assemble_matrix(const MatrixScheme& scheme, const TensorView& c
 }
 
 NamedTensors pack_matrix(const CompressedMatrix& matrix, Backend& backend) {
-  planned_tensors(kModule, matrix.shape(), matrix.scheme(), matrix.format(), matrix.model_dtype());  // refuses shapes that the format cannot hold
-  NamedTensors tensors = stored_tensors(kModule, matrix.matrix(), matrix.format(), parallel_of(backend));
+  planned_tensors(std::string(kModule), matrix.shape(), matrix.scheme(), matrix.format(), matrix.model_dtype());  // refuses shapes that the format cannot hold
+  NamedTensors tensors = stored_tensors(std::string(kModule), matrix.matrix(), matrix.format(), parallel_of(backend));
   for (auto& [name, tensor] : tensors) name.erase(0, kModule.size() + 1);
   return tensors;
 }
@@ -131,11 +131,11 @@ CompressedMatrix unpack_matrix(const MatrixScheme& scheme, std::span<const std::
   const QuantizationArgs& args = *scheme.scheme().weights;
   auto parts = parts_of(scheme, model_dtype);
   try {
-    parts->matrix = read_quantized(BorrowedTensors(tensors), kModule, args, scheme.format());
+    parts->matrix = read_quantized(BorrowedTensors(tensors), std::string(kModule), args, scheme.format());
     check_shape(parts->matrix.shape);
-    const auto planned = planned_tensors(kModule, parts->matrix.shape, {.targets = {}, .weights = args, .input_activations = {}, .output_activations = {}, .format = {}}, scheme.format(), model_dtype);
+    const auto planned = planned_tensors(std::string(kModule), parts->matrix.shape, {.targets = {}, .weights = args, .input_activations = {}, .output_activations = {}, .format = {}}, scheme.format(), model_dtype);
     for (const auto& [name, tensor] : tensors)
-      if (std::none_of(planned.begin(), planned.end(), [&, own = name](const PlannedTensor& known) { return known.name == kModule + "." + own; })) refuse(fmt::format("got a tensor '{}', which {} does not store for scheme {}", name, format_name(scheme.format()), describe(args)));
+      if (std::none_of(planned.begin(), planned.end(), [&, own = name](const PlannedTensor& known) { return known.name == fmt::format("{}.{}", kModule, own); })) refuse(fmt::format("got a tensor '{}', which {} does not store for scheme {}", name, format_name(scheme.format()), describe(args)));
     if (parts->matrix.parameters.scales.dtype() != scale_storage_dtype(args, model_dtype))
       refuse(fmt::format("weight_scale is {}, wanted {}", dtype_name(parts->matrix.parameters.scales.dtype()), dtype_name(scale_storage_dtype(args, model_dtype))));
     check_global_scale(args, parts->matrix.parameters.global_scale, true);
