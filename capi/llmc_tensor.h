@@ -69,7 +69,7 @@ typedef struct llmc_tensor {
 #define LLMC_NEEDS_GRAM 1     /* the gram matrix of the matrix's inputs */
 #define LLMC_NEEDS_CHANNELS 2 /* their statistics by channel */
 
-/* One matrix of a calibrated run. Everything is borrowed and valid during the callback. A code stands for (code - zero point) * scale. */
+/* One matrix of a calibrated run (examples/from_memory.c). Everything is borrowed and valid during the callback. A code stands for (code - zero point) * scale. */
 typedef struct llmc_matrix_job {
   uint32_t struct_size;
   int32_t num_bits;

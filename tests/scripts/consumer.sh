@@ -48,6 +48,11 @@ cmp "$work"/out-own-{dynamic,static}/model.safetensors || fail "own_forward: oth
 echo "own_forward: $(tail -n 1 "$work/log")"
 quiet "$prefix/bin/llmc" verify "$work/out-own-dynamic"
 
+# C with a model in memory and a quantizer of its own.
+quiet "$work/dynamic/from_memory" "$work/out-memory"
+grep -qE 'error is 0\.[0-8][0-9]* of' "$work/log" || { cat "$work/log"; fail "from_memory: its quantizer gained nothing"; }
+quiet "$prefix/bin/llmc" verify "$work/out-memory"
+
 # Every header as C90 and as C++, and without holes.
 for header in llmc llmc_model llmc_tensor llmc_dlpack llmc_tools; do
   printf '#include <%s.h>\nint main(void) { return 0; }\n' "$header" > "$work/header.c"
