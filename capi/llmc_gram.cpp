@@ -53,7 +53,7 @@ llmc_status llmc_gram_add(llmc_session* session, llmc_gram* gram, const llmc_ten
     const auto gram_lock = change_gram(gram, "llmc_gram_add: gram");
     const auto look = [&] { poll(*session, "llmc_gram_add"); };
     look();
-    const TensorArgument x(values, "llmc_gram_add: values");
+    const TensorArgument x(values, "llmc_gram_add: values", session->backend.get(), TensorArgument::OnDevice::stays);
     if (x.view().shape.empty()) throw Error(ErrorCode::invalid_argument, "llmc_gram_add: values has no dimensions; wanted [.., channels]");
     const llmc::TensorView rows = x.as_rows();
     llmc::check_values(gram->statistics, rows, *session->backend);

@@ -54,7 +54,7 @@ llmc_status llmc_quantize_matrix(llmc_session* session, const llmc_scheme* schem
     std::shared_lock<std::shared_mutex> gram_lock;
     if (gram) gram_lock = read_gram(gram, "llmc_quantize_matrix: gram");
     poll(*session, "llmc_quantize_matrix");
-    const TensorArgument argument(weight, "llmc_quantize_matrix: weight");
+    const TensorArgument argument(weight, "llmc_quantize_matrix: weight", session->backend.get());
     *matrix = new_matrix(llmc::compress_matrix(scheme->scheme, argument.view(), gram ? &gram->statistics : nullptr, given_scale(global_scale), *session->backend));
   });
 }
@@ -67,7 +67,7 @@ llmc_status llmc_global_scale(llmc_session* session, const llmc_scheme* scheme, 
     std::shared_lock<std::shared_mutex> gram_lock;
     if (gram) gram_lock = read_gram(gram, "llmc_global_scale: gram");
     poll(*session, "llmc_global_scale");
-    const TensorArguments arguments(weights, count, "llmc_global_scale: weights");
+    const TensorArguments arguments(weights, count, "llmc_global_scale: weights", session->backend.get());
     *global_scale = llmc::common_global_scale(scheme->scheme, arguments.views(), gram ? &gram->statistics : nullptr, *session->backend);
   });
 }
@@ -132,9 +132,12 @@ llmc_status llmc_matrix_dequantize(llmc_session* session, const llmc_matrix* mat
     const SessionLock lock(session);
     const llmc::CompressedMatrix& made = required_object(matrix, "llmc_matrix_dequantize: matrix").matrix;
     poll(*session, "llmc_matrix_dequantize");
-    const TensorArgument out(values, "llmc_matrix_dequantize: values");
+    const TensorArgument out(values, "llmc_matrix_dequantize: values", session->backend.get(), TensorArgument::OnDevice::stays);
     if (out.view().shape != made.shape()) throw Error(ErrorCode::invalid_argument, "llmc_matrix_dequantize: values has shape " + llmc::to_string(out.view().shape) + "; wanted " + llmc::to_string(made.shape()));
-    llmc::decode_matrix(made, out.view().dtype, out.writable("llmc_matrix_dequantize: values"), *session->backend);
+    if (out.view().device == llmc::Device{}) return llmc::decode_matrix(made, out.view().dtype, out.writable("llmc_matrix_dequantize: values"), *session->backend);
+    llmc::Tensor decoded(out.view().dtype, made.shape());
+    llmc::decode_matrix(made, decoded.dtype(), decoded.data(), *session->backend);
+    session->backend->copy_to_device(decoded, out.view());
   });
 }
 
@@ -170,7 +173,7 @@ llmc_status llmc_unpack(llmc_session* session, const llmc_scheme* scheme, const 
     required_object(matrix, "llmc_unpack: matrix");
     required_object(scheme, "llmc_unpack: scheme");
     poll(*session, "llmc_unpack");
-    const TensorArguments arguments(tensors, count, "llmc_unpack: tensors");
+    const TensorArguments arguments(tensors, count, "llmc_unpack: tensors", session->backend.get());
     if (count > 0) required_object(names, "llmc_unpack: names");
     std::vector<std::pair<std::string, llmc::TensorView>> named;
     for (size_t i = 0; i < arguments.views().size(); ++i) named.emplace_back(required(names[i], "llmc_unpack: a name"), arguments.views()[i]);

@@ -12,7 +12,9 @@
  *   llmc_writer_finish(session, writer, &error);
  *
  * Tensors.  A llmc_tensor describes memory of yours; llmc reads it during the call and keeps nothing of it. Contiguous memory (strides NULL, or
- *           those of a dense tensor) that is aligned to its elements is used in place; anything else is copied row by row first.
+ *           those of a dense tensor) that is aligned to its elements is used in place; anything else is copied row by row first. Memory of a GPU is taken by calls
+ *           with a session on that GPU: contiguous and aligned. They wait for what was queued on its stream, and are done with the memory when they return;
+ *           LLMC_UNSUPPORTED otherwise.
  * Threads.  Grams and writers: one call at a time (a second one returns LLMC_INVALID_ARGUMENT). Schemes, matrices and packs are immutable: any number of
  *           threads and sessions may use one. Nothing here outlives or depends on the session a call ran on.
  * Cancel.   llmc_session_cancel ends a call that takes a session before it changes anything where that is possible, and between pieces of its work.
@@ -57,9 +59,9 @@ typedef struct llmc_tensor {
   const int64_t *shape;   /* [ndim] */
   const int64_t *strides; /* [ndim], in elements, none negative; NULL: row-major and contiguous */
   int64_t byte_offset;    /* of the first element from `data` */
-  void *stream;           /* the device's stream that filled the memory; NULL on the CPU */
+  void *stream;           /* the device's stream (cudaStream_t) that fills the memory, NULL: its default one; NULL on the CPU */
   int32_t ndim;           /* 0 to 8 */
-  int32_t device_type;    /* LLMC_DEVICE_*; this build reads the CPU's memory, others are LLMC_UNSUPPORTED */
+  int32_t device_type;    /* LLMC_DEVICE_CPU or _CUDA */
   int32_t device_index;
   int32_t reserved;       /* 0 */
 } llmc_tensor;

@@ -55,7 +55,7 @@ llmc_status llmc_writer_add_tensor(llmc_session* session, llmc_writer* writer, c
     const SessionLock session_lock(session);
     const auto lock = change_writer(writer, "llmc_writer_add_tensor: writer");
     poll(*session, "llmc_writer_add_tensor");
-    const TensorArgument argument(values, "llmc_writer_add_tensor: values");
+    const TensorArgument argument(values, "llmc_writer_add_tensor: values", session->backend.get());
     writer->writer.add_tensor(required(name, "llmc_writer_add_tensor: name"), argument.view(), *session->backend);
   });
 }

@@ -75,16 +75,14 @@ DType dtype_of(int32_t dtype, const char* what) {
 
 int32_t dtype_code(DType dtype) { return static_cast<int32_t>(std::find(std::begin(kDTypes), std::end(kDTypes), dtype) - std::begin(kDTypes)) + 1; }
 
-TensorArgument::TensorArgument(const llmc_tensor* pointer, const char* what) {
+TensorArgument::TensorArgument(const llmc_tensor* pointer, const char* what, Backend* backend, OnDevice use) {
   if (!pointer) refuse(what, "is NULL");
   const llmc_tensor given = read_options(pointer, "llmc_tensor");
   if (given.reserved) refuse(what, "has a reserved field that is not 0");
-  if (given.device_type != LLMC_DEVICE_CPU) {
-    if (given.device_type != LLMC_DEVICE_CUDA) refuse(what, "has device_type " + std::to_string(given.device_type) + "; wanted LLMC_DEVICE_CPU or LLMC_DEVICE_CUDA");
-    throw Error(ErrorCode::unsupported, std::string(what) + " lies on cuda device " + std::to_string(given.device_index) + "; this build of llmc reads the CPU's memory alone: copy it there first");
-  }
-  if (given.device_index != 0) refuse(what, "has device_index " + std::to_string(given.device_index) + "; the CPU is device 0");
-  if (given.stream) refuse(what, "has a stream, but lies in the CPU's memory; wanted NULL");
+  const bool on_host = given.device_type == LLMC_DEVICE_CPU;
+  if (!on_host && given.device_type != LLMC_DEVICE_CUDA) refuse(what, "has device_type " + std::to_string(given.device_type) + "; wanted LLMC_DEVICE_CPU or LLMC_DEVICE_CUDA");
+  if (on_host && given.device_index != 0) refuse(what, "has device_index " + std::to_string(given.device_index) + "; the CPU is device 0");
+  if (on_host && given.stream) refuse(what, "has a stream, but lies in the CPU's memory; wanted NULL");
   const std::string dtype_name = std::string(what) + ".dtype";
   const DType dtype = dtype_of(given.dtype, dtype_name.c_str());
   Shape shape = shape_of(given, dtype, what);
@@ -96,13 +94,26 @@ TensorArgument::TensorArgument(const llmc_tensor* pointer, const char* what) {
   const bool dense = elements == 0 || !given.strides || is_dense(shape, given.strides);
   if (!dense) check_strides(shape, given.strides, dtype, given.byte_offset, what);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(item) == 0;
-  if (dense && aligned) {
-    view_ = TensorView(data, dtype, std::move(shape));
-    return;
-  }
-  copy_ = Tensor(dtype, shape);
+  view_ = TensorView(data, dtype, std::move(shape));
+  if (!on_host) take_from_device(given, dense, aligned, what, backend, use);
+  if (!on_host || (dense && aligned)) return;
+  copy_ = Tensor(dtype, view_.shape);
   if (dense) std::memcpy(copy_.data(), data, static_cast<size_t>(copy_.bytes()));
-  else copy_strided(data, shape, given.strides, static_cast<size_t>(item), copy_.data());
+  else copy_strided(data, view_.shape, given.strides, static_cast<size_t>(item), copy_.data());
+  view_ = copy_;
+}
+
+void TensorArgument::take_from_device(const llmc_tensor& given, bool dense, bool aligned, const char* what, Backend* backend, OnDevice use) {
+  const auto unsupported = [&](const std::string& text) { throw Error(ErrorCode::unsupported, std::string(what) + " lies on cuda device " + std::to_string(given.device_index) + "; " + text); };
+  const Device device{DeviceType::cuda, given.device_index};
+  if (!backend) unsupported("this call takes the CPU's memory alone: copy it there first");
+  if (backend->device() != device) unsupported("the session computes on " + backend->description() + ": copy it to the CPU's memory first, or use a session on that device");
+  if (!dense) unsupported("wanted contiguous memory there");
+  if (!aligned) refuse(what, "is not aligned to its elements, which memory of a device must be");
+  view_.device = device;
+  backend->wait_for(given.stream);
+  if (use == OnDevice::stays || view_.size() == 0) return;
+  copy_ = backend->to_host(view_);
   view_ = copy_;
 }
 
@@ -116,18 +127,18 @@ TensorView TensorArgument::as_rows() const {
 }
 
 std::byte* TensorArgument::writable(const char* what) const {
-  if (!in_place()) refuse(what, "is not contiguous, or not aligned to its elements; it is written to, so it must be both");
+  if (!copy_.empty()) refuse(what, "is not contiguous, or not aligned to its elements; it is written to, so it must be both");
   return const_cast<std::byte*>(view_.data);
 }
 
-TensorArguments::TensorArguments(const llmc_tensor* given, int32_t count, const char* what) {
+TensorArguments::TensorArguments(const llmc_tensor* given, int32_t count, const char* what, Backend* backend) {
   if (count < 0) refuse(what, "has count " + std::to_string(count) + "; wanted 0 or more");
   if (count > 0 && !given) refuse(what, "is NULL");
   arguments_.reserve(static_cast<size_t>(count));
   for (int32_t i = 0; i < count; ++i) {
     const auto* at = reinterpret_cast<const llmc_tensor*>(reinterpret_cast<const std::byte*>(given) + static_cast<size_t>(i) * given->struct_size);
     if (at->struct_size != given->struct_size) refuse(what, "has llmc_tensors of different struct_size");
-    arguments_.emplace_back(at, what);
+    arguments_.emplace_back(at, what, backend);
   }
   for (const TensorArgument& argument : arguments_) views_.push_back(argument.view());
 }

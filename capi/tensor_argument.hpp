@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "guard.hpp"
-#include "llmc/tensor.hpp"
+#include "llmc/backend.hpp"
 #include "llmc_tensor.h"
 
 namespace llmc::capi {
@@ -13,17 +13,19 @@ namespace llmc::capi {
 DType dtype_of(int32_t dtype, const char* what);  // LLMC_DTYPE_*; Error(invalid_argument)
 int32_t dtype_code(DType dtype);
 
-// A caller's tensor, checked: in place when it is dense and aligned, else copied.
+// A caller's tensor, checked: in place when it is dense and aligned, else copied. Memory of a device is that of `backend` and comes to the host, unless it may stay.
 class TensorArgument {
  public:
-  TensorArgument(const llmc_tensor* given, const char* what);  // `what` starts the messages: "llmc_gram_add: values"
+  enum class OnDevice { copied, stays };
+  TensorArgument(const llmc_tensor* given, const char* what, Backend* backend = nullptr, OnDevice use = OnDevice::copied);  // `what` starts the messages: "llmc_gram_add: values"
   const TensorView& view() const { return view_; }
-  bool in_place() const { return copy_.empty(); }
   TensorView as_rows() const;  // [.., n] -> [the rest, n]
   // For functions that write to it. Error(invalid_argument) when it had to be copied.
   std::byte* writable(const char* what) const;
 
  private:
+  void take_from_device(const llmc_tensor& given, bool dense, bool aligned, const char* what, Backend* backend, OnDevice use);
+
   Tensor copy_;
   TensorView view_;
 };
@@ -31,7 +33,7 @@ class TensorArgument {
 // [count] tensors of a caller whose llmc_tensor may be larger than ours. The views stay as long as the object.
 class TensorArguments {
  public:
-  TensorArguments(const llmc_tensor* given, int32_t count, const char* what);
+  TensorArguments(const llmc_tensor* given, int32_t count, const char* what, Backend* backend = nullptr);
   const std::vector<TensorView>& views() const { return views_; }
 
  private:

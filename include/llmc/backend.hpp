@@ -147,6 +147,9 @@ class Backend {
   // Memory. A device's own stays its own: only these calls and those below read or write it. Tensors of a device die before its backend.
   virtual Tensor zeros(DType dtype, Shape shape) { return Tensor::zeros(dtype, std::move(shape)); }
   virtual Tensor to_host(const TensorView& values) { return Tensor::copy_of(values); }
+  // Memory on this device that is a caller's own: once wait_for has returned, what was queued on its stream (null: the device's default one) is done.
+  virtual void wait_for(void*) {}
+  virtual void copy_to_device(const TensorView&, const TensorView&) {}  // from the host to contiguous memory of this device, as many bytes
   // The weights of `nodes` for many calls of execute() to come; later changes of `weights` are not seen.
   virtual StagedWeights stage(std::span<const Node>, const WeightTable& weights) { return StagedWeights(&weights); }
   // A value that waits until other tiles are done: a backend short of memory may move it to the host.

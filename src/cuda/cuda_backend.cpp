@@ -56,6 +56,17 @@ class CudaBackend final : public Backend {
     return copy;
   }
 
+  void wait_for(void* stream) override {
+    select();
+    check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "the caller's stream");
+  }
+
+  void copy_to_device(const TensorView& from, const TensorView& to) override {
+    select();
+    check(cudaMemcpyAsync(const_cast<std::byte*>(to.data), from.data, static_cast<size_t>(from.bytes()), cudaMemcpyHostToDevice, stream_.handle), "copy to the caller's memory");
+    check(cudaStreamSynchronize(stream_.handle), "copy to the caller's memory");
+  }
+
   StagedWeights stage(std::span<const Node> nodes, const WeightTable& weights) override {
     select();
     WeightTable moved;

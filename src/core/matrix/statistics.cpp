@@ -55,7 +55,7 @@ void add_values(Statistics& into, const TensorView& x, int64_t samples, Backend&
   for (int64_t first = 0; first < x.rows(); first += kPass) {
     poll();
     const TensorView pass = x.row_range(first, std::min(x.rows(), first + kPass));
-    const Tensor widened = x.dtype == DType::f16 ? converted(pass, DType::f32) : Tensor();
+    const Tensor widened = x.dtype == DType::f16 ? converted(*HostView(pass, backend), DType::f32) : Tensor();
     const TensorView values = widened.empty() ? pass : TensorView(widened);
     if (!into.gram.empty()) backend.accumulate_gram(values, into.gram);
     backend.accumulate_channels(values, into.channels);
