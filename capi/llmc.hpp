@@ -1,11 +1,12 @@
 // llmc from C++17: a header-only layer over the C interface (llmc.h and llmc_tools.h are the manual). Link libllmc, nothing else.
+// llmc_model.hpp has the model in parts, llmc_tensor.hpp the parts for a forward pass of your own.
 //
 //   llmc::Session session;
 //   llmc::Oneshot job;
 //   job.model = "Llama-3-8B"; job.recipe = "w4a16.yaml"; job.dataset = "chats.jsonl"; job.output = "Llama-3-8B-W4A16";
 //   llmc::Report report = session.oneshot(job);                // throws llmc::Error
 //
-// A callback may throw: the call is cancelled, and the exception goes on in the caller once the library has returned.
+// A callback may throw: the call ends, and the exception goes on in the caller once the library has returned.
 #ifndef LLMC_HPP
 #define LLMC_HPP
 
@@ -37,18 +38,33 @@ class Error : public std::runtime_error {
 
 namespace detail {
 
-struct Free {
-  void operator()(llmc_session* session) const noexcept { llmc_session_free(session); }
-  void operator()(llmc_report* report) const noexcept { llmc_report_free(report); }
-  void operator()(llmc_error* error) const noexcept { llmc_error_free(error); }
-  void operator()(char* json) const noexcept { llmc_json_free(json); }
+template <class T, void (*free_object)(T*)>
+struct Freed {
+  void operator()(T* object) const noexcept { free_object(object); }
 };
-template <class T>
-using Owned = std::unique_ptr<T, Free>;
+// An object of the C interface.
+template <class T, void (*free_object)(T*)>
+using Owned = std::unique_ptr<T, Freed<T, free_object>>;
+using OwnedError = Owned<llmc_error, llmc_error_free>;
+using OwnedReport = Owned<llmc_report, llmc_report_free>;
+using OwnedJson = Owned<char, llmc_json_free>;
 
-inline void check(llmc_status status, llmc_error* error) {
-  const Owned<llmc_error> owner(error);
-  if (status != LLMC_OK) throw Error(status, llmc_error_message(error));
+inline void check(llmc_status status, OwnedError error) {
+  if (status != LLMC_OK) throw Error(status, llmc_error_message(error.get()));
+}
+// Makes a call that takes no session.
+template <class Call>
+void checked(Call&& call) {
+  llmc_error* error = nullptr;
+  const llmc_status status = call(&error);
+  check(status, OwnedError(error));
+}
+// What a call writes through its first argument.
+template <class Object, class Call>
+Object made(Call&& call) {
+  typename Object::pointer object = nullptr;
+  checked([&](llmc_error** error) { return call(&object, error); });
+  return Object(object);
 }
 
 template <class Options>
@@ -63,6 +79,19 @@ inline int32_t tri_state(const std::optional<bool>& on) { return !on ? LLMC_DEFA
 
 }  // namespace detail
 
+// A model that lies in no folder: in the memory of a trainer, say. llmc_tensor.hpp makes one of tensors.
+struct Source {
+  struct Tensor {
+    std::string name;  // "model.layers.0.mlp.up_proj.weight"
+    int32_t dtype = 0;
+    std::vector<int64_t> shape;
+  };
+  std::string config_json;      // the text of config.json
+  std::vector<Tensor> tensors;  // the output keeps their order
+  // Writes bytes [offset, offset + bytes) of tensors[tensor] to `to`, as llmc_read_fn does; may throw. One call at a time, perhaps on a thread of llmc's.
+  std::function<void(int64_t tensor, int64_t offset, int64_t bytes, void* to)> read;
+};
+
 struct SessionOptions {
   int32_t device_type = LLMC_DEVICE_CPU, device_index = 0;
   int32_t threads = 0;   // 0: the cores this process may use
@@ -75,7 +104,7 @@ struct SessionOptions {
 // The fields of llmc_oneshot_options; empty and zero mean default.
 struct Oneshot {
   std::string model, output, recipe, scheme, stage, dataset, tokenizer, text_column, template_date;
-  const llmc_tensor_source* source = nullptr;   // instead of model
+  const Source* source = nullptr;               // instead of model
   std::vector<std::vector<int32_t>> token_ids;  // instead of a data set
   int64_t num_calibration_samples = 0, max_seq_length = 0, max_shard_bytes = 0;
   std::optional<uint64_t> shuffle_seed;         // set: shuffled
@@ -89,26 +118,190 @@ struct Evaluate {
   int32_t dtype = 0;  // LLMC_DTYPE_*
 };
 
+// One quantized matrix of a report; llmc_linear_facts says what the fields are.
+struct Linear {
+  std::string name, scheme, method, note;
+  double relative_error = 0, loss = 0, dampening = 0, seconds = 0;
+};
+
 class Report {
  public:
   explicit Report(llmc_report* report) : report_(report) {}
   const char* json() const noexcept { return llmc_report_json(report_.get()); }  // borrowed
+  llmc_report_facts facts() const {
+    auto facts = detail::options<llmc_report_facts>();
+    detail::checked([&](llmc_error** error) { return llmc_report_info(report_.get(), &facts, error); });
+    return facts;
+  }
+  std::vector<Linear> linears() const {  // in the order they were quantized
+    std::vector<Linear> linears;
+    for (int64_t i = 0; i < llmc_report_count(report_.get()); ++i) {
+      auto f = detail::options<llmc_linear_facts>();
+      detail::checked([&](llmc_error** error) { return llmc_report_linear(report_.get(), i, &f, error); });
+      linears.push_back({f.name, f.scheme, f.method, f.note, f.relative_error, f.loss, f.dampening, f.seconds});
+    }
+    return linears;
+  }
 
  private:
-  detail::Owned<llmc_report> report_;
+  detail::OwnedReport report_;
 };
+
+namespace detail {
+
+// A source as C sees it. Stays where it is while C holds it.
+class LentSource {
+ public:
+  explicit LentSource(const Source& source) : source_(source) {
+    for (const Source::Tensor& tensor : source_.tensors) tensors_.push_back({sizeof(llmc_source_tensor), tensor.dtype, tensor.name.c_str(), tensor.shape.data(), static_cast<int32_t>(tensor.shape.size()), 0});
+    raw_ = {sizeof raw_, 0, source_.config_json.c_str(), tensors_.data(), static_cast<int64_t>(tensors_.size()), source_.read ? on_read : nullptr, this};
+  }
+  LentSource(const LentSource&) = delete;
+  LentSource& operator=(const LentSource&) = delete;
+  const llmc_tensor_source* get() const noexcept { return &raw_; }
+  std::exception_ptr take_thrown() noexcept { return std::exchange(thrown_, nullptr); }
+
+ private:
+  static int32_t on_read(void* lent, int64_t tensor, int64_t offset, int64_t bytes, void* to) {
+    auto& self = *static_cast<LentSource*>(lent);
+    if (self.thrown_) return 1;
+    try {
+      self.source_.read(tensor, offset, bytes, to);
+      return 0;
+    } catch (...) {
+      self.thrown_ = std::current_exception();
+      return 1;
+    }
+  }
+
+  const Source& source_;
+  std::vector<llmc_source_tensor> tensors_;
+  llmc_tensor_source raw_{};
+  std::exception_ptr thrown_;  // apart from the session's: reading may run beside its callbacks
+};
+
+// llmc_oneshot_options with all it points to.
+class OneshotArguments {
+ public:
+  explicit OneshotArguments(const Oneshot& job) : options_(detail::options<llmc_oneshot_options>()) {
+    options_.compat = job.compat;
+    options_.model_dir = text_or_null(job.model);
+    options_.output_dir = text_or_null(job.output);
+    options_.recipe = text_or_null(job.recipe);
+    options_.scheme = text_or_null(job.scheme);
+    options_.stage = text_or_null(job.stage);
+    options_.dataset = text_or_null(job.dataset);
+    options_.tokenizer_dir = text_or_null(job.tokenizer);
+    options_.text_column = text_or_null(job.text_column);
+    options_.template_date = text_or_null(job.template_date);
+    options_.num_calibration_samples = job.num_calibration_samples;
+    options_.max_seq_length = job.max_seq_length;
+    options_.shuffle_seed = job.shuffle_seed.value_or(0);
+    options_.max_shard_bytes = job.max_shard_bytes;
+    options_.shuffle = job.shuffle_seed ? LLMC_ON : LLMC_DEFAULT;
+    options_.concatenate_data = tri_state(job.concatenate_data);
+    options_.rounding = job.rounding;
+    options_.propagation = job.propagation;
+    options_.save_compressed = tri_state(job.save_compressed);
+    options_.tie_word_embeddings = tri_state(job.tie_word_embeddings);
+    options_.overwrite = tri_state(job.overwrite);
+    if (job.source) options_.source = source_.emplace(*job.source).get();
+    if (job.token_ids.empty()) return;
+    for (const std::vector<int32_t>& sequence : job.token_ids) {
+      token_ids_.insert(token_ids_.end(), sequence.begin(), sequence.end());
+      sequence_starts_.push_back(static_cast<int64_t>(token_ids_.size()));
+    }
+    token_ids_.reserve(1);  // sequences that are all empty are the library's to refuse
+    options_.token_ids = token_ids_.data();
+    options_.sequence_starts = sequence_starts_.data();
+    options_.num_sequences = static_cast<int64_t>(job.token_ids.size());
+  }
+  OneshotArguments(const OneshotArguments&) = delete;
+  OneshotArguments& operator=(const OneshotArguments&) = delete;
+  const llmc_oneshot_options* get() const noexcept { return &options_; }
+  LentSource* source() noexcept { return source_ ? &*source_ : nullptr; }
+
+ private:
+  llmc_oneshot_options options_;
+  std::vector<int32_t> token_ids_;           // [sequence_starts_.back()]
+  std::vector<int64_t> sequence_starts_{0};  // [sequences + 1]
+  std::optional<LentSource> source_;
+};
+
+// What is behind a Session, and what a Model of it keeps alive. Stays where it is when they move: the C callbacks point to it.
+struct SessionState {
+  struct Modifier {
+    SessionState* state;
+    std::function<void(const llmc_matrix_job&)> quantize;
+  };
+  std::function<void(const llmc_progress&)> progress;
+  std::function<void(int32_t, const char*)> log;
+  std::vector<std::unique_ptr<Modifier>> modifiers;
+  std::exception_ptr thrown;
+  Owned<llmc_session, llmc_session_free> session;
+
+  // false: this callback, or an earlier one of the call, threw.
+  template <class Body>
+  bool guarded(Body&& body) noexcept {
+    if (thrown) return false;
+    try {
+      body();
+      return true;
+    } catch (...) {
+      thrown = std::current_exception();
+      llmc_session_cancel(session.get());
+      return false;
+    }
+  }
+  static void on_progress(const llmc_progress* progress, void* state) {
+    static_cast<SessionState*>(state)->guarded([&] { static_cast<SessionState*>(state)->progress(*progress); });
+  }
+  static void on_log(int32_t level, const char* line, void* state) {
+    static_cast<SessionState*>(state)->guarded([&] { static_cast<SessionState*>(state)->log(level, line); });
+  }
+  static int32_t on_matrix(void* modifier, const llmc_matrix_job* job) {
+    const auto& self = *static_cast<Modifier*>(modifier);
+    return self.state->guarded([&] { self.quantize(*job); }) ? 0 : 1;
+  }
+
+  // Makes a call of this session; what a callback threw goes on here.
+  template <class Call>
+  void call(Call&& call, LentSource* source = nullptr) {
+    llmc_error* error = nullptr;
+    const llmc_status status = call(session.get(), &error);
+    OwnedError owner(error);
+    std::exception_ptr problem = std::exchange(thrown, nullptr);
+    if (source && !problem) problem = source->take_thrown();
+    if (problem) std::rethrow_exception(problem);
+    check(status, std::move(owner));
+  }
+  // What a call writes through its second argument; freed when the call, or a callback within it, failed.
+  template <class Object, class Call>
+  Object made(Call&& call, LentSource* source = nullptr) {
+    Object object;
+    this->call([&](llmc_session* on, llmc_error** error) {
+      typename Object::pointer raw = nullptr;
+      const llmc_status status = call(on, &raw, error);
+      object.reset(raw);
+      return status;
+    }, source);
+    return object;
+  }
+};
+
+}  // namespace detail
 
 class Session {
  public:
-  explicit Session(SessionOptions options = {}) : state_(std::make_unique<State>()) {
+  explicit Session(SessionOptions options = {}) : state_(std::make_shared<detail::SessionState>()) {
     auto settings = detail::options<llmc_session_options>();
     settings.device_type = options.device_type;
     settings.device_index = options.device_index;
     settings.threads = options.threads;
     settings.cpu_isa = detail::text_or_null(options.cpu_isa);
     settings.cuda_module = detail::text_or_null(options.cuda_module);
-    if (options.progress) settings.progress = on_progress;
-    if (options.log) settings.log = on_log;
+    if (options.progress) settings.progress = detail::SessionState::on_progress;
+    if (options.log) settings.log = detail::SessionState::on_log;
     settings.progress_user_data = settings.log_user_data = state_.get();
     state_->progress = std::move(options.progress);
     state_->log = std::move(options.log);
@@ -116,52 +309,34 @@ class Session {
     llmc_error* error = nullptr;
     const llmc_status status = llmc_session_create(&settings, &session, &error);
     state_->session.reset(session);
-    detail::check(status, error);
+    detail::check(status, detail::OwnedError(error));
   }
+  Session(Session&&) noexcept = default;
+  Session& operator=(Session&&) noexcept = default;
 
   llmc_session* get() const noexcept { return state_->session.get(); }
   std::string device() const { return llmc_session_device(get()); }
   // From any thread, any callback, a signal handler.
   void cancel() const noexcept { llmc_session_cancel(get()); }
 
+  // Recipes of this session may name the modifier `type` from now on. `quantize` sees matrix by matrix and changes job.codes in place (llmc_tensor.h); it may throw.
+  void add_modifier(const std::string& type, int32_t needs, std::function<void(const llmc_matrix_job&)> quantize) {
+    auto modifier = detail::options<llmc_modifier>();
+    modifier.needs = needs;
+    modifier.type = type.c_str();
+    auto held = std::make_unique<detail::SessionState::Modifier>();
+    held->state = state_.get();
+    held->quantize = std::move(quantize);
+    if (held->quantize) modifier.quantize = detail::SessionState::on_matrix;
+    modifier.user_data = held.get();
+    state_->modifiers.reserve(state_->modifiers.size() + 1);  // what can throw comes before C has the pointer
+    state_->call([&](llmc_session* session, llmc_error** error) { return llmc_session_add_modifier(session, &modifier, error); });
+    state_->modifiers.push_back(std::move(held));
+  }
+
   Report oneshot(const Oneshot& job) {
-    auto options = detail::options<llmc_oneshot_options>();
-    options.compat = job.compat;
-    options.model_dir = job.model.c_str();
-    options.output_dir = job.output.c_str();
-    options.recipe = detail::text_or_null(job.recipe);
-    options.scheme = detail::text_or_null(job.scheme);
-    options.stage = detail::text_or_null(job.stage);
-    options.dataset = detail::text_or_null(job.dataset);
-    options.tokenizer_dir = detail::text_or_null(job.tokenizer);
-    options.text_column = detail::text_or_null(job.text_column);
-    options.template_date = detail::text_or_null(job.template_date);
-    options.num_calibration_samples = job.num_calibration_samples;
-    options.max_seq_length = job.max_seq_length;
-    options.shuffle_seed = job.shuffle_seed.value_or(0);
-    options.max_shard_bytes = job.max_shard_bytes;
-    options.shuffle = job.shuffle_seed ? LLMC_ON : LLMC_DEFAULT;
-    options.concatenate_data = detail::tri_state(job.concatenate_data);
-    options.rounding = job.rounding;
-    options.propagation = job.propagation;
-    options.save_compressed = detail::tri_state(job.save_compressed);
-    options.tie_word_embeddings = detail::tri_state(job.tie_word_embeddings);
-    options.overwrite = detail::tri_state(job.overwrite);
-    options.source = job.source;
-    std::vector<int32_t> token_ids;           // [sequence_starts.back()]
-    std::vector<int64_t> sequence_starts{0};  // [sequences + 1]
-    for (const std::vector<int32_t>& sequence : job.token_ids) {
-      token_ids.insert(token_ids.end(), sequence.begin(), sequence.end());
-      sequence_starts.push_back(static_cast<int64_t>(token_ids.size()));
-    }
-    if (!job.token_ids.empty()) {
-      token_ids.reserve(1);  // sequences that are all empty are the library's to refuse
-      options.token_ids = token_ids.data();
-      options.sequence_starts = sequence_starts.data();
-      options.num_sequences = static_cast<int64_t>(job.token_ids.size());
-    }
-    llmc_report* report = nullptr;
-    return Report(result_of(report, [&](llmc_error** error) { return llmc_oneshot(get(), &options, &report, error); }));
+    detail::OneshotArguments options(job);
+    return Report(state_->made<detail::OwnedReport>([&](llmc_session* session, llmc_report** report, llmc_error** error) { return llmc_oneshot(session, options.get(), report, error); }, options.source()).release());
   }
 
   // JSON text, whose keys llmc_tools.h names.
@@ -199,53 +374,20 @@ class Session {
     return json_of(llmc_dequantize, options);
   }
 
+  // For calls of the C interface on this session: call(session, &error) returns its status. An error, or what a callback threw, goes on here.
+  template <class Call>
+  void call(Call&& call) {
+    state_->call(std::forward<Call>(call));
+  }
+  const std::shared_ptr<detail::SessionState>& state() const noexcept { return state_; }  // for the other headers
+
  private:
-  // Stays where it is when the Session moves: the C callbacks point to it.
-  struct State {
-    std::function<void(const llmc_progress&)> progress;
-    std::function<void(int32_t, const char*)> log;
-    std::exception_ptr thrown;
-    detail::Owned<llmc_session> session;
-
-    template <class Body>
-    void guarded(Body&& body) noexcept {
-      if (thrown) return;
-      try {
-        body();
-      } catch (...) {
-        thrown = std::current_exception();
-        llmc_session_cancel(session.get());
-      }
-    }
-  };
-
-  static void on_progress(const llmc_progress* progress, void* state) {
-    static_cast<State*>(state)->guarded([&] { static_cast<State*>(state)->progress(*progress); });
-  }
-  static void on_log(int32_t level, const char* line, void* state) {
-    static_cast<State*>(state)->guarded([&] { static_cast<State*>(state)->log(level, line); });
-  }
-
-  // Makes the call; what it left in `result` is freed when it, or a callback within it, failed.
-  template <class T, class Call>
-  T* result_of(T*& result, Call&& call) {
-    llmc_error* error = nullptr;
-    const llmc_status status = call(&error);
-    detail::Owned<T> owner(result);
-    detail::Owned<llmc_error> error_owner(error);
-    if (state_->thrown) std::rethrow_exception(std::exchange(state_->thrown, nullptr));
-    detail::check(status, error_owner.release());
-    return owner.release();
-  }
-
   template <class Options>
   std::string json_of(llmc_status (*function)(llmc_session*, const Options*, char**, llmc_error**), const Options& options) {
-    char* json = nullptr;
-    const detail::Owned<char> owner(result_of(json, [&](llmc_error** error) { return function(get(), &options, &json, error); }));
-    return owner.get();
+    return state_->made<detail::OwnedJson>([&](llmc_session* session, char** json, llmc_error** error) { return function(session, &options, json, error); }).get();
   }
 
-  std::unique_ptr<State> state_;
+  std::shared_ptr<detail::SessionState> state_;  // never shared but with Models
 };
 
 inline std::string version() { return llmc_version(); }

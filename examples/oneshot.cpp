@@ -20,7 +20,8 @@ int main(int argc, char** argv) {
     if (std::string(argv[3]) != "-") job.dataset = argv[3];
     job.output = argv[4];
     const llmc::Report report = session.oneshot(job);
-    std::cout << job.output << " (llmc " << llmc::version() << ", " << session.device() << "): report of " << std::string(report.json()).size() << " bytes\n";
+    const llmc_report_facts facts = report.facts();
+    std::cout << job.output << " (llmc " << llmc::version() << ", " << session.device() << "): " << facts.linears << " matrices, " << facts.bytes_before << " -> " << facts.bytes_after << " bytes\n";
     return LLMC_OK;
   } catch (const llmc::Error& error) {
     std::cerr << error.name() << ": " << error.what() << '\n';

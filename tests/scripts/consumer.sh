@@ -23,7 +23,11 @@ tries() {
 
 rm -rf "$work"/{prefix,dynamic,static,cpp,out-*,log,header.*}
 quiet cmake --install "$build" --prefix "$prefix"
+<<<<<<< HEAD
 needs bin/llmc include/llmc.{h,hpp} include/llmc_{model,tensor,dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
+=======
+needs bin/llmc include/llmc{,_model,_tensor}.{h,hpp} include/llmc_{dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
+>>>>>>> a44b6a9 (The C++ layer is whole: typed reports, sources, modifiers, models in parts and the tensor level, in three headers whose callbacks may throw.)
       lib/cmake/llmc/llmc-{config,config-version,targets}.cmake share/doc/llmc/{LICENSE,THIRD_PARTY.md}
 
 # C and C++ through find_package.
@@ -45,6 +49,8 @@ for kind in dynamic static; do
   grep -qE 'differ by 1?[0-9]\.[0-9] %' "$work/log" || { cat "$work/log"; fail "own_forward: the compressed toy is far from the original"; }
 done
 cmp "$work"/out-own-{dynamic,static}/model.safetensors || fail "own_forward: other bytes from the static library"
+quiet "$work/dynamic/own_forward_cpp" "$work/out-own-cpp"
+for file in model.safetensors config.json; do cmp "$work"/out-own-{dynamic,cpp}/$file || fail "own_forward: other bytes from C++"; done
 echo "own_forward: $(tail -n 1 "$work/log")"
 quiet "$prefix/bin/llmc" verify "$work/out-own-dynamic"
 
@@ -60,8 +66,14 @@ for header in llmc llmc_model llmc_tensor llmc_dlpack llmc_tools; do
   quiet g++ -x c++ -std=c++11 -Wall -Wextra -Wpadded -Werror -I"$prefix/include" -c "$work/header.c" -o "$work/header.o"
 done
 
-# C++ through pkg-config, shared and static.
+# The C++ headers, each alone, with more warnings than most.
 mkdir "$work/cpp"
+for header in llmc llmc_model llmc_tensor; do
+  printf '#include <%s.hpp>\n' "$header" > "$work/header.cpp"
+  quiet g++ -std=c++17 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -I"$prefix/include" -fsyntax-only "$work/header.cpp"
+done
+
+# C++ through pkg-config, shared and static.
 for kind in shared static; do
   flags=$(pkg-config --cflags --libs $([ $kind = static ] && echo --static) llmc)
   [ $kind = shared ] || flags=${flags/-lllmc/-l:libllmc.a}
