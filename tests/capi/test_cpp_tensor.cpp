@@ -13,9 +13,9 @@ constexpr const char* kChannel = "{num_bits: 4, strategy: channel, symmetric: tr
 constexpr const char* kGroups = "{num_bits: 4, group_size: 32, strategy: group}";
 
 // Numbers that are neither equal nor ordered.
-std::vector<float> wild(int count) {
+std::vector<float> wild(int64_t count) {
   std::vector<float> values;
-  for (int i = 0; i < count; ++i) values.push_back(static_cast<float>((i * i * 31 + i * 7) % 1009) / 500 - 1);
+  for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>((i * i * 31 + i * 7) % 1009) / 500 - 1);
   return values;
 }
 

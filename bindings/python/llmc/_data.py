@@ -15,7 +15,7 @@ def calibration(dataset, folder):
     from ._library import text
     if dataset is None: return {}
     if isinstance(dataset, (str, os.PathLike)): return {"dataset": text(dataset)}
-    if _tensor.is_array(dataset): return _token_ids(_tensor.integers(_tensor.borrow(dataset), "dataset"))
+    if _tensor.is_array(dataset): return token_ids(dataset)
     if isinstance(dataset, dict) or not hasattr(dataset, "__iter__"):
         raise TypeError(f"dataset: got a {type(dataset).__name__}, wanted a .jsonl file, rows, or sequences of token ids")
     rows = list(dataset)
@@ -25,20 +25,26 @@ def calibration(dataset, folder):
         with open(path, "w", encoding="utf-8") as file:
             for row in rows: file.write(json.dumps({"text": row} if isinstance(row, str) else dict(row), default=_plain) + "\n")
         return {"dataset": text(path)}
-    return _token_ids([_sequence(row, i) for i, row in enumerate(rows)])
+    return token_ids(rows)
+
+
+def token_ids(sequences):
+    """Fields of llmc_oneshot_options for sequences of token ids."""
+    if _tensor.is_array(sequences): return _token_ids(_tensor.integers(_tensor.tensor(sequences), "dataset"))
+    return _token_ids([_sequence(row, i) for i, row in enumerate(sequences)])
 
 
 def _plain(value):
     """For json.dumps: arrays within rows."""
     if not _tensor.is_array(value): raise TypeError(f"dataset: a row holds a {type(value).__name__}, wanted JSON values or arrays of integers")
-    borrowed = _tensor.borrow(value)
+    borrowed = _tensor.tensor(value)
     rows = _tensor.integers(borrowed, "dataset")
     return rows[0] if len(borrowed.shape) == 1 else rows
 
 
 def _sequence(row, index):
     if _tensor.is_array(row):
-        sequences = _tensor.integers(_tensor.borrow(row), f"dataset[{index}]")
+        sequences = _tensor.integers(_tensor.tensor(row), f"dataset[{index}]")
         if len(sequences) != 1: raise ValueError(f"dataset[{index}]: got an array of {len(sequences)} rows, wanted one sequence of token ids")
         return sequences[0]
     if isinstance(row, (list, tuple, range)) and all(hasattr(i, "__index__") for i in row): return [i.__index__() for i in row]

@@ -1,5 +1,6 @@
 """Finds and loads libllmc.so, and turns its errors into exceptions."""
 import ctypes
+import json
 import os
 
 from . import _abi
@@ -62,3 +63,20 @@ def text(value):
 def options(kind, **fields):
     """An options struct with its size set."""
     return kind(struct_size=ctypes.sizeof(kind), **fields)
+
+
+def switch(on):
+    """A tri-state; None is the default."""
+    return _abi.LLMC_DEFAULT if on is None else _abi.LLMC_ON if on else _abi.LLMC_OFF
+
+
+def choice(name, value, *names):
+    """The number of a name, counted from 1 as in the headers; None is the default, 0."""
+    if value is None: return 0
+    if value not in names: raise ValueError(f"{name}: got {value!r}, wanted {' or '.join(map(repr, names))}")
+    return names.index(value) + 1
+
+
+def json_text(value):
+    """Of a dictionary; text stays as it is."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,14 +1,16 @@
 """oneshot() with the argument names llm-compressor's users know."""
+import contextlib
 import ctypes
-import json
 import os
 import tempfile
 
 from . import _abi
 from ._data import calibration
-from ._library import lib, options, text
+from ._library import choice, lib, options, switch, text
 from ._recipe import recipe_text
+from ._report import Report
 from ._session import Session, log, tqdm_progress
+from ._source import TensorSource
 
 # docs/oneshot-arguments.md says why; a test keeps the names equal.
 IGNORED = set("""precision trust_remote_code_model model_revision recipe_args clear_sparse_session batch_size data_collator pad_to_max_length streaming overwrite_cache
@@ -28,8 +30,9 @@ def oneshot(model, *, output_dir, recipe=None, scheme=None, dataset=None, datase
             max_seq_length=None, shuffle_calibration_samples=False, shuffle_seed=None, concatenate_data=False, text_column=None, template_date=None,
             tie_word_embeddings=True, save_compressed=True, propagate_error=True, compat=None, rounding=None, propagation=None, max_shard_bytes=None, overwrite=False,
             session=None, threads=0, cpu_isa=None, device="cpu", progress=True, **others):
-    """Compresses the folder `model` by `recipe` into `output_dir`, which appears whole at the end or not at all; returns the report, a dictionary.
+    """Compresses the folder `model` by `recipe` into `output_dir`, which appears whole at the end or not at all; returns a llmc.Report, a dictionary.
 
+    model: a folder, or a llmc.TensorSource for a model that lies in none.
     recipe: a file, text, a dictionary, or a list of llmc.GPTQModifier(...) and the like; or `scheme`, a preset such as "FP8_DYNAMIC", without data.
     dataset: a .jsonl file, rows (dictionaries or strings), or token ids (lists, or any array with __dlpack__, __array_interface__ or a buffer).
     progress: True for a tqdm bar where tqdm is installed, a callable that takes a llmc.Progress, or False.
@@ -42,35 +45,40 @@ def oneshot(model, *, output_dir, recipe=None, scheme=None, dataset=None, datase
         if name not in IGNORED: raise TypeError(f"oneshot() got an unexpected keyword argument '{name}'")
         log.info("%s is ignored; see docs/oneshot-arguments.md", name)
     if not propagate_error: raise ValueError("propagate_error=False is not supported: later layers always see the quantized ones")
-    if not isinstance(model, (str, bytes, os.PathLike)): raise TypeError(f"model: got a {type(model).__name__}, wanted the path of a model folder")
-    output_dir = os.fsdecode(output_dir)
+    if not isinstance(model, (str, bytes, os.PathLike, TensorSource)): raise TypeError(f"model: got a {type(model).__name__}, wanted the path of a model folder or a TensorSource")
     if session is None: session = Session(threads=threads, cpu_isa=cpu_isa, device=device)
-    report_callback = tqdm_progress() if progress is True else (progress or None)
+    place = {"source": ctypes.pointer(model._lend(session))} if isinstance(model, TensorSource) else {"model_dir": text(model)}
     report = ctypes.c_void_p()
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        data = calibration(dataset if dataset is not None else dataset_path, folder)
-        job = options(
-            _abi.llmc_oneshot_options, model_dir=text(model), output_dir=text(os.path.join(output_dir, stage) if stage else output_dir), recipe=text(recipe_text(recipe)),
-            scheme=text(scheme), stage=text(stage), tokenizer_dir=text(tokenizer if tokenizer is not None else processor), text_column=text(text_column),
-            template_date=text(template_date), num_calibration_samples=num_calibration_samples or 0, max_seq_length=max_seq_length or 0, max_shard_bytes=max_shard_bytes or 0,
-            shuffle=_switch(shuffle_calibration_samples or shuffle_seed is not None), shuffle_seed=shuffle_seed or 0, concatenate_data=_switch(concatenate_data),
-            tie_word_embeddings=_switch(tie_word_embeddings), save_compressed=_switch(save_compressed), overwrite=_switch(overwrite),
-            compat=_choice("compat", compat, "vllm", "reference"), rounding=_choice("rounding", rounding, "exact", "reference"),
-            propagation=_choice("propagation", propagation, "sublayer", "layer"), **data)
+    with tempfile.TemporaryDirectory(prefix="llmc-") as folder, progress_callback(progress) as callback:
+        data = data_fields(dataset if dataset is not None else dataset_path, folder, tokenizer if tokenizer is not None else processor, num_calibration_samples, max_seq_length,
+                           shuffle_calibration_samples, shuffle_seed, concatenate_data, text_column, template_date)
+        run = run_fields(output_dir, recipe, scheme, stage, tie_word_embeddings, save_compressed, compat, rounding, propagation, max_shard_bytes, overwrite)
         try:
-            session.call(lib.llmc_oneshot, job, report, progress=report_callback)
-            return json.loads(lib.llmc_report_json(report).decode())
-        finally:
-            lib.llmc_report_free(report)
-            if report_callback is not None and report_callback is not progress: report_callback.close()
+            session.call(lib.llmc_oneshot, options(_abi.llmc_oneshot_options, **place, **data, **run), report, progress=callback)
+            return Report._read(report)
+        finally: lib.llmc_report_free(report)
 
 
-def _switch(on):
-    return _abi.LLMC_ON if on else _abi.LLMC_OFF
+def data_fields(dataset, folder, tokenizer, num_calibration_samples, max_seq_length, shuffle_calibration_samples, shuffle_seed, concatenate_data, text_column, template_date):
+    """The calibration data of llmc_oneshot_options; `folder` is a scratch folder."""
+    return dict(calibration(dataset, folder), tokenizer_dir=text(tokenizer), text_column=text(text_column), template_date=text(template_date),
+                num_calibration_samples=num_calibration_samples or 0, max_seq_length=max_seq_length or 0, concatenate_data=switch(concatenate_data),
+                shuffle=switch(shuffle_calibration_samples or shuffle_seed is not None), shuffle_seed=shuffle_seed or 0)
 
 
-def _choice(name, value, *names):
-    """The number of a name, counted from 1 as in llmc.h; None is the default, 0."""
-    if value is None: return 0
-    if value not in names: raise ValueError(f"{name}: got {value!r}, wanted {' or '.join(map(repr, names))}")
-    return names.index(value) + 1
+def run_fields(output_dir, recipe, scheme, stage, tie_word_embeddings, save_compressed, compat, rounding, propagation, max_shard_bytes, overwrite):
+    """What llmc_oneshot_options say about everything but the model and the data."""
+    output_dir = os.fsdecode(output_dir)
+    return dict(output_dir=text(os.path.join(output_dir, stage) if stage else output_dir), recipe=text(recipe_text(recipe)), scheme=text(scheme), stage=text(stage),
+                max_shard_bytes=max_shard_bytes or 0, tie_word_embeddings=switch(tie_word_embeddings), save_compressed=switch(save_compressed), overwrite=switch(overwrite),
+                compat=choice("compat", compat, "vllm", "reference"), rounding=choice("rounding", rounding, "exact", "reference"),
+                propagation=choice("propagation", propagation, "sublayer", "layer"))
+
+
+@contextlib.contextmanager
+def progress_callback(progress):
+    """The callable that `progress` stands for, or None."""
+    callback = tqdm_progress() if progress is True else (progress or None)
+    try: yield callback
+    finally:
+        if callback is not None and callback is not progress: callback.close()

@@ -7,7 +7,9 @@ import weakref
 from typing import NamedTuple
 
 from . import _abi
+from ._handle import Handle, made
 from ._library import check, lib, options, text
+from ._modifier import c_modifier
 
 log = logging.getLogger("llmc")
 
@@ -21,8 +23,8 @@ class Progress(NamedTuple):
     relative_error: float  # mean of the last finished layer, 0 while unknown
 
 
-class Session:
-    """Where calls run: a device with its threads. One call at a time; cancel() from any thread.
+class Session(Handle):
+    """Where calls run: a device with its threads. One call at a time; cancel() from any thread. Freed with its last reference, or by close().
 
     threads: 0 for the cores this process may use (results do not depend on it). cpu_isa: "sse4", "avx2", "avx512", "avx512_bf16" or "amx_bf16" pins
     the arithmetic, so that the bytes of a calibrated run repeat on another machine.
@@ -35,14 +37,8 @@ class Session:
         me = weakref.ref(self)  # the C callbacks must not keep the session alive
         self._callbacks = (_abi.llmc_progress_fn(lambda p, _: me()._on_progress(p)), _abi.llmc_log_fn(lambda level, line, _: me()._on_log(level, line)))
         settings = options(_abi.llmc_session_options, device_type=devices[device], threads=threads, cpu_isa=text(cpu_isa), progress=self._callbacks[0], log=self._callbacks[1])
-        self._handle = self._create(settings)
-        self._free = weakref.finalize(self, lib.llmc_session_free, self._handle)
-
-    @staticmethod
-    def _create(settings):
-        handle, error = ctypes.c_void_p(), ctypes.c_void_p()
-        check(lib.llmc_session_create(settings, handle, error), error)
-        return handle
+        self._modifiers = []  # what C holds pointers to
+        self._owner = made(lib.llmc_session_free, lib.llmc_session_create, settings)
 
     @property
     def device(self):
@@ -53,13 +49,25 @@ class Session:
         """The running call, or else the next one, raises Error LLMC_CANCELLED within a second; nothing appears under the output name."""
         lib.llmc_session_cancel(self._handle)
 
+    def add_modifier(self, type, function=None, needs=()):
+        """Recipes that run in this session may name the modifier `type` from now on, in runs with calibration data; also as a decorator, @session.add_modifier("Mine").
+
+        function(job) is called with a llmc.MatrixJob for each matrix and changes job.codes in place. needs: "gram", "channels". It takes targets, ignore, scheme and
+        config_groups as QuantizationModifier does. An exception ends the run and goes on in the caller.
+        """
+        if function is None: return lambda function: self.add_modifier(type, function, needs) or function
+        modifier = c_modifier(weakref.ref(self), type, function, needs)
+        self.call(lib.llmc_session_add_modifier, modifier)
+        self._modifiers.append(modifier)
+
     def call(self, function, *arguments, progress=None):
         """function(session, *arguments, error) in a thread of its own, so that Ctrl-C reaches Python meanwhile and cancels it."""
+        handle = self._handle
         if not self._busy.acquire(blocking=False): raise RuntimeError("session: another call is running on it; one call at a time per session")
         error, result, interrupted, done = ctypes.c_void_p(), [], None, threading.Event()  # not join(): Python 3.11's takes a thread for ended when Ctrl-C interrupts it
         self._progress, self._raised = progress, None
         def run():
-            try: result.append(function(self._handle, *arguments, error))
+            try: result.append(function(handle, *arguments, error))
             finally: done.set()
         thread = threading.Thread(target=run, name="llmc")
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C waits until the try below; the thread inherits this and never takes one
@@ -77,6 +85,7 @@ class Session:
                 interrupted = problem
                 self.cancel()
         raised, self._progress, self._raised = interrupted or self._raised, None, None
+        function = arguments = handle = None  # a traceback must not keep alive what the caller closes
         self._busy.release()
         try: check(result[0], error)
         except Exception:
@@ -84,11 +93,13 @@ class Session:
         if raised is not None: raise raised
 
     def _guarded(self, body, *arguments):
-        if self._raised is not None: return
-        try: body(*arguments)
-        except BaseException as problem:  # ends the call and goes on in call()
-            self._raised = problem
-            self.cancel()
+        """Runs a callback's body. False: it, or an earlier one of the call, raised; that ends the call and goes on in call()."""
+        if self._raised is None:
+            try: body(*arguments)
+            except BaseException as problem:
+                self._raised = problem
+                self.cancel()
+        return self._raised is None
 
     def _on_progress(self, pointer):
         if self._progress is None: return

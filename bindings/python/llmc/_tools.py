@@ -3,8 +3,7 @@ import ctypes
 import json
 
 from . import _abi
-from ._library import lib, options, text as c_text
-from ._oneshot import _choice, _switch
+from ._library import choice, lib, options, switch, text as c_text
 from ._session import Session
 
 
@@ -19,12 +18,12 @@ def _json_call(session, function, arguments):
 def evaluate(model, *, text, reference=None, tokenizer=None, window=None, dtype="float32", session=None):
     """Perplexity of a text file: {"perplexity", "tokens"}; with a `reference` model also "kl" (nats per token) and "top1"."""
     return _json_call(session, lib.llmc_eval, options(_abi.llmc_eval_options, model_dir=c_text(model), reference_dir=c_text(reference), text=c_text(text), tokenizer_dir=c_text(tokenizer),
-                                                      window=window or 0, dtype=_choice("dtype", dtype, "float32", "bfloat16")))
+                                                      window=window or 0, dtype=choice("dtype", dtype, "float32", "bfloat16")))
 
 
 def forward(model, *, input_ids, output, dtype="float32", session=None):
     """Writes `logits` and `hidden.N` for the `input_ids` of a safetensors file into the safetensors file `output`."""
-    (session or Session()).call(lib.llmc_forward, options(_abi.llmc_forward_options, model_dir=c_text(model), input_ids=c_text(input_ids), output=c_text(output), dtype=_choice("dtype", dtype, "float32", "bfloat16")))
+    (session or Session()).call(lib.llmc_forward, options(_abi.llmc_forward_options, model_dir=c_text(model), input_ids=c_text(input_ids), output=c_text(output), dtype=choice("dtype", dtype, "float32", "bfloat16")))
 
 
 def verify(model, source=None, *, session=None):
@@ -44,4 +43,4 @@ def diff(a, b, *, session=None):
 
 def dequantize(model, output_dir, *, overwrite=False, max_shard_bytes=None, session=None):
     """A compressed folder in, a plain one in the model's dtype out."""
-    return _json_call(session, lib.llmc_dequantize, options(_abi.llmc_dequantize_options, model_dir=c_text(model), output_dir=c_text(output_dir), overwrite=_switch(overwrite), max_shard_bytes=max_shard_bytes or 0))
+    return _json_call(session, lib.llmc_dequantize, options(_abi.llmc_dequantize_options, model_dir=c_text(model), output_dir=c_text(output_dir), overwrite=switch(overwrite), max_shard_bytes=max_shard_bytes or 0))

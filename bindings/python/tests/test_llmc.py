@@ -1,41 +1,21 @@
-"""The package against the built library: LLMC_LIBRARY=build/release/libllmc.so PYTHONPATH=bindings/python python3 bindings/python/tests/test_llmc.py"""
+"""The package against the built library: LLMC_LIBRARY=build/release/libllmc.so PYTHONPATH=bindings/python python3 -m unittest discover -s bindings/python/tests"""
 import array
 import ctypes
 import gc
 import json
 import logging
 import os
-import pathlib
 import pickle
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import unittest
 
 import llmc
-from llmc import _abi, _tensor
-
-ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.."))
-MICRO, TINY = os.path.join(ROOT, "tests/golden/micro-llama"), os.path.join(ROOT, "examples/tiny-llama")
-GPTQ = [llmc.GPTQModifier(scheme="W4A16", targets=["Linear"], ignore=["lm_head"])]
-TOKENS = [[(s * 37 + i * i * 7 + i * 31 + 3) % 251 for i in range(32)] for s in range(8)]
-
-
-def read(*path): return pathlib.Path(*path).read_text(encoding="utf-8")
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        scratch = tempfile.TemporaryDirectory()
-        self.addCleanup(scratch.cleanup)
-        self.folder = scratch.name
-
-    def path(self, name): return os.path.join(self.folder, name)
-    def bytes(self, name): return pathlib.Path(self.path(name), "model.safetensors").read_bytes()
-    def compress(self, name, **arguments): return llmc.oneshot(**{"model": MICRO, "output_dir": self.path(name), "recipe": GPTQ, "dataset": TOKENS, "progress": False, **arguments})
+from llmc import _abi
+from support import GPTQ, MICRO, ROOT, TINY, TOKENS, Case, DLPack, Interface, read
 
 
 class InterfaceTest(Case):
@@ -157,7 +137,7 @@ class ErrorTest(Case):
 
     def test_a_session_is_freed_with_its_last_reference(self):
         session = llmc.Session()
-        free = session._free
+        free = session._owner.finalizer
         self.assertRegex(session.device, "^cpu .*thread")
         del session
         gc.collect()
@@ -195,30 +175,6 @@ class ToolsTest(Case):
         with open(text, "w", encoding="utf-8") as file: file.write(read(TINY, "eval.txt")[:20000])
         result = llmc.evaluate(TINY, text=text, reference=TINY)
         self.assertEqual((set(result), result["top1"]), ({"perplexity", "tokens", "kl", "top1"}, 1))
-
-
-class Interface:
-    """Has only __array_interface__: the columns in memory are reversed."""
-
-    def __init__(self, rows):
-        self.memory = (ctypes.c_int32 * 256)(*[t for row in rows for t in reversed(row)])
-        self.__array_interface__ = {"version": 3, "typestr": "<i4", "shape": (8, 32), "strides": (128, -4), "data": (ctypes.addressof(self.memory) + 124, False)}
-
-
-class DLPack:
-    """Has only __dlpack__: int64, every other element, an offset."""
-
-    def __init__(self, rows):
-        self.memory = (ctypes.c_int64 * 513)(*[0] + [x for row in rows for t in row for x in (t, -1)])
-        self.shape, self.strides = (ctypes.c_int64 * 2)(8, 32), (ctypes.c_int64 * 2)(64, 2)
-        self.tensor = _tensor._DLTensor(ctypes.addressof(self.memory), 1, 0, 2, 0, 64, 1, self.shape, self.strides, 8)
-
-    def __dlpack_device__(self): return (1, 0)
-
-    def __dlpack__(self):
-        new = ctypes.pythonapi.PyCapsule_New
-        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-        return new(ctypes.addressof(self.tensor), b"dltensor", None)
 
 
 if __name__ == "__main__": unittest.main()
