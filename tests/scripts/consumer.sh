@@ -23,11 +23,7 @@ tries() {
 
 rm -rf "$work"/{prefix,dynamic,static,cpp,out-*,log,header.*}
 quiet cmake --install "$build" --prefix "$prefix"
-<<<<<<< HEAD
-needs bin/llmc include/llmc.{h,hpp} include/llmc_{model,tensor,dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
-=======
 needs bin/llmc include/llmc{,_model,_tensor}.{h,hpp} include/llmc_{dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
->>>>>>> a44b6a9 (The C++ layer is whole: typed reports, sources, modifiers, models in parts and the tensor level, in three headers whose callbacks may throw.)
       lib/cmake/llmc/llmc-{config,config-version,targets}.cmake share/doc/llmc/{LICENSE,THIRD_PARTY.md}
 
 # C and C++ through find_package.
