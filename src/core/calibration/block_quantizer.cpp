@@ -1,7 +1,6 @@
 #include "core/calibration/block_quantizer.hpp"
 
 #include <algorithm>
-#include <map>
 
 #include "core/calibration/static_activations.hpp"
 #include "core/quantize/row_tiles.hpp"
@@ -39,13 +38,16 @@ void BlockQuantizer::quantize_embeddings(const Block& block, WeightTable& weight
 }
 
 void BlockQuantizer::quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const {
-  std::map<std::pair<const Quantizer*, const Scheme*>, std::vector<const Assignment*>> calls;  // one call per quantizer and scheme: rows are stacked
+  std::vector<std::vector<const Assignment*>> calls;  // one per quantizer and scheme: rows are stacked
   for (size_t node : group.nodes) {
     const Assignment* assignment = run_.plan.find(block.nodes[node].name);
-    calls[{assignment->quantizer, assignment->scheme}].push_back(assignment);
+    const auto same = std::find_if(calls.begin(), calls.end(), [&](const auto& call) { return call[0]->quantizer == assignment->quantizer && call[0]->scheme == assignment->scheme; });
+    if (same != calls.end()) same->push_back(assignment);
+    else calls.push_back({assignment});
   }
-  for (const auto& [key, assignments] : calls) {
-    const auto [quantizer, scheme] = key;
+  for (const std::vector<const Assignment*>& assignments : calls) {
+    const Quantizer* const quantizer = assignments[0]->quantizer;
+    const Scheme* const scheme = assignments[0]->scheme;
     std::vector<MatrixJob> jobs;
     for (const Assignment* assignment : assignments) jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
     const size_t first_row = run_.report.linears.size();
