@@ -271,7 +271,8 @@ struct SessionState {
     const llmc_status status = call(session.get(), &error);
     OwnedError owner(error);
     std::exception_ptr problem = std::exchange(thrown, nullptr);
-    if (source && !problem) problem = source->take_thrown();
+    std::exception_ptr unread = source ? source->take_thrown() : nullptr;  // taken in any case: the next call starts afresh
+    if (!problem) problem = std::move(unread);
     if (problem) std::rethrow_exception(problem);
     check(status, std::move(owner));
   }

@@ -46,6 +46,13 @@ class Model {
     const detail::OneshotArguments options(data);
     call([&](llmc_error** error) { return llmc_model_add_data(model_.get(), options.get(), error); });
   }
+  // A forward pass once, any number of recipes after it: what the unquantized model shows on its data goes to `folder`, and is loaded instead of data.
+  void save_statistics(const std::string& folder) {
+    call([&](llmc_error** error) { return llmc_model_save_statistics(model_.get(), folder.c_str(), error); });
+  }
+  void load_statistics(const std::string& folder) {
+    call([&](llmc_error** error) { return llmc_model_load_statistics(model_.get(), folder.c_str(), error); });
+  }
   // Of `job` everything but model, source and data. Nothing is under the output's name before save().
   void quantize(const Oneshot& job) {
     const detail::OneshotArguments options(job);

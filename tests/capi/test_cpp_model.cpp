@@ -88,6 +88,26 @@ TEST_CASE("C++: a model refuses what is not its own, and one that is assigned ov
   model.add_token_ids(sequences());
 }
 
+TEST_CASE("C++: statistics are saved, loaded and merged, and stand for the data") {
+  const ScratchFolder scratch;
+  auto session = cpp_session(2);
+  const auto all = sequences();
+  for (int half = 0; half < 2; ++half) {
+    cpp::Model model(session, golden("micro-llama"));
+    model.add_token_ids({all.begin() + 4 * half, all.begin() + 4 * half + 4});
+    model.save_statistics(scratch / std::to_string(half));
+    CHECK(status_of([&] { model.save_statistics(scratch / std::to_string(half)); }) == LLMC_EXISTS);
+  }
+  CHECK(cpp::Gram::load(scratch / "0/model.layers.1.mlp.gate_proj.safetensors").tokens() == 128);
+  const MicroLlama micro;
+  cpp::Model model(session, micro.source());
+  CHECK(status_of([&] { model.load_statistics(scratch / "nowhere"); }) == LLMC_NOT_FOUND);
+  for (const char* half : {"0", "1"}) model.load_statistics(scratch / half);
+  model.quantize(job_of("GPTQModifier", scratch / "out"));
+  const cpp::Report report = model.save();
+  CHECK((report.facts().tokens == 256 && report.linears()[0].method == "GPTQ"));
+}
+
 TEST_CASE("C++: a source gives the bytes of its folder, whole and in parts") {
   const ScratchFolder scratch;
   auto session = cpp_session(2);

@@ -39,6 +39,15 @@ class Model(Handle):
             if "token_ids" in data: raise TypeError("dataset: got token ids, wanted a .jsonl file or rows; add_token_ids() takes them")
             self._call(lib.llmc_model_add_data, options(_abi.llmc_oneshot_options, **data))
 
+    def save_statistics(self, folder):
+        """A forward pass once, any number of recipes after it: what the unquantized model shows on its data, added to what was loaded, goes to `folder`, a gram file for each
+        input that Linears share (Gram.load reads it)."""
+        self._call(lib.llmc_model_save_statistics, text(folder))
+
+    def load_statistics(self, folder):
+        """Instead of data, as often as wanted: the folders are merged, and must stay as they are until this is closed. quantize() runs no forward pass from then on."""
+        self._call(lib.llmc_model_load_statistics, text(folder))
+
     def quantize(self, output_dir, *, recipe=None, scheme=None, stage=None, tie_word_embeddings=True, save_compressed=True, compat=None, rounding=None, propagation=None,
                  max_shard_bytes=None, overwrite=False, progress=True):
         """All the work, with oneshot()'s arguments; nothing is under the output's name before save()."""

@@ -69,6 +69,21 @@ class ModelTest(Case):
         self.assertEqual(os.listdir(self.folder), [])  # not saved: nothing is left
         with self.assertRaisesRegex(ValueError, "closed"): model.save()
 
+    def test_statistics_are_saved_loaded_and_merged_and_stand_for_the_data(self):
+        session = llmc.Session()
+        for half in (0, 1):
+            with llmc.Model(MICRO, session) as model:
+                model.add_token_ids(TOKENS[4 * half:4 * half + 4])
+                model.save_statistics(self.path(str(half)))
+                self.fails("LLMC_EXISTS", model.save_statistics, self.path(str(half)))
+        self.assertEqual(llmc.Gram.load(self.path("0/model.layers.1.mlp.gate_proj.safetensors")).tokens, 128)
+        with llmc.Model(llmc.TensorSource(*micro_llama()), session) as model:
+            self.fails("LLMC_NOT_FOUND", model.load_statistics, self.path("nowhere"))
+            for half in ("0", "1"): model.load_statistics(self.path(half))
+            model.quantize(self.path("out"), recipe=GPTQ, progress=False)
+            report = model.save()
+        self.assertEqual((report.tokens, report.propagation, report.linears[0].method), (256, "none", "GPTQ"))
+
     def test_a_session_outlives_its_models(self):
         model = llmc.Model(MICRO)
         model.me = model  # a cycle: Python frees both at once, in any order

@@ -235,7 +235,7 @@ impl<'a> Oneshot<'a> {
             options.num_sequences = self.sequence_starts.len() as i64 - 1;
         }
         let callbacks = &mut self.callbacks;
-        match &mut self.source {
+        match &self.source {
             None => session.call(callbacks, |session, error| call(session, &options, error)),
             Some(source) => source.with_raw(|source| {
                 options.source = source;

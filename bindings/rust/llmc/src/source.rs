@@ -3,16 +3,16 @@ use crate::session::Failure;
 use crate::tensor::to_c;
 use crate::{sys, Dtype, Error, Result, Tensor};
 use std::ffi::{c_void, CString};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 type ReadFn<'a> = Box<dyn FnMut(usize, u64, &mut [u8]) -> Result<()> + Send + 'a>;
 
-/// A model that lies in no folder: in the memory of a trainer, say. For [`crate::Oneshot::from_source`].
+/// A model that lies in no folder: in the memory of a trainer, say. For [`crate::Oneshot::from_source`] and [`crate::Model::open_source`].
 pub struct TensorSource<'a> {
     config_json: String,
     tensors: Vec<(String, Dtype, Vec<usize>)>,
     // One call at a time, but not always from the same thread: the mutex is never waited for.
-    reader: Mutex<Reader<'a>>,
+    reader: Arc<Mutex<Reader<'a>>>,
 }
 
 struct Reader<'a> {
@@ -20,11 +20,33 @@ struct Reader<'a> {
     failure: Option<Failure>,
 }
 
+/// The reader of a source, whatever its closure borrows.
+pub(crate) trait Reading: Send + Sync {
+    /// How `read` ended the call that is over.
+    fn take_failure(&self) -> Option<Failure>;
+}
+
+impl Reading for Mutex<Reader<'_>> {
+    fn take_failure(&self) -> Option<Failure> {
+        self.lock().ok().and_then(|mut reader| reader.failure.take())
+    }
+}
+
+/// Makes a call during which C may read; a failure of `read` goes on here.
+pub(crate) fn while_reading<R>(reader: &(dyn Reading + '_), call: impl FnOnce() -> Result<R>) -> Result<R> {
+    reader.take_failure(); // of a call that ended by another panic
+    let result = call();
+    match reader.take_failure() {
+        Some(failure) => failure.resume(),
+        None => result,
+    }
+}
+
 impl<'a> TensorSource<'a> {
     /// config_json: the text of config.json. read(tensor, offset, to): fills `to` with the bytes of tensor number `tensor` (row-major, little-endian) from `offset`
     /// on, the same every time it is asked. One call at a time, perhaps from a thread of llmc's. An error ends the run and is what it returns.
     pub fn new(config_json: &str, read: impl FnMut(usize, u64, &mut [u8]) -> Result<()> + Send + 'a) -> Self {
-        Self { config_json: config_json.into(), tensors: vec![], reader: Mutex::new(Reader { read: Box::new(read), failure: None }) }
+        Self { config_json: config_json.into(), tensors: vec![], reader: Arc::new(Mutex::new(Reader { read: Box::new(read), failure: None })) }
     }
 
     /// A model in memory: row-major tensors with their names.
@@ -48,8 +70,16 @@ impl<'a> TensorSource<'a> {
         self
     }
 
+    /// What C's callback points to; to be kept as long as C may read.
+    pub(crate) fn reader<'s>(&self) -> Arc<dyn Reading + 's>
+    where
+        'a: 's,
+    {
+        self.reader.clone()
+    }
+
     /// The source in C's form, for the length of `body`; a failure of `read` goes on here.
-    pub(crate) fn with_raw<R>(&mut self, body: impl FnOnce(*const sys::llmc_tensor_source) -> Result<R>) -> Result<R> {
+    pub(crate) fn with_raw<R>(&self, body: impl FnOnce(*const sys::llmc_tensor_source) -> Result<R>) -> Result<R> {
         let config = c_text("config_json", self.config_json.as_bytes())?;
         let names = self.tensors.iter().map(|(name, ..)| c_text("name", name.as_bytes())).collect::<Result<Vec<CString>>>()?;
         let shapes: Vec<Vec<i64>> = self.tensors.iter().map(|(.., shape)| to_c(shape)).collect();
@@ -63,13 +93,9 @@ impl<'a> TensorSource<'a> {
             tensors: tensors.as_ptr(),
             num_tensors: tensors.len() as i64,
             read: Some(on_read),
-            user_data: (&raw const self.reader).cast_mut().cast(),
+            user_data: Arc::as_ptr(&self.reader).cast_mut().cast(),
         });
-        let result = body(&raw);
-        match self.reader.get_mut().ok().and_then(|reader| reader.failure.take()) {
-            Some(failure) => failure.resume(),
-            None => result,
-        }
+        while_reading(&*self.reader, || body(&raw))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The model level, modifiers and sources.
-use llmc::{Dtype, Error, ErrorKind, Model, Needs, Oneshot, Session, Tensor, TensorSource};
+use llmc::{Dtype, Error, ErrorKind, Gram, Model, Needs, Oneshot, Session, Tensor, TensorSource};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 
@@ -144,8 +144,36 @@ fn a_model_in_memory_gives_the_bytes_of_its_folder() {
     let named = tensors.iter().map(|(name, shape, at)| (name.as_str(), Tensor::from_bits(Dtype::Bfloat16, &file[*at..at + size(shape)], shape).unwrap()));
     let source = TensorSource::borrowed(&config, named).unwrap();
     Oneshot::from_source(source, scratch.path("memory")).recipe(GPTQ).token_ids(sequences()).run_on(&mut session).unwrap();
+    let named = tensors.iter().map(|(name, shape, at)| (name.as_str(), Tensor::from_bits(Dtype::Bfloat16, &file[*at..at + size(shape)], shape).unwrap()));
+    let mut opened = Model::open_source(&mut session, TensorSource::borrowed(&config, named).unwrap()).unwrap();
+    opened.add_token_ids(sequences()).unwrap();
+    opened.quantize(Oneshot::to(scratch.path("parts")).recipe(GPTQ)).unwrap();
+    opened.save().unwrap();
+    drop(opened);
     Oneshot::new(model(), scratch.path("folder")).recipe(GPTQ).token_ids(sequences()).run_on(&mut session).unwrap();
     assert_eq!(weights(&scratch.path("memory")), weights(&scratch.path("folder")));
+    assert_eq!(weights(&scratch.path("parts")), weights(&scratch.path("folder")));
+}
+
+#[test]
+fn statistics_are_saved_loaded_and_merged_and_stand_for_the_data() {
+    let scratch = Scratch::new("statistics");
+    let mut session = Session::new().unwrap();
+    for half in ["0", "1"] {
+        let mut opened = Model::open(&mut session, model()).unwrap();
+        opened.add_token_ids(sequences().iter().skip(if half == "0" { 0 } else { 4 }).take(4)).unwrap();
+        opened.save_statistics(scratch.path(half)).unwrap();
+        assert_eq!(opened.save_statistics(scratch.path(half)).unwrap_err().kind(), ErrorKind::Exists);
+    }
+    assert_eq!(Gram::load(scratch.path("0/model.layers.1.mlp.gate_proj.safetensors")).unwrap().tokens().unwrap(), 128);
+    let mut opened = Model::open(&mut session, model()).unwrap();
+    assert_eq!(opened.load_statistics(scratch.path("nowhere")).unwrap_err().kind(), ErrorKind::NotFound);
+    for half in ["0", "1"] {
+        opened.load_statistics(scratch.path(half)).unwrap();
+    }
+    opened.quantize(Oneshot::to(scratch.path("out")).recipe(GPTQ)).unwrap();
+    let report = opened.save().unwrap();
+    assert_eq!((report.tokens(), report.linears()[0].method.as_str()), (256, "GPTQ"));
 }
 
 #[test]
@@ -169,4 +197,39 @@ fn a_source_that_fails_or_panics_ends_the_call_with_its_own() {
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"enough"));
     }
     assert!(scratch.is_empty());
+}
+
+#[test]
+fn a_model_whose_source_failed_may_be_used_on() {
+    let scratch = Scratch::new("source-again");
+    let mut session = Session::new().unwrap();
+    let (config, file, tensors) = in_memory();
+    let mode = Mutex::new("fail");
+    let mut source = TensorSource::new(&config, |tensor, offset, to| {
+        let at = tensors[tensor].2 + offset as usize;
+        let now = *mode.lock().unwrap();
+        match now {
+            "fail" => return Err(Error::new(ErrorKind::Unsupported, "not yet")),
+            "panic" => std::panic::resume_unwind(Box::new("enough")),
+            _ => to.copy_from_slice(&file[at..at + to.len()]),
+        }
+        Ok(())
+    });
+    for (name, shape, _) in &tensors {
+        source = source.tensor(name, Dtype::Bfloat16, shape);
+    }
+    let mut opened = Model::open_source(&mut session, source).unwrap();
+    opened.add_token_ids(sequences()).unwrap();
+    let mut quantize = |now| {
+        *mode.lock().unwrap() = now;
+        opened.quantize(Oneshot::to(scratch.path("out")).recipe(GPTQ))
+    };
+    let failed = quantize("fail").unwrap_err();
+    assert_eq!((failed.kind(), failed.message()), (ErrorKind::Unsupported, "not yet"));
+    let panic = catch_unwind(AssertUnwindSafe(|| quantize("panic"))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"enough"));
+    assert!(scratch.is_empty());
+    quantize("work").unwrap();
+    opened.save().unwrap();
+    assert!(!weights(&scratch.path("out")).is_empty());
 }
