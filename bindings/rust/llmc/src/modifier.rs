@@ -3,6 +3,7 @@ use crate::error::c_text;
 use crate::session::{in_call, Slot};
 use crate::{sys, Channels, Result, Session, Tensor, TensorMut};
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// Statistics that a modifier wants of each matrix's inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,8 +44,17 @@ struct State {
     slot: *const Slot,
     quantize: QuantizeFn,
 }
-// SAFETY: the slot is the session's, used on the thread of the session's call.
-unsafe impl Send for State {}
+
+/// A State that C points to, as long as its session lives.
+pub(crate) struct Registered(*mut State);
+// SAFETY: the closure is Send; the slot is the session's, used on the thread of the session's call.
+unsafe impl Send for Registered {}
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // SAFETY: it was a box's; the session makes no more calls.
+        unsafe { drop(Box::from_raw(self.0)) }
+    }
+}
 
 impl Session {
     /// Recipes that run in this session may name the modifier from now on, in runs with calibration data. It takes targets, ignore, scheme and config_groups as
@@ -52,12 +62,12 @@ impl Session {
     /// range end it with [`crate::ErrorKind::InvalidArgument`].
     pub fn add_modifier(&mut self, name: &str, needs: Needs, quantize: impl FnMut(&mut Job<'_>) -> Result<()> + Send + 'static) -> Result<()> {
         let name = c_text("name", name.as_bytes())?;
-        let mut state = Box::new(State { slot: &*self.slot, quantize: Box::new(quantize) });
+        let state = Registered(Box::into_raw(Box::new(State { slot: Arc::as_ptr(&self.slot), quantize: Box::new(quantize) })));
         let modifier = sized!(llmc_modifier {
             needs: (if needs.gram { sys::LLMC_NEEDS_GRAM } else { 0 }) | (if needs.channels { sys::LLMC_NEEDS_CHANNELS } else { 0 }),
             r#type: name.as_ptr(),
             quantize: Some(on_matrix),
-            user_data: (&raw mut *state).cast(),
+            user_data: state.0.cast(),
         });
         // SAFETY: the state stays where it is as long as the session makes calls.
         self.plain_call(|session, error| unsafe { sys::llmc_session_add_modifier(session, &modifier, error) })?;

@@ -87,8 +87,9 @@ impl Drop for Raw {
 /// Where jobs run: a device with its threads. Independent of other sessions; may move between threads.
 pub struct Session {
     raw: Arc<Raw>,
-    pub(crate) slot: Box<Slot>,
-    pub(crate) modifiers: Vec<Box<dyn Any + Send>>, // what C holds pointers to
+    // What C holds pointers to. Not in boxes: moving one would say that nobody else points there.
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) modifiers: Vec<crate::modifier::Registered>,
 }
 // SAFETY: the slot is used only by the thread that makes a call, during the call.
 unsafe impl Send for Session {}
@@ -148,8 +149,8 @@ impl SessionBuilder {
     /// Starts the session's threads.
     pub fn build(self) -> Result<Session> {
         let isa = self.cpu_isa.as_deref().map(|isa| c_text("cpu_isa", isa.as_bytes())).transpose()?;
-        let slot = Box::new(Slot { callbacks: Cell::new(null_mut()), session: Cell::new(null_mut()) });
-        let user_data = &*slot as *const Slot as *mut c_void;
+        let slot = Arc::new(Slot { callbacks: Cell::new(null_mut()), session: Cell::new(null_mut()) });
+        let user_data = Arc::as_ptr(&slot).cast_mut().cast::<c_void>();
         let (device_type, device_index) = match self.device {
             Device::Cpu => (sys::LLMC_DEVICE_CPU, 0),
             Device::Cuda(index) => (sys::LLMC_DEVICE_CUDA, index),
