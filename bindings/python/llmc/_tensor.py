@@ -34,15 +34,17 @@ def dtype_name(number): return _BY_NUMBER.get(number, f"dtype {number}")
 
 
 class Tensor:
-    """A tensor over memory on the CPU, which is borrowed and kept alive: `dtype` (a name), `shape`, `strides` (in elements), `writable`.
+    """A tensor over memory, which is borrowed and kept alive: `dtype` (a name), `shape`, `strides` (in elements), `writable`, `gpu`: the index of the GPU it lies on, None: the CPU's.
+
+    A GPU's, from __dlpack__, is of use to calls with a session on that GPU alone.
 
     array: anything with __dlpack__ (torch), __array_interface__ (numpy) or the buffer protocol. dtype: what its elements are where Python has no word for it,
     "bfloat16" of 16-bit integers, "float8_e4m3" of bytes; `bytes` may be any dtype. shape: the elements of a dense array in another shape.
     """
 
     def __init__(self, array, dtype=None, shape=None):
-        at, self.dtype, self.shape, self.strides, self.writable, self._owner = _borrow(array)
-        self._address = at
+        self._address, self.dtype, self.shape, self.strides, self.writable, self._owner, *gpu = _borrow(array)
+        self.gpu = gpu[0] if gpu else None
         if dtype is not None:
             size = _DTYPES[self.dtype].itemsize
             dtype_number(dtype)
@@ -62,7 +64,7 @@ class Tensor:
         """Of a llmc_tensor that the library lent; `owner` keeps its memory alive."""
         self = cls.__new__(cls)
         self._address, self.dtype, self.shape = (raw.data or 0) + raw.byte_offset, dtype_name(raw.dtype), tuple(raw.shape[:raw.ndim])
-        self.strides, self.writable, self._owner = _dense(self.shape), writable, owner
+        self.strides, self.writable, self._owner, self.gpu = _dense(self.shape), writable, owner, None
         return self
 
     @property
@@ -95,6 +97,11 @@ class Tensor:
     def __repr__(self): return f"Tensor({self.dtype} {list(self.shape)})"
 
     def _at(self):
+        """Where the host may read."""
+        if self.gpu is not None: raise ValueError(f"tensor: it lies on GPU {self.gpu}; copy it to the CPU's memory first")
+        return self._lent()
+
+    def _lent(self):
         if self._address is None: raise ValueError("tensor: it was lent for the length of a callback; copy what is needed afterwards")
         return self._address
 
@@ -108,7 +115,8 @@ class Tensor:
         """As llmc_tensor, which keeps this alive."""
         if written and not self.writable: raise ValueError("tensor: got memory that may not be written to")
         extents = ctypes.c_int64 * len(self.shape)
-        raw = options(_abi.llmc_tensor, dtype=_DTYPES[self.dtype].number, data=self._at(), shape=extents(*self.shape), strides=extents(*self.strides), ndim=len(self.shape))
+        raw = options(_abi.llmc_tensor, dtype=_DTYPES[self.dtype].number, data=self._lent(), shape=extents(*self.shape), strides=extents(*self.strides), ndim=len(self.shape),
+                      device_type=_abi.LLMC_DEVICE_CPU if self.gpu is None else _abi.LLMC_DEVICE_CUDA, device_index=self.gpu or 0)
         raw.owner = self
         return raw
 
@@ -162,8 +170,8 @@ def is_array(thing):
 
 
 def _borrow(thing):
-    """address, dtype, shape, strides in elements, writable, owner; ValueError for memory that is not the CPU's or has a dtype of no use here."""
-    if isinstance(thing, Tensor): return thing._at(), thing.dtype, thing.shape, thing.strides, thing.writable, thing
+    """address, dtype, shape, strides in elements, writable, owner, and the GPU's index for memory of one; ValueError for a dtype or a device of no use here."""
+    if isinstance(thing, Tensor): return thing._lent(), thing.dtype, thing.shape, thing.strides, thing.writable, thing, thing.gpu
     if hasattr(thing, "__array_interface__"): return _from_array_interface(thing)
     if hasattr(thing, "__dlpack__"): return _from_dlpack(thing)
     view = memoryview(thing)
@@ -184,14 +192,14 @@ def _from_array_interface(thing):
 
 
 def _from_dlpack(thing):
-    device = thing.__dlpack_device__()[0]
-    if device not in (1, 3, 11): raise ValueError(f"array: got memory of DLPack device {int(device)}, wanted the CPU's")  # CPU, pinned, managed
-    capsule = thing.__dlpack__()  # stays "unused": its own destructor frees it
+    device, index = thing.__dlpack_device__()
+    if device not in (1, 2, 3, 11): raise ValueError(f"array: got memory of DLPack device {int(device)}, wanted the CPU's or CUDA's")  # CPU, CUDA, pinned, managed
+    capsule = thing.__dlpack__(stream=1) if device == 2 else thing.__dlpack__()  # 1: ready on the default stream. Stays "unused": its own destructor frees it
     lent = ctypes.cast(_capsule_pointer(capsule, b"dltensor"), ctypes.POINTER(_DLTensor)).contents
     if lent.code not in _DL_KINDS or lent.lanes != 1: raise ValueError(f"array: got elements of DLPack type code {lent.code} x {lent.lanes}, wanted numbers")
     shape = tuple(lent.shape[:lent.ndim])
     strides = tuple(lent.strides[:lent.ndim]) if lent.strides else _dense(shape)
-    return (lent.data or 0) + lent.byte_offset, _dtype_of(_DL_KINDS[lent.code], lent.bits // 8), shape, strides, True, (thing, capsule)
+    return (lent.data or 0) + lent.byte_offset, _dtype_of(_DL_KINDS[lent.code], lent.bits // 8), shape, strides, True, (thing, capsule), int(index) if device == 2 else None
 
 
 def _dtype_of(kind, itemsize):

@@ -36,7 +36,31 @@ class Columns:
         return new(ctypes.addressof(self.tensor), b"dltensor", None)
 
 
+class OnGpu(Columns):
+    """Says that its memory is GPU 1's."""
+
+    def __init__(self):
+        super().__init__(range(6))
+        self.tensor.device_type, self.tensor.device_id, self.strides[:] = 2, 1, (2, 1)
+
+    def __dlpack_device__(self): return (2, 1)
+
+    def __dlpack__(self, stream=None):
+        self.stream = stream
+        return super().__dlpack__()
+
+
 class TensorTest(unittest.TestCase):
+    def test_memory_of_a_gpu_is_described_as_such_and_never_read_here(self):
+        there = OnGpu()
+        tensor = llmc.Tensor(there)
+        self.assertEqual((tensor.gpu, tensor.shape, there.stream), (1, (2, 2), 1))
+        self.assertEqual(llmc.Tensor(tensor).gpu, 1)
+        for read in [tensor.memoryview, tensor.tolist, lambda: tensor.__array_interface__]:
+            with self.assertRaisesRegex(ValueError, "lies on GPU 1"): read()
+        with llmc.Session(threads=1) as session, self.assertRaisesRegex(llmc.Error, "lies on cuda device 1; the session computes on cpu"):
+            llmc.Gram(2).add(session, tensor)
+
     def test_memory_is_borrowed_in_place_and_kept_alive(self):
         values = array.array("f", range(6))
         tensor = llmc.Tensor(values, shape=(2, 3))
