@@ -66,7 +66,7 @@ TEST_CASE("a model opened from memory gives its folder's bytes, and its source i
     const std::string texts = s.scratch / "texts.jsonl";
     std::ofstream(texts) << "{\"text\": \"Tom has 7 apples.\"}\n";
     data.dataset = texts.c_str();
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_add_data(memory.get(), &data, e); }).message, Contains("tokenizer"));
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_add_data(memory.get(), &data, e); }).message, Contains("tokenizer") || Contains("built without LLMC_TEXT"));
     trainer.before_read = [] { return 5; };
     const llmc_oneshot_options again = s.to(2, kGptq);
     CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(memory.get(), &again, e); }).status == LLMC_IO);

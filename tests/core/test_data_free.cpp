@@ -246,7 +246,9 @@ TEST_CASE("memory does not grow with the tensors: a 600 MB weight needs a few ti
   const int64_t before = anonymous_memory();
   const Report report = folder.run();
   CHECK(report.linears.size() == 1);
+#if !defined(__SANITIZE_THREAD__)  // which has memory of its own for every byte
   if (before > 0) CHECK(report.peak_memory - before < 200'000'000);
+#endif
 }
 
 TEST_CASE("the pipeline keeps the order of its steps and writes everything behind them") {
