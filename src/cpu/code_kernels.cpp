@@ -9,6 +9,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/code_kernels.cpp"
 #include "hwy/foreach_target.h"
+#include "cpu/fp4_thresholds-inl.hpp"
 #include "cpu/quantize_formats-inl.hpp"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -179,8 +180,42 @@ void code_all_cells(const RowCodes<T> job, const Adjust adjust, const Code code,
   }
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Sums of what the codes are off. What they stand for comes in half steps; times half the scale that is what they are worth, to the last bit.
+template <class D, class Sums>
+HWY_INLINE void add_errors_of_codes(D d, hn::Vec<D> codes, const RowCodes<uint16_t>& job, int64_t at, Sums& sums) {
+  const hn::Repartition<uint8_t, D> bytes;
+  alignas(16) static constexpr uint8_t kHalfSteps[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, 1, 2, 3, 4, 6, 8, 12};
+  const auto half_steps = hn::BitCast(d, hn::TableLookupBytes(hn::LoadDup128(bytes, kHalfSteps), hn::BitCast(bytes, codes)));
+  const hn::Half<D> half;
+  const auto add = [&](auto steps, auto own, int64_t first) HWY_ATTR {
+    const W sign = hn::ShiftLeft<31>(hn::ShiftRight<3>(hn::PromoteTo(U32(), own)));
+    const V magnitude = hn::Mul(hn::ConvertTo(F32(), hn::BitCast(I32(), hn::PromoteTo(U32(), steps))), hn::Set(F32(), 0.5f * job.scales[first / kThresholdCell]));
+    const V product = hn::BitCast(F32(), hn::Or(hn::BitCast(U32(), magnitude), sign)), values = load(F32(), job.row + first);
+    sums.add(hn::Sub(values, job.rule.round_product ? number_to_bf16(product) : product), values);
+  };
+  add(hn::LowerHalf(half, half_steps), hn::LowerHalf(half, codes), at);
+  add(hn::UpperHalf(half, half_steps), hn::UpperHalf(half, codes), at + kLanes);
+}
+
+template <class Sums>
+void code_by_thresholds(const RowCodes<uint16_t> job, Sums& sums) {
+  const hn::ScalableTag<uint16_t> d;
+  const hn::Rebind<uint8_t, decltype(d)> bytes;
+  for_each_by_thresholds(job.row, job.columns, job.scales, [&](auto codes, int64_t at) HWY_ATTR {
+    hwy::Prefetch(job.row + job.columns + at);
+    hn::StoreU(hn::TruncateTo(bytes, codes), bytes, job.codes + at);
+    if constexpr (Sums::kWanted) add_errors_of_codes(d, codes, job, at, sums);
+  });
+}
+#endif
+
 template <class T, class Adjust, class Code, class Sums>
 void code_cells(const RowCodes<T>& job, const Adjust& adjust, const Code& code, Sums& sums) {
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (std::is_same_v<T, uint16_t> && std::is_same_v<Code, E2m1> && std::is_same_v<Adjust, AsIs> && !std::is_same_v<Sums, DoubleSums>)
+    if (job.rule.plain && job.group == kThresholdCell && job.columns % kThresholdVector == 0) return code_by_thresholds(job, sums);
+#endif
   if constexpr (kFusedSteps && !std::is_same_v<Sums, DoubleSums>) {
     if (job.rule.plain && job.rule.scales == ScaleValues::powers_of_two) return code_all_cells<MultiplyByInverse>(job, adjust, code, sums);
     if constexpr (std::is_same_v<T, uint16_t>)

@@ -96,6 +96,30 @@ HWY_INLINE FourBits bits_of_keys(FourBits keys) {
   return sizeof(T) == 2 ? hn::And(bits, hn::Set(d, 0xFFFF0000u)) : bits;
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Cells of two or four blocks of eight magnitudes (NVFP4, MX), with nothing to decide on the way. Four cells at a time, for as many as there are; returns how many cells that was.
+template <int64_t blocks>
+int64_t widen_small_cells(const uint16_t* row, int64_t columns, float* high, FourBits& worst) {
+  const Four four;
+  const hn::RebindToFloat<Four> floats;
+  const hn::Repartition<uint16_t, Four> d;
+  constexpr int64_t kGroup = 8 * blocks;
+  const int64_t cells = columns / (4 * kGroup) * 4;
+  for (int64_t cell = 0; cell < cells; cell += 4) {
+    hn::Vec<decltype(d)> tops[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      const uint16_t* const at = row + kGroup * (cell + i);
+      tops[i] = magnitude(d, hn::LoadU(d, at));
+      for (int64_t block = 1; block < blocks; ++block) tops[i] = hn::Max(tops[i], magnitude(d, hn::LoadU(d, at + 8 * block)));
+    }
+    const FourBits most = four_maxima<uint16_t>(tops);
+    worst = hn::Max(worst, most);
+    hn::StoreU(hn::Max(hn::LoadU(floats, high + cell), hn::BitCast(floats, most)), floats, high + cell);
+  }
+  return cells;
+}
+#endif
+
 template <bool symmetric, class D, class T>
 bool ranges_with(D d, const T* row, int64_t columns, int64_t group, float* low, float* high) {
   const Four four;
@@ -106,7 +130,15 @@ bool ranges_with(D d, const T* row, int64_t columns, int64_t group, float* low, 
     hn::StoreU(hn::Max(hn::LoadU(floats, high + cell), hn::BitCast(floats, most)), floats, high + cell);
     if constexpr (!symmetric) hn::StoreU(hn::Min(hn::LoadU(floats, low + cell), hn::BitCast(floats, least)), floats, low + cell);
   };
-  for (int64_t begin = 0, cell = 0; begin < columns; cell += kFour) {
+  int64_t begin = 0, cell = 0;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (symmetric && sizeof(T) == 2)
+    if (group == 16 || group == 32) {
+      cell = group == 16 ? widen_small_cells<2>(row, columns, high, worst) : widen_small_cells<4>(row, columns, high, worst);
+      begin = cell * group;
+    }
+#endif
+  for (; begin < columns; cell += kFour) {
     using Block = decltype(folded(d, hn::Zero(d)));
     Block tops[kFour], bottoms[kFour];
     for (int64_t i = 0; i < kFour; ++i, begin += group) {  // beyond the last column: empty cells

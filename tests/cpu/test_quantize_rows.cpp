@@ -198,6 +198,31 @@ TEST_CASE("given scales are used as they are, those of another row range or of a
   }
 }
 
+TEST_CASE("every bfloat16 gets its fp4 code under any scale, those halfway between two codes too") {
+  const std::string isa = GENERATE(from_range(cpu::cpu_isa_names()));
+  const auto backend = test::backend(isa, 2);
+  Tensor weight(DType::bf16, {1020, 64});  // every finite number once, both zeros too
+  for (int64_t i = 0; i < weight.size(); ++i) weight.as<uint16_t>()[i] = static_cast<uint16_t>(i < weight.size() / 2 ? i : 0x8000 + i - weight.size() / 2);
+  const QuantizationArgs args = *preset_scheme("NVFP4A16").weights;
+  std::mt19937 random(5);
+  constexpr float kSteps[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
+  for (int number = 0; number < 200; ++number) {
+    // By a power of two: quotients without a rest, so true ties. Or such that some value is a step times the scale, but for the scale's last bits.
+    const auto code = static_cast<uint8_t>(1 + random() % 126);
+    const float value = 1.0f + static_cast<float>(random() % 128) / 128;
+    const float global = number % 4 == 0 ? std::exp2(static_cast<float>(random() % 40)) : float_from_e4m3(code) * kSteps[random() % 7] / value * std::exp2(static_cast<float>(9 + random() % 20));
+    Outputs want = outputs_for(weight, args, CodeLayout::packed);
+    std::fill(want.scales.begin(), want.scales.end(), static_cast<std::byte>(code));
+    Outputs got = want;
+    RowQuantization definition = job_for(weight, args, Rounding::exact, CodeLayout::packed, want), job = job_for(weight, args, Rounding::exact, CodeLayout::packed, got);
+    for (RowQuantization* one : {&definition, &job}) one->scales_given = true, one->global_scale = global;
+    quantize_rows_by_definition(definition);
+    REQUIRE(backend->quantize_rows(job));
+    INFO(isa << ", scale " << std::to_integer<int>(want.scales[0]) << " / " << global);
+    REQUIRE(want.codes == got.codes);
+  }
+}
+
 TEST_CASE("the first NaN or infinity of a tile is named, and a scan finds it too") {
   const float bad = GENERATE(std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity());
   const DType dtype = GENERATE(DType::bf16, DType::f32, DType::f16);
