@@ -36,6 +36,7 @@ struct QuantizationArgs {
 
   double quant_min() const;  // -8, -128, -448, -6
   double quant_max() const;  //  7,  127,  448,  6
+  bool is_static() const { return dynamic != Dynamic::yes; }  // of activations: a scale, or NVFP4's global scale, is found at calibration time and stored
   bool operator==(const QuantizationArgs&) const = default;
 };
 

@@ -39,7 +39,7 @@ void assign_attentions(RunPlan& plan, const ModelOutline& model, const ModifierL
 }
 
 void check_embedding(const Module& module, const Scheme& scheme) {
-  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->dynamic != Dynamic::yes; };
+  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->is_static(); };
   if (module.class_name == "Embedding" && (is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations)))
     throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is an Embedding and has no activations to fix a scale for; wanted a scheme of weights alone", module.name));
 }

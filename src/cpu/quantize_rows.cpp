@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/quantize/number_formats.hpp"
+#include "core/quantize/scale_grid.hpp"
 #include "cpu/quantize_kernels.hpp"
 #include "llmc/error.hpp"
 
@@ -20,23 +21,6 @@ bool is_supported(const RowQuantization& job) {
   if (job.weight.dtype != DType::bf16 && job.weight.dtype != DType::f32) return false;
   return args.type == NumberType::integer || args.symmetric;
 }
-
-struct Cells {
-  int64_t rows = 1, columns = 1;  // of one cell
-  bool one = false;               // a single scale for everything
-};
-
-Cells cells_of(const QuantizationArgs& args, int64_t columns) {
-  switch (args.strategy) {
-    case Strategy::group:
-    case Strategy::tensor_group: return {1, args.group_size.value(), false};
-    case Strategy::block: return {args.block_structure.value()[0], args.block_structure.value()[1], false};
-    case Strategy::channel: return {1, columns, false};
-    default: return {1, columns, true};
-  }
-}
-
-bool is_mx(const QuantizationArgs& args) { return args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8; }
 
 ScaleRule scale_rule(const RowQuantization& job) {
   const QuantizationArgs& args = *job.args;
@@ -85,25 +69,25 @@ struct Scratch {
 class RowQuantizer {
  public:
   RowQuantizer(const QuantizeKernels& kernels, const RowQuantization& job)
-      : kernels_(kernels), job_(job), cells_(cells_of(*job.args, job.weight.columns())), scale_rule_(scale_rule(job)), code_rule_(code_rule(job, scale_rule_)), columns_(job.weight.columns()),
-        row_cells_((columns_ + cells_.columns - 1) / cells_.columns), input_row_bytes_(columns_ * static_cast<int64_t>(item_size(job.weight.dtype))),
+      : kernels_(kernels), job_(job), layout_(*job.args, job.weight.columns()), cell_rows_(layout_.is_one() ? 1 : layout_.rows_per_scale), scale_rule_(scale_rule(job)), code_rule_(code_rule(job, scale_rule_)), columns_(job.weight.columns()),
+        input_row_bytes_(columns_ * static_cast<int64_t>(item_size(job.weight.dtype))),
         code_row_bytes_(code_row_bytes(*job.args, job.layout, columns_)), scale_bytes_(static_cast<int64_t>(item_size(stored_scale_dtype(scale_rule_)))) {
-    if (cells_.one && !job.scales_given) throw Error(ErrorCode::internal, "cpu: rows with one scale for the whole tensor must be given it");
+    if (layout_.is_one() && !job.scales_given) throw Error(ErrorCode::internal, "cpu: rows with one scale for the whole tensor must be given it");
   }
 
   int64_t rows_per_chunk() const {
     const int64_t rows = std::max<int64_t>(1, kChunkBytes / std::max<int64_t>(input_row_bytes_, 1));
-    return (rows + cells_.rows - 1) / cells_.rows * cells_.rows;
+    return (rows + cell_rows_ - 1) / cell_rows_ * cell_rows_;
   }
 
   // Rows [begin, end), a whole number of cells high. False: some value is not finite.
   bool quantize(int64_t begin, int64_t end, WeightError& error) const {
-    Scratch scratch(row_cells_, columns_);
-    for (int64_t row = begin; row < end; row += cells_.rows) {
-      const int64_t last = std::min(end, row + cells_.rows);
+    Scratch scratch(layout_.scale_columns, columns_);
+    for (int64_t row = begin; row < end; row += cell_rows_) {
+      const int64_t last = std::min(end, row + cell_rows_);
       if (!make_scales(row, last, scratch)) return false;
       CodeRule rule = code_rule_;
-      rule.plain = kernels_.scales_are_plain(scratch.low.data(), scratch.high.data(), scratch.values.data(), row_cells_);
+      rule.plain = kernels_.scales_are_plain(scratch.low.data(), scratch.high.data(), scratch.values.data(), layout_.scale_columns);
       for (int64_t r = row; r < last; ++r) make_codes(r, rule, scratch, error);
     }
     return true;
@@ -117,43 +101,44 @@ class RowQuantizer {
     std::fill(scratch.high.begin(), scratch.high.end(), 0.0f);
     const bool symmetric = job_.args->symmetric;
     for (int64_t r = row; r < last; ++r)
-      if (!kernels_.ranges(input(r), job_.weight.dtype, columns_, cells_.columns, symmetric || job_.scales_given, scratch.low.data(), scratch.high.data())) return false;
-    const int64_t first_cell = cells_.one ? 0 : row / cells_.rows * row_cells_;
+      if (!kernels_.ranges(input(r), job_.weight.dtype, columns_, layout_.columns_per_scale, symmetric || job_.scales_given, scratch.low.data(), scratch.high.data())) return false;
+    const int64_t first_cell = layout_.is_one() ? 0 : row / cell_rows_ * layout_.scale_columns;
     std::byte* const stored = job_.scales + first_cell * scale_bytes_;
     int8_t* const stored_zero_points = symmetric ? nullptr : job_.zero_points + first_cell;
     if (job_.scales_given) {
       take_scales(stored, stored_zero_points, scratch);
     } else {
-      kernels_.scales(scale_rule_, scratch.low.data(), scratch.high.data(), row_cells_,
+      kernels_.scales(scale_rule_, scratch.low.data(), scratch.high.data(), layout_.scale_columns,
                       {scratch.stored.data(), scratch.values.data(), symmetric ? nullptr : scratch.zero_points.data(), symmetric ? nullptr : scratch.stored_zero_points.data()});
-      std::memcpy(stored, scratch.stored.data(), static_cast<size_t>(row_cells_ * scale_bytes_));
-      if (!symmetric) std::memcpy(stored_zero_points, scratch.stored_zero_points.data(), static_cast<size_t>(row_cells_));
+      std::memcpy(stored, scratch.stored.data(), static_cast<size_t>(layout_.scale_columns * scale_bytes_));
+      if (!symmetric) std::memcpy(stored_zero_points, scratch.stored_zero_points.data(), static_cast<size_t>(layout_.scale_columns));
     }
     return true;
   }
 
   void take_scales(const std::byte* stored, const int8_t* zero_points, Scratch& scratch) const {
-    to_float(stored, stored_scale_dtype(scale_rule_), row_cells_, scratch.values.data());
+    to_float(stored, stored_scale_dtype(scale_rule_), layout_.scale_columns, scratch.values.data());
     if (scale_rule_.kind == ScaleKind::e4m3_of_global)
-      for (int64_t cell = 0; cell < row_cells_; ++cell) scratch.values[static_cast<size_t>(cell)] /= scale_rule_.global_scale;
-    if (zero_points) std::copy(zero_points, zero_points + row_cells_, scratch.zero_points.begin());
+      for (int64_t cell = 0; cell < layout_.scale_columns; ++cell) scratch.values[static_cast<size_t>(cell)] /= scale_rule_.global_scale;
+    if (zero_points) std::copy(zero_points, zero_points + layout_.scale_columns, scratch.zero_points.begin());
   }
 
   void make_codes(int64_t row, const CodeRule& rule, Scratch& scratch, WeightError& error) const {
     std::byte* const out = job_.codes + row * code_row_bytes_;
     const bool in_place = code_row_bytes_ == columns_ && (job_.layout == CodeLayout::bytes || job_.args->num_bits == 8);
     uint8_t* const codes = in_place ? reinterpret_cast<uint8_t*>(out) : scratch.codes.data();
-    kernels_.codes(rule, input(row), job_.weight.dtype, columns_, cells_.columns, scratch.values.data(), job_.args->symmetric ? nullptr : scratch.zero_points.data(), codes,
+    kernels_.codes(rule, input(row), job_.weight.dtype, columns_, layout_.columns_per_scale, scratch.values.data(), job_.args->symmetric ? nullptr : scratch.zero_points.data(), codes,
                    job_.want_error ? &error : nullptr);
     if (!in_place) kernels_.pack(codes, columns_, job_.args->num_bits, out, code_row_bytes_);
   }
 
   const QuantizeKernels kernels_;
   const RowQuantization& job_;
-  const Cells cells_;
+  const ScaleLayout layout_;
+  const int64_t cell_rows_;  // one at a time where all share a scale
   const ScaleRule scale_rule_;
   const CodeRule code_rule_;
-  const int64_t columns_, row_cells_, input_row_bytes_, code_row_bytes_, scale_bytes_;
+  const int64_t columns_, input_row_bytes_, code_row_bytes_, scale_bytes_;
 };
 
 }  // namespace

@@ -10,14 +10,11 @@ namespace {
 // How scales lie over a matrix, in the words of both problems.
 template <class Problem>
 void set_cells(Problem& p, const QuantizationArgs& args) {
-  switch (args.strategy) {
-    case Strategy::block: p.cell_rows = args.block_structure.value()[0], p.cell_columns = args.block_structure.value()[1]; break;
-    case Strategy::group:
-    case Strategy::tensor_group: p.cell_columns = args.group_size.value(); break;
-    default: p.cell_columns = p.columns; break;
-  }
-  p.row_cells = (p.columns + p.cell_columns - 1) / p.cell_columns;
-  p.one_scale = args.strategy == Strategy::tensor;
+  const ScaleLayout layout(args, p.columns);
+  p.one_scale = layout.is_one();
+  if (!p.one_scale) p.cell_rows = layout.rows_per_scale;
+  p.cell_columns = layout.columns_per_scale;
+  p.row_cells = layout.scale_columns;
   p.num_bits = args.num_bits;
   p.integer = args.type == NumberType::integer;
 }

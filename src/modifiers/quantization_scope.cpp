@@ -74,7 +74,7 @@ void QuantizationScope::set_observers(Arguments& arguments) {
     const RecipeValue* observer = single ? single : both ? both->find(field.part) : nullptr;
     if (!observer || observer->is_null()) continue;
     for (Scheme& scheme : schemes_)
-      if (auto& args = scheme.*field.args; args && args->dynamic != Dynamic::yes) args->observer = observer->as_string(arguments.what(field.key));
+      if (auto& args = scheme.*field.args; args && args->is_static()) args->observer = observer->as_string(arguments.what(field.key));
   }
 }
 
@@ -87,7 +87,7 @@ void QuantizationScope::read_kv_cache(Arguments& arguments) {
 }
 
 bool QuantizationScope::needs_calibration() const {
-  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->dynamic != Dynamic::yes; };
+  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->is_static(); };
   return kv_cache_ || std::any_of(schemes_.begin(), schemes_.end(), [&](const Scheme& scheme) { return is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations) || weighs_channels(scheme); });
 }
 

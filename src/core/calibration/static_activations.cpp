@@ -7,7 +7,7 @@ namespace llmc {
 std::vector<StaticActivation> static_activations(const Block& block, const RunPlan& plan) {
   std::vector<StaticActivation> all;
   const auto add = [&](ValueId value, const std::optional<QuantizationArgs>& args, int64_t heads, std::string name) {
-    if (!args || args->dynamic == Dynamic::yes) return;
+    if (!args || !args->is_static()) return;
     const auto same = std::find_if(all.begin(), all.end(), [&](const StaticActivation& other) { return other.value == value && *other.args == *args; });
     if (same != all.end()) same->names.push_back(std::move(name));
     else all.push_back({value, &*args, heads, {std::move(name)}});

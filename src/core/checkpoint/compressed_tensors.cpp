@@ -196,7 +196,7 @@ void write_matrix_facts(CheckpointWriter& writer, const std::string& module, con
 }
 
 std::vector<PlannedTensor> planned_activation(const std::string& name, const std::optional<QuantizationArgs>& args, int64_t heads, DType model_dtype) {
-  if (!args || args->dynamic == Dynamic::yes) return {};
+  if (!args || !args->is_static()) return {};
   if (args->dynamic == Dynamic::local) return {{name + "_global_scale", DType::f32, {1}}};
   const Shape shape = args->strategy == Strategy::attn_head ? Shape{heads, 1, 1} : Shape{1};
   std::vector<PlannedTensor> planned{{name + "_scale", scale_storage_dtype(*args, model_dtype), shape}};

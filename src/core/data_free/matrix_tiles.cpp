@@ -10,6 +10,7 @@
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/packing.hpp"
 #include "core/quantize/row_tiles.hpp"
+#include "core/quantize/scale_grid.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -131,7 +132,7 @@ void MatrixTiles::store(int64_t begin, const TensorView& tile, TileBuffer codes,
   const int64_t row_bytes = code_row_bytes(args_, layout_.code_layout, tile.columns());
   run_.pipeline.write(layout_.codes, begin * row_bytes, std::move(codes), tile.rows() * row_bytes);
   if (args_.strategy == Strategy::tensor) return;  // finish() stores the one scale
-  const ScaleLayout scales = scale_layout(args_, tile.columns());
+  const ScaleLayout scales(args_, tile.columns());
   const int64_t cells = element_count(parts.shape).value(), first = begin / scales.rows_per_scale * scales.scale_columns, item = static_cast<int64_t>(item_size(parts.dtype));
   run_.pipeline.write(layout_.scales, first * item, std::move(parts.scales), cells * item);
   if (args_.symmetric) return;

@@ -10,6 +10,7 @@
 #include "core/json/json_value.hpp"
 #include "core/quantize/candidate_error.hpp"
 #include "core/quantize/number_formats.hpp"
+#include "core/quantize/scale_grid.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -113,7 +114,7 @@ void gather(const std::vector<float>& rows, int64_t columns, int64_t row, int64_
 class TileSearch {
  public:
   TileSearch(const TensorView& rows, const QuantizationArgs& args, const Candidates& candidates, std::span<const float> importance)
-      : candidates_(candidates), importance_(importance), layout_(scale_layout(args, rows.columns())), tile_{observe_ranges(rows, args), std::vector<uint8_t>(candidates.steps(), 0)},
+      : candidates_(candidates), importance_(importance), layout_(args, rows.columns()), tile_{observe_ranges(rows, args), std::vector<uint8_t>(candidates.steps(), 0)},
         rows_(rows.rows()), columns_(rows.columns()), values_(static_cast<size_t>(rows.size())) {
     to_float(rows, values_.data());
   }

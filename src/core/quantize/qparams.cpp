@@ -42,17 +42,6 @@ void require_matrix(const Shape& shape, std::string_view where) {
 
 }  // namespace
 
-ScaleLayout scale_layout(const QuantizationArgs& args, int64_t columns) {
-  constexpr int64_t kAllRows = std::numeric_limits<int64_t>::max();
-  switch (args.strategy) {
-    case Strategy::channel: return {1, std::max<int64_t>(columns, 1), 1};
-    case Strategy::group:
-    case Strategy::tensor_group: return {1, args.group_size.value(), scale_columns(args, columns)};
-    case Strategy::block: return {args.block_structure.value()[0], args.block_structure.value()[1], scale_columns(args, columns)};
-    default: return {kAllRows, std::max<int64_t>(columns, 1), 1};
-  }
-}
-
 Shape scale_shape(const QuantizationArgs& args, const Shape& weight_shape, std::string_view where) {
   require_matrix(weight_shape, where);
   const int64_t rows = weight_shape[0], columns = weight_shape[1];
@@ -94,7 +83,7 @@ ValueRanges observe_ranges(const TensorView& weight, const QuantizationArgs& arg
 
   const int64_t rows = weight.rows(), columns = weight.columns();
   const int64_t row_bytes = columns * static_cast<int64_t>(item_size(weight.dtype));
-  const ScaleLayout layout = scale_layout(args, columns);
+  const ScaleLayout layout(args, columns);
   std::vector<float> values(static_cast<size_t>(columns));
   for (int64_t row = 0; row < rows; ++row) {
     to_float(weight.data + row * row_bytes, weight.dtype, columns, values.data());

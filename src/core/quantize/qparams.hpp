@@ -35,12 +35,6 @@ struct QuantizedMatrix {
 
 // The scale grid of an [N, K] weight. Throws Error(invalid_argument), starting with `where`, when K is no multiple of the group size.
 Shape scale_shape(const QuantizationArgs& args, const Shape& weight_shape, std::string_view where = "weight");
-// Which scale an element belongs to: index = (row / rows_per_scale) * scale_columns + column / columns_per_scale.
-struct ScaleLayout {
-  int64_t rows_per_scale = 1, columns_per_scale = 1, scale_columns = 1;
-};
-ScaleLayout scale_layout(const QuantizationArgs& args, int64_t columns);
-
 DType scale_storage_dtype(const QuantizationArgs& args, DType model_dtype);  // of QuantizationParameters::scales
 DType code_dtype(const QuantizationArgs& args);                             // of QuantizedMatrix::codes
 

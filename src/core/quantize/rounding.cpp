@@ -32,7 +32,7 @@ Expanded expand(const TensorView& rows, int64_t first_row, const QuantizationPar
   if (rows.shape.size() != 2 || first_row < 0)
     throw Error(ErrorCode::invalid_argument, fmt::format("rounding: got shape {} from row {}, wanted [rows, columns]", to_string(rows.shape), first_row));
   Expanded result;
-  result.layout = scale_layout(args, rows.columns());
+  result.layout = ScaleLayout(args, rows.columns());
   // Only the scales that these rows use: row tiles of a large matrix must not pay for all of it.
   const int64_t last_row = first_row + std::max<int64_t>(rows.rows(), 1) - 1;
   const int64_t begin = first_row / result.layout.rows_per_scale * result.layout.scale_columns;

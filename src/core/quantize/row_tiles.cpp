@@ -1,4 +1,5 @@
 #include "core/quantize/row_tiles.hpp"
+#include "core/quantize/scale_grid.hpp"
 
 #include <fmt/format.h>
 
@@ -77,7 +78,7 @@ struct JobPart {
   int64_t first_cell, cells;
 
   JobPart(const RowQuantization& whole, int64_t begin, int64_t end) : job(whole), weight(whole.weight.row_range(begin, end)) {
-    const ScaleLayout layout = scale_layout(*job.args, weight.columns());
+    const ScaleLayout layout(*job.args, weight.columns());
     first_cell = begin / layout.rows_per_scale * layout.scale_columns;
     cells = element_count(scale_shape(*job.args, weight.shape)).value();
   }

@@ -20,6 +20,25 @@ constexpr float round_to_model(float value, DType dtype) {
 
 constexpr bool is_mx(const QuantizationArgs& args) { return args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8; }
 
+// Which scale an element of a weight belongs to: index = (row / rows_per_scale) * scale_columns + column / columns_per_scale.
+struct ScaleLayout {
+  static constexpr int64_t kAllRows = INT64_MAX;
+  int64_t rows_per_scale = 1, columns_per_scale = 1, scale_columns = 1;
+
+  ScaleLayout() = default;
+  ScaleLayout(const QuantizationArgs& args, int64_t columns) : columns_per_scale(columns > 1 ? columns : 1) {
+    switch (args.strategy) {
+      case Strategy::channel: return;
+      case Strategy::group:
+      case Strategy::tensor_group: columns_per_scale = args.group_size.value(); break;
+      case Strategy::block: rows_per_scale = args.block_structure.value()[0], columns_per_scale = args.block_structure.value()[1]; break;
+      default: rows_per_scale = kAllRows; return;
+    }
+    scale_columns = (columns + columns_per_scale - 1) / columns_per_scale;
+  }
+  bool is_one() const { return rows_per_scale == kAllRows; }  // for the whole tensor
+};
+
 // The scale an exact zero is replaced by, so that nothing divides by zero.
 constexpr float smallest_scale(DType dtype) { return dtype == DType::f8_e4m3 ? 0.125f : dtype == DType::bf16 ? 0x1p-7f : dtype == DType::f16 ? 0x1p-10f : 0x1p-23f; }
 
