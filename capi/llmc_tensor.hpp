@@ -67,6 +67,14 @@ class TensorRef {
     return TensorRef(raw);
   }
 
+  // The memory is that of a GPU, filled on `stream` (cudaStream_t; null: its default one): for calls with a session on that GPU.
+  void on_cuda(int32_t index, void* stream = nullptr) noexcept {
+    raw_.device_type = LLMC_DEVICE_CUDA;
+    raw_.device_index = index;
+    raw_.stream = stream;
+  }
+  bool on_cpu() const noexcept { return raw_.device_type == LLMC_DEVICE_CPU; }
+
   int32_t dtype() const noexcept { return raw_.dtype; }
   const std::vector<int64_t>& shape() const noexcept { return shape_; }
   int64_t size() const noexcept {  // elements
@@ -80,7 +88,7 @@ class TensorRef {
   const T* data() const {
     const bool bits = std::is_unsigned_v<T> && !std::is_same_v<T, bool> && static_cast<int64_t>(sizeof(T)) == dtype_size(raw_.dtype);
     if (!bits && dtype_of<T>() != raw_.dtype) throw Error(LLMC_INVALID_ARGUMENT, "TensorRef: asked for dtype " + std::to_string(dtype_of<T>()) + " of a tensor of dtype " + std::to_string(raw_.dtype));
-    if (!strides_.empty()) throw Error(LLMC_INVALID_ARGUMENT, "TensorRef: asked for the elements of a tensor with strides");
+    if (!strides_.empty() || !on_cpu()) throw Error(LLMC_INVALID_ARGUMENT, "TensorRef: asked for the elements of a tensor with strides or on a GPU");
     return static_cast<const T*>(data());
   }
   // For C; valid as long as this object stays where it is.
@@ -133,7 +141,7 @@ inline Source source_of(std::string config_json, const std::vector<std::pair<std
   source.config_json = std::move(config_json);
   std::vector<const char*> data;
   for (const auto& [name, tensor] : tensors) {
-    if (tensor.raw().strides) throw Error(LLMC_INVALID_ARGUMENT, "source_of: '" + name + "' has strides, wanted row-major memory");
+    if (tensor.raw().strides || !tensor.on_cpu()) throw Error(LLMC_INVALID_ARGUMENT, "source_of: '" + name + "' has strides or is on a GPU, wanted row-major memory");
     source.tensors.push_back({name, tensor.dtype(), tensor.shape()});
     data.push_back(static_cast<const char*>(tensor.data()));
   }

@@ -217,5 +217,11 @@ TEST_CASE("C++: elements are handed out as their own type or as bits of their si
   CHECK(status_of([&] { cpp::TensorRef(numbers, {3, 2}, {1, 3}).data<float>(); }) == LLMC_INVALID_ARGUMENT);
   CHECK(status_of([&] { cpp::TensorRef(numbers, {3, 2}, {1}); }) == LLMC_INVALID_ARGUMENT);
   CHECK(status_of([&] { cpp::source_of("{}", {{"x", cpp::TensorRef(numbers, {3, 2}, {1, 3})}}); }) == LLMC_INVALID_ARGUMENT);
+  cpp::TensorRef lent(numbers, {2, 3});
+  lent.on_cuda(1);
+  CHECK(status_of([&] { lent.data<float>(); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(status_of([&] { cpp::source_of("{}", {{"x", lent}}); }) == LLMC_INVALID_ARGUMENT);
+  auto session = cpp_session(1);
+  CHECK(status_of([&] { cpp::Gram(3).add(session, lent); }) == LLMC_UNSUPPORTED);
   CHECK(status_of([&] { cpp::Scheme::rtn("W3A99"); }) == LLMC_INVALID_ARGUMENT);
 }
