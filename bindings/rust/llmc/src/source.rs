@@ -54,7 +54,9 @@ impl<'a> TensorSource<'a> {
         let (mut names, mut bytes) = (vec![], vec![]);
         for (name, tensor) in tensors {
             let name = name.into();
-            bytes.push(tensor.values::<u8>().ok_or_else(|| Error::invalid(format!("TensorSource: '{name}' has strides, wanted row-major memory")))?);
+            bytes.push(
+                tensor.values::<u8>().ok_or_else(|| Error::invalid(format!("TensorSource: '{name}' has strides or is on a GPU, wanted row-major memory")))?,
+            );
             names.push((name, tensor.dtype(), tensor.shape().to_vec()));
         }
         let source = Self::new(config_json, move |tensor, offset, to| {

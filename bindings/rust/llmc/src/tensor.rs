@@ -1,4 +1,5 @@
 use crate::{sys, Error, Result};
+use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
@@ -92,7 +93,8 @@ pub struct Tensor<'a> {
     dtype: Dtype,
     data: *const u8,
     shape: Vec<usize>,
-    strides: Option<Vec<usize>>, // in elements
+    strides: Option<Vec<usize>>,     // in elements
+    gpu: Option<(i32, *mut c_void)>, // its index and the stream that fills the memory
     memory: PhantomData<&'a [u8]>,
 }
 // SAFETY: a shared borrow of plain numbers.
@@ -117,7 +119,16 @@ impl<'a> Tensor<'a> {
         if size_of_val(values) != wanted {
             return Err(Error::invalid(format!("Tensor: got {} bytes, wanted {wanted} for {dtype:?} {shape:?}", size_of_val(values))));
         }
-        Ok(Self { dtype, data: values.as_ptr().cast(), shape: shape.to_vec(), strides: None, memory: PhantomData })
+        Ok(Self { dtype, data: values.as_ptr().cast(), shape: shape.to_vec(), strides: None, gpu: None, memory: PhantomData })
+    }
+
+    /// Row-major memory of GPU `index`, for calls with a session there. stream: the `cudaStream_t` that fills the memory, null for the default one; the call waits for it.
+    ///
+    /// # Safety
+    /// For `'a`, `data` is memory of that GPU with all elements of the shape, and nothing writes to it but what was queued on `stream`.
+    pub unsafe fn on_gpu(dtype: Dtype, data: *const c_void, shape: &[usize], index: i32, stream: *mut c_void) -> Result<Self> {
+        bytes_of(dtype, shape)?;
+        Ok(Self { dtype, data: data.cast(), shape: shape.to_vec(), strides: None, gpu: Some((index, stream)), memory: PhantomData })
     }
 
     /// Element `[i, j, ..]` is `values[i * strides[0] + j * strides[1] + ..]`; all of them must lie within `values`.
@@ -132,7 +143,7 @@ impl<'a> Tensor<'a> {
         if !shape.contains(&0) && last.is_none_or(|last| last >= values.len()) {
             return refuse("all elements within the values");
         }
-        Ok(Self { dtype: T::DTYPE, data: values.as_ptr().cast(), shape: shape.to_vec(), strides: Some(strides.to_vec()), memory: PhantomData })
+        Ok(Self { dtype: T::DTYPE, data: values.as_ptr().cast(), shape: shape.to_vec(), strides: Some(strides.to_vec()), gpu: None, memory: PhantomData })
     }
 
     /// Of the elements.
@@ -146,7 +157,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// The elements of a row-major tensor, row by row, as numbers of their own dtype or as bits of their size (`u16` for bfloat16, `u8` for fp8); `u8` gives the
-    /// bytes of any dtype. None for other types, with strides, and where the memory is not aligned for `T`.
+    /// bytes of any dtype. None for other types, with strides, on a GPU, and where the memory is not aligned for `T`.
     pub fn values<T: Element>(&self) -> Option<&'a [T]> {
         let length = self.values_len::<T>()?;
         if length == 0 {
@@ -160,7 +171,7 @@ impl<'a> Tensor<'a> {
         let unsigned = matches!(T::DTYPE, Dtype::Uint16 | Dtype::Uint32 | Dtype::Uint64) && size_of::<T>() == self.dtype.size();
         let fits = T::DTYPE == self.dtype || T::DTYPE == Dtype::Uint8 || unsigned;
         let bytes = self.shape.iter().product::<usize>() * self.dtype.size();
-        (fits && self.strides.is_none() && (bytes == 0 || self.data.cast::<T>().is_aligned())).then_some(bytes / size_of::<T>())
+        (fits && self.strides.is_none() && self.gpu.is_none() && (bytes == 0 || self.data.cast::<T>().is_aligned())).then_some(bytes / size_of::<T>())
     }
 
     /// SAFETY: the tensor is row-major memory on the CPU that lives, and is not written to, for 'a.
@@ -171,6 +182,7 @@ impl<'a> Tensor<'a> {
             data: raw.data.cast::<u8>().wrapping_offset(raw.byte_offset as isize),
             shape: shape.iter().map(|extent| *extent as usize).collect(),
             strides: None,
+            gpu: None,
             memory: PhantomData,
         })
     }
@@ -193,8 +205,16 @@ impl<'a> TensorMut<'a> {
     pub fn from_bits<T: Element>(dtype: Dtype, values: &'a mut [T], shape: &[usize]) -> Result<Self> {
         let Tensor { shape, .. } = Tensor::from_bits(dtype, &*values, shape)?;
         // The pointer to write through comes last: a shared borrow made after it would end it.
-        let view = Tensor { dtype, data: values.as_mut_ptr().cast(), shape, strides: None, memory: PhantomData };
+        let view = Tensor { dtype, data: values.as_mut_ptr().cast(), shape, strides: None, gpu: None, memory: PhantomData };
         Ok(Self { view, memory: PhantomData })
+    }
+
+    /// As [`Tensor::on_gpu`], to be written.
+    ///
+    /// # Safety
+    /// As there, and for `'a` nobody else reads the memory.
+    pub unsafe fn on_gpu(dtype: Dtype, data: *mut c_void, shape: &[usize], index: i32, stream: *mut c_void) -> Result<Self> {
+        Ok(Self { view: Tensor::on_gpu(dtype, data, shape, index, stream)?, memory: PhantomData })
     }
 
     /// Of the elements.
@@ -248,7 +268,18 @@ pub(crate) fn with_raws<'t, 'a: 't, R>(tensors: impl IntoIterator<Item = &'t Ten
         .map(|(tensor, (shape, strides))| {
             let data = if shape.contains(&0) { null_mut() } else { tensor.data.cast_mut().cast() };
             let strides = strides.as_ref().map_or(null(), |strides| strides.as_ptr());
-            sized!(llmc_tensor { dtype: tensor.dtype as i32, data: data, shape: shape.as_ptr(), strides: strides, ndim: shape.len() as i32 })
+            let (device_type, (device_index, stream)) = tensor.gpu.map_or((sys::LLMC_DEVICE_CPU, (0, null_mut())), |gpu| (sys::LLMC_DEVICE_CUDA, gpu));
+            let (dtype, ndim) = (tensor.dtype as i32, shape.len() as i32);
+            sized!(llmc_tensor {
+                dtype: dtype,
+                data: data,
+                shape: shape.as_ptr(),
+                strides: strides,
+                stream: stream,
+                ndim: ndim,
+                device_type: device_type,
+                device_index: device_index,
+            })
         })
         .collect();
     body(raws.as_ptr())

@@ -211,6 +211,10 @@ fn a_tensor_that_does_not_fit_its_memory_is_refused_before_any_call() {
     let tensor = Tensor::new(&values, &[2, 3]).unwrap();
     assert_eq!((tensor.values::<f32>(), tensor.values::<i32>(), tensor.values::<u8>().map(<[u8]>::len)), (Some(&values[..]), None, Some(24)));
     assert!(Tensor::strided(&values, &[3, 2], &[1, 3]).unwrap().values::<f32>().is_none());
+    // SAFETY: never reaches a GPU.
+    let there = unsafe { Tensor::on_gpu(Dtype::Float32, values.as_ptr().cast(), &[2, 3], 1, std::ptr::null_mut()) }.unwrap();
+    assert!(there.values::<f32>().is_none());
+    assert_eq!(Gram::new(3).unwrap().add(&mut Session::new().unwrap(), &there).unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(Scheme::new("W3A99").err().unwrap().kind(), ErrorKind::InvalidArgument);
     assert_eq!(Scheme::builder("W4A16").block_size(64).build().err().unwrap().kind(), ErrorKind::InvalidArgument); // GPTQ's alone
     assert_eq!(Scheme::new("W4\0").err().unwrap().kind(), ErrorKind::InvalidArgument);
