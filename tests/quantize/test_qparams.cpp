@@ -93,7 +93,7 @@ TEST_CASE("NVFP4's group scales are e4m3 multiples of one over the global scale"
 
 TEST_CASE("MX exponents step up at three quarters of the way to the next power of two") {
   struct Row { float absmax; int fp4, fp8; };
-  const Row rows[] = {{1.0f, 125, 119}, {1.7421875f, 125, 119}, {1.75f, 126, 120}, {6.0f, 127, 121}, {7.0f, 128, 122}, {448.0f, 134, 128}, {0.0f, 0, 0}};
+  const Row rows[] = {{1.0f, 125, 119}, {1.7421875f, 125, 119}, {1.75f, 126, 120}, {6.0f, 127, 121}, {7.0f, 128, 122}, {448.0f, 134, 128}, {0.0f, 0, 0}, {-0.0f, 0, 0}};
   for (const Row& row : rows) {
     const ValueRanges ranges{{1, 1}, {0}, {row.absmax}};
     CHECK(qparams_from_ranges(ranges, *preset_scheme("MXFP4A16").weights, DType::bf16).scales.as<uint8_t>()[0] == row.fp4);

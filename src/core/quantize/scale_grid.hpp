@@ -81,7 +81,7 @@ constexpr uint8_t mx_byte(float power) { return static_cast<uint8_t>(std::bit_ca
 
 // Both ends include zero. The arithmetic's every step is rounded to the model's dtype.
 constexpr CellScale scale_of_cell(float minimum, float maximum, const ScaleGrid& grid) {
-  const float largest = -minimum > maximum ? -minimum : maximum;
+  const float largest = (-minimum > maximum ? -minimum : maximum) + 0.0f;  // never -0, which has an exponent's bits beside it
   if (grid.storage == ScaleStorage::exponent) return {float_from_e8m0(mx_exponent(largest, grid)), 0};
   const float steps = grid.high - grid.low;
   if (grid.symmetric) {
