@@ -243,7 +243,7 @@ class Comparison {
     result_.allowed_error = allowed.factor * result_.rounding_error + allowed.slack;
     if (result_.fault) return;
     if (result_.relative_error > result_.allowed_error) {
-      result_.fault = Fault{module_ + ".weight", fmt::format("an error of {:.4f} to the source", result_.relative_error), fmt::format("at most {:.4f} (rounding makes {:.4f})", result_.allowed_error, result_.rounding_error)};
+      result_.fault = Fault{module_ + ".weight", fmt::format("an error of {:.4f} to the source", result_.relative_error), fmt::format("at most {:.4f} (rounding makes {:.4f}{})", result_.allowed_error, result_.rounding_error, basis_ == Basis::tuned ? "; GPTQ exceeds it when it saw a few different tokens only" : "")};
       return;
     }
     if (result_.cosine < allowed.cosine) {
