@@ -100,7 +100,6 @@ HWY_INLINE FourBits bits_of_keys(FourBits keys) {
 // Cells of two or four blocks of eight magnitudes (NVFP4, MX), with nothing to decide on the way. Four cells at a time, for as many as there are; returns how many cells that was.
 template <int64_t blocks>
 int64_t widen_small_cells(const uint16_t* row, int64_t columns, float* high, FourBits& worst) {
-  const Four four;
   const hn::RebindToFloat<Four> floats;
   const hn::Repartition<uint16_t, Four> d;
   constexpr int64_t kGroup = 8 * blocks;

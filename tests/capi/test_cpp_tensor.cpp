@@ -10,7 +10,6 @@ using namespace llmc::test;
 namespace {
 
 constexpr const char* kChannel = "{num_bits: 4, strategy: channel, symmetric: true}";
-constexpr const char* kGroups = "{num_bits: 4, group_size: 32, strategy: group}";
 
 // Numbers that are neither equal nor ordered.
 std::vector<float> wild(int64_t count) {
