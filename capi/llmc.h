@@ -112,6 +112,9 @@ typedef struct llmc_session_options {
   llmc_log_fn log;
   void *log_user_data;
   const char *cuda_module; /* path of libllmc_cuda.so; NULL: beside libllmc.so */
+  int64_t memory_limit;        /* bytes of anonymous memory that the process may have during a llmc_oneshot or a call of a model: looked at between steps; beyond it
+                                * the call ends with LLMC_OUT_OF_MEMORY and leaves nothing. 0: no limit */
+  int64_t device_memory_limit; /* bytes of the GPU's memory to use; values that wait go to the host when it is nearly full. 0: all that is free */
 } llmc_session_options;
 
 typedef struct llmc_session llmc_session;

@@ -97,6 +97,7 @@ struct SessionOptions {
   int32_t threads = 0;   // 0: the cores this process may use
   std::string cpu_isa;      // empty: the best there is
   std::string cuda_module;  // empty: beside the library
+  int64_t memory_limit = 0, device_memory_limit = 0;  // bytes; 0: none
   std::function<void(const llmc_progress&)> progress;
   std::function<void(int32_t level, const char* line)> log;
 };
@@ -301,6 +302,8 @@ class Session {
     settings.threads = options.threads;
     settings.cpu_isa = detail::text_or_null(options.cpu_isa);
     settings.cuda_module = detail::text_or_null(options.cuda_module);
+    settings.memory_limit = options.memory_limit;
+    settings.device_memory_limit = options.device_memory_limit;
     if (options.progress) settings.progress = detail::SessionState::on_progress;
     if (options.log) settings.log = detail::SessionState::on_log;
     settings.progress_user_data = settings.log_user_data = state_.get();

@@ -19,6 +19,7 @@ struct llmc_session {
   void* progress_user_data = nullptr;
   llmc_log_fn log = nullptr;
   void* log_user_data = nullptr;
+  int64_t memory_limit = 0;
   std::atomic<bool> cancel{false};
   std::atomic<bool> busy{false};
 

@@ -21,6 +21,7 @@ struct ExitCode {
 
 struct SessionSettings {  // the options every sub-command has
   int threads = 0, device_index = 0;
+  int64_t memory_limit = 0;
   std::string device = "cpu", cpu_isa, cuda_module;
   void add_to(CLI::App& app);
 };

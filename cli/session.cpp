@@ -8,6 +8,7 @@ void SessionSettings::add_to(CLI::App& app) {
   app.add_option("--device", device, "cpu; cuda: a GPU; auto: a GPU where there is one")->check(CLI::IsMember({"cpu", "cuda", "auto"}));
   app.add_option("--device-index", device_index, "Which GPU")->check(CLI::NonNegativeNumber);
   app.add_option("--cuda-module", cuda_module, "Path of libllmc_cuda.so; otherwise it is looked for beside the llmc library");
+  app.add_option("--memory-limit", memory_limit, "End a run that takes more memory, for example 16GB, before the system does")->transform(CLI::AsSizeValue(false));
   app.add_option("--cpu-isa", cpu_isa, "Pin the instruction set (sse4, avx2, avx512, avx512_bf16, amx_bf16), so that bytes repeat on another machine");
 }
 
@@ -20,6 +21,7 @@ Session::Session(const SessionSettings& settings, llmc_progress_fn progress, llm
   options.device_index = settings.device_index;
   options.cuda_module = settings.cuda_module.empty() ? nullptr : settings.cuda_module.c_str();
   options.threads = settings.threads;
+  options.memory_limit = settings.memory_limit;
   options.cpu_isa = settings.cpu_isa.empty() ? nullptr : settings.cpu_isa.c_str();
   options.progress = progress;
   options.progress_user_data = user_data;

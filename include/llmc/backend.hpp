@@ -207,8 +207,12 @@ struct BackendOptions {
 };
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 
-// The backend of libllmc_cuda.so: at `module_path`, or when that is empty beside the library or program that holds this function. `host` does what is done on the
-// host. Throws Error(unsupported) that says what is missing: the module, a library it needs, a driver, a device.
-std::unique_ptr<Backend> make_cuda_backend(const std::string& module_path, int32_t device_index, std::unique_ptr<Backend> host);
+struct CudaOptions {
+  std::string module_path;   // of libllmc_cuda.so; empty: beside the library or program that holds make_cuda_backend
+  int32_t device_index = 0;
+  int64_t memory_limit = 0;  // bytes of the device's memory; values beyond it wait on the host. 0: all there is
+};
+// `host` does what is done on the host. Throws Error(unsupported) that says what is missing: the module, a library it needs, a driver, a device.
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options, std::unique_ptr<Backend> host);
 
 }  // namespace llmc

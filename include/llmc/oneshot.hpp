@@ -27,6 +27,7 @@ struct Callbacks {
   std::function<void(const Progress&)> progress;
   std::function<void(int level, const std::string& line)> log;  // 1 warning, 2 note
   const std::atomic<bool>* cancel = nullptr;  // polled between steps; true -> Error(cancelled)
+  int64_t memory_limit = 0;  // bytes of anonymous memory of the process, looked at between steps: beyond it Error(out_of_memory). 0: none
 };
 
 struct OneshotOptions {

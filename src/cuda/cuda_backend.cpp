@@ -28,8 +28,8 @@ struct Stream {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(std::unique_ptr<Backend> host, int32_t index, const cudaDeviceProp& properties)
-      : host_(std::move(host)), description_("cuda " + std::string(properties.name) + ", sm_" + std::to_string(properties.major) + std::to_string(properties.minor)), heap_(index, stream_.handle),
+  CudaBackend(std::unique_ptr<Backend> host, int32_t index, const cudaDeviceProp& properties, size_t memory_limit)
+      : host_(std::move(host)), description_("cuda " + std::string(properties.name) + ", sm_" + std::to_string(properties.major) + std::to_string(properties.minor)), heap_(index, stream_.handle, memory_limit),
         products_(heap_, stream_.handle), factorization_(heap_, stream_.handle), engine_{heap_, products_, stream_.handle}, grams_(engine_), uploader_(heap_, stream_.handle, *host_) {}
 
   Device device() const override { return heap_.device(); }
@@ -219,7 +219,7 @@ class CudaBackend final : public Backend {
   Uploader uploader_;
 };
 
-std::unique_ptr<Backend> open_device(int32_t index, std::unique_ptr<Backend> host) {
+std::unique_ptr<Backend> open_device(int32_t index, size_t memory_limit, std::unique_ptr<Backend> host) {
   int count = 0;
   if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess || count == 0)
     throw Error(ErrorCode::unsupported, "device cuda: no usable GPU: " + std::string(status == cudaSuccess ? "the driver shows none" : cudaGetErrorString(status)));
@@ -229,7 +229,7 @@ std::unique_ptr<Backend> open_device(int32_t index, std::unique_ptr<Backend> hos
   if (properties.major < 8)
     throw Error(ErrorCode::unsupported, "device cuda: '" + std::string(properties.name) + "' is sm_" + std::to_string(properties.major) + std::to_string(properties.minor) + ", wanted sm_80 or newer");
   check(cudaSetDevice(index), "cudaSetDevice");
-  return std::make_unique<CudaBackend>(std::move(host), index, properties);
+  return std::make_unique<CudaBackend>(std::move(host), index, properties, memory_limit);
 }
 
 }  // namespace
@@ -239,7 +239,7 @@ extern "C" __attribute__((visibility("default"))) void llmc_cuda_open(const llmc
   try {
     if (request->struct_size != sizeof(llmc::cuda::ModuleRequest) || std::string(request->build_id) != llmc::cuda::build_id())
       throw llmc::Error(llmc::ErrorCode::unsupported, "device cuda: libllmc_cuda.so is of another build than libllmc.so (" + std::string(llmc::cuda::build_id()) + "); wanted the two that were installed together");
-    answer->backend = llmc::cuda::open_device(request->device_index, std::move(*request->host));
+    answer->backend = llmc::cuda::open_device(request->device_index, static_cast<size_t>(request->memory_limit), std::move(*request->host));
   } catch (const llmc::Error& error) {
     answer->code = error.code();
     answer->text = error.what();

@@ -25,6 +25,9 @@ std::byte* DeviceHeap::allocate(size_t bytes) {
     unused_.erase(fits);
     return block;
   }
+  if (limit_ && held_ + size > limit_) trim();
+  if (limit_ && held_ + size > limit_)
+    throw Error(ErrorCode::out_of_memory, "cuda: no memory for " + std::to_string(bytes) + " bytes: " + std::to_string(in_use_) + " in use, and the limit is " + std::to_string(limit_));
   void* block = nullptr;
   if (cudaMalloc(&block, size) != cudaSuccess) {
     cudaGetLastError();  // forget it: there is a second try
@@ -86,7 +89,7 @@ void DeviceHeap::download(const void* device, void* host, size_t bytes) {
 bool DeviceHeap::is_nearly_full() const {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
-  const size_t available = free + held_ - in_use_;
+  const size_t available = limit_ ? std::min(free + held_, std::max(limit_, in_use_)) - in_use_ : free + held_ - in_use_;
   return available < (in_use_ + available) * 3 / 10;
 }
 

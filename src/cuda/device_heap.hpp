@@ -12,7 +12,8 @@ namespace llmc::cuda {
 
 class DeviceHeap final : public DeviceMemory {
  public:
-  DeviceHeap(int32_t index, cudaStream_t stream) : device_{DeviceType::cuda, index}, stream_(stream) {}
+  // limit: bytes to hold at most; 0: all there is.
+  DeviceHeap(int32_t index, cudaStream_t stream, size_t limit = 0) : device_{DeviceType::cuda, index}, stream_(stream), limit_(limit) {}
   ~DeviceHeap() override { trim(); }
   DeviceHeap(const DeviceHeap&) = delete;
   DeviceHeap& operator=(const DeviceHeap&) = delete;
@@ -41,6 +42,7 @@ class DeviceHeap final : public DeviceMemory {
 
   const Device device_;
   const cudaStream_t stream_;
+  const size_t limit_;
   std::unordered_map<std::byte*, size_t> sizes_;  // of all blocks
   std::multimap<size_t, std::byte*> unused_;
   size_t in_use_ = 0, held_ = 0;

@@ -20,8 +20,8 @@ std::string path_beside_us() {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(const std::string& module_path, int32_t device_index, std::unique_ptr<Backend> host) {
-  const std::string path = module_path.empty() ? path_beside_us() : module_path;
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options, std::unique_ptr<Backend> host) {
+  const std::string path = options.module_path.empty() ? path_beside_us() : options.module_path;
   void* const module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);  // for good: CUDA's libraries do not unload cleanly
   if (!module) {
     const char* const reason = dlerror();
@@ -31,7 +31,8 @@ std::unique_ptr<Backend> make_cuda_backend(const std::string& module_path, int32
   dlclose(module);
   if (!open) throw Error(ErrorCode::unsupported, "device cuda: '" + path + "' is no CUDA module of llmc: it has no " + cuda::kOpenModule);
   cuda::ModuleRequest request;
-  request.device_index = device_index;
+  request.device_index = options.device_index;
+  request.memory_limit = options.memory_limit;
   request.build_id = cuda::build_id();
   request.host = &host;
   cuda::ModuleAnswer answer;

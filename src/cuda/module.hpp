@@ -12,6 +12,7 @@ namespace llmc::cuda {
 struct ModuleRequest {
   uint32_t struct_size = sizeof(ModuleRequest);
   int32_t device_index = 0;
+  int64_t memory_limit = 0;                  // CudaOptions
   const char* build_id = nullptr;  // of the library that asks
   std::unique_ptr<Backend>* host = nullptr;  // does what is done on the host; taken
 };

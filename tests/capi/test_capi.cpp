@@ -246,7 +246,7 @@ TEST_CASE("an older caller's smaller struct is read up to its size and no furthe
   CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, reinterpret_cast<llmc_oneshot_options*>(memory), nullptr, e); }).status == LLMC_OK);
 
   std::memset(memory, 0xff, sizeof memory);
-  const llmc_session_options two_threads{offsetof(llmc_session_options, cpu_isa), LLMC_DEVICE_CPU, 0, 2, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  const llmc_session_options two_threads{offsetof(llmc_session_options, cpu_isa), LLMC_DEVICE_CPU, 0, 2, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0};
   std::memcpy(memory, &two_threads, two_threads.struct_size);
   llmc_session* made = nullptr;
   CHECK(create(memory, &made).status == LLMC_OK);

@@ -104,6 +104,35 @@ TEST_CASE("what was quantized and not saved goes with the model, or with the nex
   CHECK(s.entries() == 1);
 }
 
+TEST_CASE("a session's memory limit ends a call that passes it, and nothing is left") {
+  Setting s;
+  const auto with_limit = [&](int64_t bytes, llmc_error** error) {
+    llmc_session_options options{};
+    options.struct_size = sizeof options;
+    options.threads = 1;
+    options.memory_limit = bytes;
+    llmc_session* made = nullptr;
+    const llmc_status status = llmc_session_create(&options, &made, error);
+    s.session.reset(made);
+    return status;
+  };
+  CHECK_THAT(refusal([&](llmc_error** e) { return with_limit(-1, e); }).message, Contains("memory_limit is -1"));
+  llmc_oneshot_options once = s.to(0, nullptr);
+  once.model_dir = s.model_dir.c_str();
+  for (const bool calibrated : {true, false}) {
+    CAPTURE(calibrated);
+    once.recipe = calibrated ? kGptq : nullptr;
+    once.scheme = calibrated ? nullptr : "FP8_BLOCK";
+    once.token_ids = s.tokens.token_ids.data(), once.sequence_starts = s.tokens.sequence_starts.data(), once.num_sequences = 24;
+    must([&](llmc_error** e) { return with_limit(1 << 20, e); });
+    const Refusal small = refusal([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+    CHECK((small.status == LLMC_OUT_OF_MEMORY && s.entries() == 0));
+    CHECK_THAT(small.message, Contains("the session's limit is 1048576"));
+  }
+  must([&](llmc_error** e) { return with_limit(int64_t{1} << 40, e); });
+  must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+}
+
 TEST_CASE("the model level refuses what makes no sense and stays as it was") {
   Setting s;
   const OwnedModel model = s.open();

@@ -18,10 +18,11 @@ extern "C" void llmc_cuda_open(const llmc::cuda::ModuleRequest* request, llmc::c
 
 namespace llmc::test {
 
-inline std::unique_ptr<Backend> cuda_backend() {
+inline std::unique_ptr<Backend> cuda_backend(int64_t memory_limit = 0) {
   std::unique_ptr<Backend> host = backend("", 2);
   cuda::ModuleRequest request;
   request.build_id = cuda::build_id();
+  request.memory_limit = memory_limit;
   request.host = &host;
   cuda::ModuleAnswer answer;
   llmc_cuda_open(&request, &answer);

@@ -122,6 +122,15 @@ TEST_CASE("device: activations that do not fit wait on the host, and the bytes a
 }
 #endif
 
+TEST_CASE("device: a limit on its memory has the same effect as that much memory") {
+  const ScratchFolder scratch;
+  run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "roomy");
+  run_recipe(*cuda_backend(56 << 20), kSmoothAndGptq, scratch / "tight");
+  CHECK(file_of(scratch / "tight") == file_of(scratch / "roomy"));
+  CHECK_THROWS_WITH(run_recipe(*cuda_backend(33 << 20), kSmoothAndGptq, scratch / "none"), Catch::Contains("cuda: no memory for") && Catch::Contains("the limit is 34603008"));
+  CHECK_FALSE(std::filesystem::exists(scratch / "none"));
+}
+
 TEST_CASE("device: a module of another build is refused") {
   std::unique_ptr<Backend> host = backend();
   cuda::ModuleRequest request;

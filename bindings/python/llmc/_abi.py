@@ -94,6 +94,8 @@ class llmc_session_options(Structure):
         ("log", llmc_log_fn),
         ("log_user_data", c_void_p),
         ("cuda_module", c_char_p),
+        ("memory_limit", c_int64),
+        ("device_memory_limit", c_int64),
     ]
 
 
@@ -431,7 +433,7 @@ FUNCTIONS = {
 # What the C compiler says on 64-bit machines: size, {field: offset}
 LAYOUT = {
     llmc_progress: (40, {'stage': 0, 'layer': 8, 'step': 16, 'steps': 24, 'relative_error': 32}),
-    llmc_session_options: (64, {'struct_size': 0, 'device_type': 4, 'device_index': 8, 'threads': 12, 'cpu_isa': 16, 'progress': 24, 'progress_user_data': 32, 'log': 40, 'log_user_data': 48, 'cuda_module': 56}),
+    llmc_session_options: (80, {'struct_size': 0, 'device_type': 4, 'device_index': 8, 'threads': 12, 'cpu_isa': 16, 'progress': 24, 'progress_user_data': 32, 'log': 40, 'log_user_data': 48, 'cuda_module': 56, 'memory_limit': 64, 'device_memory_limit': 72}),
     llmc_source_tensor: (32, {'struct_size': 0, 'dtype': 4, 'name': 8, 'shape': 16, 'ndim': 24, 'reserved': 28}),
     llmc_tensor_source: (48, {'struct_size': 0, 'reserved': 4, 'config_json': 8, 'tensors': 16, 'num_tensors': 24, 'read': 32, 'user_data': 40}),
     llmc_oneshot_options: (176, {'struct_size': 0, 'compat': 4, 'model_dir': 8, 'output_dir': 16, 'recipe': 24, 'scheme': 32, 'stage': 40, 'dataset': 48, 'tokenizer_dir': 56, 'text_column': 64, 'template_date': 72, 'token_ids': 80, 'sequence_starts': 88, 'num_sequences': 96, 'num_calibration_samples': 104, 'max_seq_length': 112, 'shuffle_seed': 120, 'max_shard_bytes': 128, 'shuffle': 136, 'concatenate_data': 140, 'rounding': 144, 'propagation': 148, 'save_compressed': 152, 'tie_word_embeddings': 156, 'overwrite': 160, 'reserved': 164, 'source': 168}),

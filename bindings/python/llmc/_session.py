@@ -27,16 +27,18 @@ class Session(Handle):
     """Where calls run: a device with its threads. One call at a time; cancel() from any thread. Freed with its last reference, or by close().
 
     threads: 0 for the cores this process may use (results do not depend on it). cpu_isa: "sse4", "avx2", "avx512", "avx512_bf16" or "amx_bf16" pins
-    the arithmetic, so that the bytes of a calibrated run repeat on another machine.
+    the arithmetic, so that the bytes of a calibrated run repeat on another machine. memory_limit: bytes that the process may have during a run, beyond which
+    it ends with Error LLMC_OUT_OF_MEMORY; device_memory_limit: bytes of the GPU's memory to use.
     """
 
-    def __init__(self, threads=0, cpu_isa=None, device="cpu"):
+    def __init__(self, threads=0, cpu_isa=None, device="cpu", memory_limit=0, device_memory_limit=0):
         devices = {"cpu": _abi.LLMC_DEVICE_CPU, "cuda": _abi.LLMC_DEVICE_CUDA, "auto": _abi.LLMC_DEVICE_AUTO}
         if device not in devices: raise ValueError(f"device: got {device!r}, wanted one of {', '.join(devices)}")
         self._busy, self._progress, self._raised = threading.Lock(), None, None
         me = weakref.ref(self)  # the C callbacks must not keep the session alive
         self._callbacks = (_abi.llmc_progress_fn(lambda p, _: me()._on_progress(p)), _abi.llmc_log_fn(lambda level, line, _: me()._on_log(level, line)))
-        settings = options(_abi.llmc_session_options, device_type=devices[device], threads=threads, cpu_isa=text(cpu_isa), progress=self._callbacks[0], log=self._callbacks[1])
+        settings = options(_abi.llmc_session_options, device_type=devices[device], threads=threads, cpu_isa=text(cpu_isa), progress=self._callbacks[0], log=self._callbacks[1],
+                           memory_limit=memory_limit, device_memory_limit=device_memory_limit)
         self._modifiers = []  # what C holds pointers to
         self._owner = made(lib.llmc_session_free, lib.llmc_session_create, settings)
 

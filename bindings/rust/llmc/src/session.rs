@@ -112,6 +112,8 @@ pub struct SessionBuilder {
     threads: i32,
     cpu_isa: Option<String>,
     device: Device,
+    memory_limit: i64,
+    device_memory_limit: i64,
 }
 
 /// Where a [`Session`] computes.
@@ -137,6 +139,18 @@ impl SessionBuilder {
     /// "sse4", "avx2", "avx512", "avx512_bf16" or "amx_bf16": pins the arithmetic, so that the bytes of a calibrated run repeat on another machine.
     pub fn cpu_isa(mut self, isa: &str) -> Self {
         self.cpu_isa = Some(isa.into());
+        self
+    }
+
+    /// Bytes of anonymous memory that the process may have during a run, looked at between steps; beyond it the run ends with [`crate::ErrorKind::OutOfMemory`].
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = bytes.try_into().unwrap_or(i64::MAX);
+        self
+    }
+
+    /// Bytes of the GPU's memory to use; values that wait go to the host when it is nearly full.
+    pub fn device_memory_limit(mut self, bytes: u64) -> Self {
+        self.device_memory_limit = bytes.try_into().unwrap_or(i64::MAX);
         self
     }
 
@@ -167,6 +181,8 @@ impl SessionBuilder {
             log: Some(on_log),
             log_user_data: user_data,
             cuda_module: null(),
+            memory_limit: self.memory_limit,
+            device_memory_limit: self.device_memory_limit,
         };
         let (mut session, mut error) = (null_mut(), null_mut());
         // SAFETY: the options and their text live through the call; the slot lives as long as the Session, which makes all calls.

@@ -145,6 +145,8 @@ pub struct llmc_session_options {
     pub log: llmc_log_fn,
     pub log_user_data: *mut c_void,
     pub cuda_module: *const c_char,
+    pub memory_limit: i64,
+    pub device_memory_limit: i64,
 }
 
 #[repr(C)]
@@ -484,7 +486,7 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_progress, step) == 16);
     assert!(std::mem::offset_of!(llmc_progress, steps) == 24);
     assert!(std::mem::offset_of!(llmc_progress, relative_error) == 32);
-    assert!(size_of::<llmc_session_options>() == 64 && align_of::<llmc_session_options>() == 8);
+    assert!(size_of::<llmc_session_options>() == 80 && align_of::<llmc_session_options>() == 8);
     assert!(std::mem::offset_of!(llmc_session_options, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_session_options, device_type) == 4);
     assert!(std::mem::offset_of!(llmc_session_options, device_index) == 8);
@@ -495,6 +497,8 @@ const _: () = {
     assert!(std::mem::offset_of!(llmc_session_options, log) == 40);
     assert!(std::mem::offset_of!(llmc_session_options, log_user_data) == 48);
     assert!(std::mem::offset_of!(llmc_session_options, cuda_module) == 56);
+    assert!(std::mem::offset_of!(llmc_session_options, memory_limit) == 64);
+    assert!(std::mem::offset_of!(llmc_session_options, device_memory_limit) == 72);
     assert!(size_of::<llmc_source_tensor>() == 32 && align_of::<llmc_source_tensor>() == 8);
     assert!(std::mem::offset_of!(llmc_source_tensor, struct_size) == 0);
     assert!(std::mem::offset_of!(llmc_source_tensor, dtype) == 4);
