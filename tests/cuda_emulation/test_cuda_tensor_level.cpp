@@ -26,11 +26,7 @@ std::unique_ptr<llmc_session> device_session() {
 struct OnDevice {
   OnDevice(const llmc::Tensor& host, int32_t dtype, std::vector<int64_t> dimensions) : shape(std::move(dimensions)), bytes(static_cast<size_t>(host.bytes())) {
     if (cudaMalloc(&data, bytes) != cudaSuccess || cudaMemcpyAsync(data, host.data(), bytes, cudaMemcpyHostToDevice, nullptr) != cudaSuccess) throw std::runtime_error("no device memory");
-    tensor.struct_size = sizeof tensor;
-    tensor.dtype = dtype;
-    tensor.data = data;
-    tensor.shape = shape.data();
-    tensor.ndim = static_cast<int32_t>(shape.size());
+    tensor = tensor_of(data, dtype, shape);
     tensor.device_type = LLMC_DEVICE_CUDA;
   }
   ~OnDevice() { cudaFree(data); }
@@ -49,16 +45,6 @@ llmc::Tensor random_values(llmc::DType dtype, int64_t rows, int64_t columns, uns
   llmc::Tensor values(llmc::DType::f32, {rows, columns});
   for (int64_t i = 0; i < values.size(); ++i) values.as<float>()[i] = normal(random);
   return dtype == llmc::DType::f32 ? std::move(values) : llmc::converted(values, dtype);
-}
-
-llmc_tensor on_host(const llmc::Tensor& values, int32_t dtype) {
-  llmc_tensor tensor{};
-  tensor.struct_size = sizeof tensor;
-  tensor.dtype = dtype;
-  tensor.data = const_cast<std::byte*>(values.data());
-  tensor.shape = values.shape().data();
-  tensor.ndim = 2;
-  return tensor;
 }
 
 std::vector<float> gram_of(llmc_session* session, const llmc_tensor& values) {
@@ -83,21 +69,14 @@ TEST_CASE("device: tensors of a caller on the device give what the same numbers 
   const std::pair<llmc::DType, int32_t> dtypes[] = {{llmc::DType::f32, LLMC_DTYPE_FLOAT32}, {llmc::DType::bf16, LLMC_DTYPE_BFLOAT16}, {llmc::DType::f16, LLMC_DTYPE_FLOAT16}};
   for (const auto& [dtype, code] : dtypes) {
     CAPTURE(code);
-    const llmc::Tensor x = random_values(dtype, 70, 48, 1), w = random_values(dtype, 16, 48, 2);
+    llmc::Tensor x = random_values(dtype, 70, 48, 1), w = random_values(dtype, 16, 48, 2);
     const OnDevice x_there(x, code, {7, 10, 48}), w_there(w, code, {16, 48});
-    CHECK(gram_of(session.get(), x_there.tensor) == gram_of(session.get(), on_host(x, code)));
+    CHECK(gram_of(session.get(), x_there.tensor) == gram_of(session.get(), tensor_of(x)));
 
-    llmc_scheme_options options{};
-    options.struct_size = sizeof options;
-    options.scheme = "{\"num_bits\": 4, \"group_size\": 16, \"strategy\": \"group\", \"symmetric\": true}";
-    llmc_scheme* made = nullptr;
-    must([&](llmc_error** e) { return llmc_scheme_create(&options, &made, e); });
-    const OwnedScheme scheme(made);
+    const OwnedScheme scheme = new_scheme("{\"num_bits\": 4, \"group_size\": 16, \"strategy\": \"group\", \"symmetric\": true}");
     std::vector<std::vector<std::byte>> results;
-    for (const llmc_tensor& weight : {w_there.tensor, on_host(w, code)}) {
-      llmc_matrix* quantized = nullptr;
-      must([&](llmc_error** e) { return llmc_quantize_matrix(session.get(), scheme.get(), &weight, nullptr, nullptr, &quantized, e); });
-      const OwnedMatrix matrix(quantized);
+    for (const llmc_tensor& weight : {w_there.tensor, tensor_of(w)}) {
+      const OwnedMatrix matrix = quantize(session.get(), scheme.get(), weight);
       llmc::Tensor back(dtype, {16, 48});
       if (weight.device_type == LLMC_DEVICE_CUDA) {
         const OnDevice out(back, code, {16, 48});
@@ -106,7 +85,7 @@ TEST_CASE("device: tensors of a caller on the device give what the same numbers 
         cudaMemcpyAsync(back.data(), out.data, out.bytes, cudaMemcpyDeviceToHost, nullptr);
         cudaStreamSynchronize(nullptr);
       } else {
-        llmc_tensor target = on_host(back, code);
+        llmc_tensor target = tensor_of(back);
         must([&](llmc_error** e) { return llmc_matrix_dequantize(session.get(), matrix.get(), &target, e); });
       }
       results.emplace_back(back.data(), back.data() + back.bytes());
