@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "src/core": ["llmc/", "core/"],
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
     "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/scale_grid.hpp", "core/quantize/activation_grid.hpp", "core/quantize/gptq_problem.hpp", "core/rope_tables.hpp", "cpu/", "hwy/"],
-    "src/cuda": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/scale_grid.hpp", "core/quantize/activation_grid.hpp", "core/quantize/gptq_problem.hpp", "core/rope_tables.hpp", "cuda/"],
+    "src/cuda": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/scale_grid.hpp", "core/quantize/candidate_value.hpp", "core/quantize/activation_grid.hpp", "core/quantize/gptq_problem.hpp", "core/rope_tables.hpp", "cuda/"],
     "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
     "capi": ["llmc/", "llmc.h", "llmc_model.h", "oneshot_options.hpp", "report_object.hpp", "llmc_tools.h", "llmc_tensor.h", "llmc_dlpack.h", "text/text.hpp", "guard.hpp", "session.hpp", "callback_source.hpp", "calibration_data.hpp", "tensor_argument.hpp", "tensor_objects.hpp"],
     "cli": ["llmc.h", "llmc_tools.h", "command.hpp", "argument_table.hpp", "progress_view.hpp", "summary_table.hpp"],

@@ -95,6 +95,26 @@ struct Dequantization {
   DType product_dtype = DType::bf16, out = DType::bf16;  // (code - zero point) * multiplier is rounded to the first and stored as the second
 };
 
+// The ranges that a searching observer tries for every scale of a weight: [min, max] * expand * shrinks[i], each product rounded to the weight's dtype
+// (core/quantize/mse_observer.hpp).
+struct RangeTrials {
+  TensorView weight;  // [rows, columns] bf16, f16 or f32
+  const QuantizationArgs* args = nullptr;
+  float expand = 1;
+  std::span<const float> shrinks;     // [steps]
+  std::span<const float> powers;      // |difference|^norm by the 15 bits of a |difference| in the weight's dtype [32768]; empty: computed in float32
+  float norm = 2;
+  std::span<const float> importance;  // [columns]: what errors are multiplied by; empty: one
+  float largest = 0;                  // only errors below it can win
+  bool sums_rounded = true;           // to the weight's dtype, before they are compared
+  int64_t tile_rows = 64;             // a scale for the whole tensor: errors are summed over so many rows at a time
+};
+struct RangesTried {
+  std::vector<float> min, max;    // of each scale: the first range of the smallest error; per-tensor: [1], of the values, zero included
+  std::vector<uint8_t> improved;  // [steps]: whether the step was better than all before it for any scale; per-tensor: empty
+  std::vector<float> errors;      // per-tensor: [tiles, steps], the sums; otherwise empty
+};
+
 // What a scan over values finds. Zero counts as one of them.
 struct ValueExtent {
   float min = 0, max = 0;
@@ -174,6 +194,8 @@ class Backend {
   virtual std::optional<RowsQuantized> quantize_rows(const RowQuantization&) { return std::nullopt; }
   // Values of the weight as its reader will see it, where this backend's execute() wants them. Nothing: as above.
   virtual std::optional<Tensor> dequantize(const Dequantization&) { return std::nullopt; }
+  // Bit for bit what core/quantize/mse_observer.cpp finds. Nothing: as above; values that are not finite are left to the definition.
+  virtual std::optional<RangesTried> try_ranges(const RangeTrials&) { return std::nullopt; }
   virtual ValueExtent scan(const TensorView& values) = 0;  // any floating dtype
 
   // For each token t < tokens - 1 that is not the last of its sequence: -log p(next token). logits: [tokens, vocabulary]. When reference logits are given

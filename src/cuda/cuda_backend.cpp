@@ -8,6 +8,7 @@
 #include "cuda/gram_accumulator.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/module.hpp"
+#include "cuda/range_trials.hpp"
 #include "cuda/row_quantizer.hpp"
 #include "cuda/uploader.hpp"
 #include "llmc/error.hpp"
@@ -146,6 +147,11 @@ class CudaBackend final : public Backend {
   std::optional<Tensor> dequantize(const Dequantization& job) override {
     select();
     return cuda::dequantize(engine_, job);
+  }
+
+  std::optional<RangesTried> try_ranges(const RangeTrials& trials) override {
+    select();
+    return cuda::try_ranges(engine_, trials);
   }
 
   ValueExtent scan(const TensorView& values) override {

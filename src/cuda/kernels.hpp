@@ -69,6 +69,34 @@ unsigned extent_blocks(int64_t count);
 // extents: [extent_blocks(count)], zero included; bad: all ones, or lowered to the first position of a NaN or infinity. x: f32, bf16, f16.
 void collect_extents(const void* x, DType dtype, int64_t count, float2* extents, unsigned long long* bad, cudaStream_t stream);
 
+// ---- range_search.cu
+
+// The ranges to try are [low, high] * shrinks[i].
+struct RangeProblem {
+  const void* weight = nullptr;  // [rows, columns]
+  DType dtype = DType::bf16;
+  int64_t rows = 0, columns = 0;
+  int64_t cell_rows = 1, cell_columns = 1, row_cells = 1;  // as in RowProblem
+  bool one_scale = false, integer = true;
+  int num_bits = 4;
+  ScaleGrid grid;
+  const float* shrinks = nullptr;  // [steps]
+  int steps = 0;
+  const float* powers = nullptr;   // [32768], or null: |difference|^norm in float32
+  float norm = 2;
+  const float* importance = nullptr;  // [columns], or null
+};
+struct CellSearch {
+  float expand = 1, largest = 0;  // a cell's low is its smallest value times expand
+  bool sums_rounded = true;
+  float *min = nullptr, *max = nullptr;  // of the cells: the first range of the smallest error
+  int* improved = nullptr;               // [steps]: zeros, become 1 where a step was better than all before it for any cell
+  int* bad = nullptr;                    // 0, becomes 1 when the weight holds NaN or Inf
+};
+void search_ranges_of_cells(const RangeProblem& problem, const CellSearch& search, cudaStream_t stream);
+// One scale for the whole: errors [tiles, steps] of tiles of `tile_rows`.
+void sum_errors_of_tiles(const RangeProblem& problem, float low, float high, int64_t tile_rows, float* errors, cudaStream_t stream);
+
 // ---- token_loss.cu
 
 struct TokenLoss {

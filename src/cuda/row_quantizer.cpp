@@ -1,25 +1,10 @@
 #include "cuda/row_quantizer.hpp"
 
+#include "cuda/cells.hpp"
 #include "cuda/kernels.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc::cuda {
-
-namespace {
-
-// How scales lie over a matrix, in the words of both problems.
-template <class Problem>
-void set_cells(Problem& p, const QuantizationArgs& args) {
-  const ScaleLayout layout(args, p.columns);
-  p.one_scale = layout.is_one();
-  if (!p.one_scale) p.cell_rows = layout.rows_per_scale;
-  p.cell_columns = layout.columns_per_scale;
-  p.row_cells = layout.scale_columns;
-  p.num_bits = args.num_bits;
-  p.integer = args.type == NumberType::integer;
-}
-
-}  // namespace
 
 std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job) {
   const QuantizationArgs& args = *job.args;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/quantize/mse_observer.hpp"
-#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 
@@ -22,7 +21,7 @@ std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs
   const std::vector<float> importance = importance_of(statistics);
   if (note) *note = importance_fallback(args, jobs[0].weight.columns(), importance);
   std::vector<ValueRanges> ranges;
-  for (const MatrixJob& job : jobs) ranges.push_back(weight_ranges(job.weight, args, importance, parallel_of(backend)));
+  for (const MatrixJob& job : jobs) ranges.push_back(weight_ranges(job.weight, args, importance, backend));
   std::optional<float> global_scale;
   if (args.strategy == Strategy::tensor_group) {
     global_scale = jobs[0].global_scale;

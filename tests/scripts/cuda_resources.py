@@ -7,7 +7,7 @@ import glob, os, re, subprocess, sys
 
 # Dynamic shared memory of a launch is sizeof of the kernel's struct; these come from its members.
 LIMITS = {"threads": 2048, "registers": 65536, "shared": 227 * 1024, "blocks": 32}
-MUST_NOT_SPILL = ("quantize_columns", "attend_tiles", "attend_plainly", "gram_tensor_cores", "gram_plainly", "quantize_strips", "dequantize_values")
+MUST_NOT_SPILL = ("quantize_columns", "attend_tiles", "attend_plainly", "gram_tensor_cores", "gram_plainly", "quantize_strips", "dequantize_values", "search_cells", "sum_tile_errors")
 
 def kernels(folder):
     for log in sorted(glob.glob(os.path.join(folder, "src", "cuda", "*.o.log"))):

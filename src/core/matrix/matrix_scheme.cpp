@@ -101,7 +101,7 @@ float common_global_scale(const MatrixScheme& scheme, std::span<const TensorView
   for (const TensorView& weight : weights) {
     if (weight.dtype != weights[0].dtype) throw Error(ErrorCode::invalid_argument, fmt::format("global scale: got weights of {} and of {}, wanted one dtype", dtype_name(weights[0].dtype), dtype_name(weight.dtype)));
     if (const auto bad = backend.scan(weight).first_non_finite) throw Error(ErrorCode::numeric, fmt::format("global scale: a weight {} has NaN or Inf at element {}", to_string(weight.shape), *bad));
-    ranges.push_back(weight_ranges(weight, args, importance, parallel_of(backend)));
+    ranges.push_back(weight_ranges(weight, args, importance, backend));
   }
   return joint_global_scale(ranges, weights[0].dtype);
 }

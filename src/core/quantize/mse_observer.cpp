@@ -10,6 +10,7 @@
 #include "core/json/json_value.hpp"
 #include "core/quantize/candidate_error.hpp"
 #include "core/quantize/number_formats.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "core/quantize/scale_grid.hpp"
 #include "llmc/error.hpp"
 
@@ -87,6 +88,20 @@ class Candidates {
     candidate_errors(candidate, power_, scratch);
     return torch_ordered_sum(scratch, count, power_.table() != nullptr);
   }
+  RangeTrials trials(const TensorView& weight, std::span<const float> importance) const {
+    RangeTrials trials;
+    trials.weight = weight;
+    trials.args = &args_;
+    trials.expand = static_cast<float>(search_.expand);
+    trials.shrinks = shrinks_;
+    trials.powers = power_.values();
+    trials.norm = power_.norm();
+    trials.importance = importance;
+    trials.largest = largest();
+    trials.sums_rounded = !search_.weighted;
+    trials.tile_rows = kRowTile;
+    return trials;
+  }
   float rounded(double error) const { return search_.weighted ? static_cast<float>(error) : round_to(static_cast<float>(error), dtype_); }
 
  private:
@@ -120,7 +135,7 @@ class TileSearch {
   }
 
   Tile run(size_t steps) {
-    const bool block = layout_.rows_per_scale > 1;
+    const bool block = layout_.rows_per_scale > 1 || columns_ % layout_.columns_per_scale != 0;  // of one row, it may hang over the edge as well
     const int64_t count = layout_.rows_per_scale * layout_.columns_per_scale;
     cell_.resize(static_cast<size_t>(block ? count : 0));
     scratch_.resize(static_cast<size_t>(count));
@@ -156,12 +171,14 @@ class TileSearch {
   std::vector<float> values_, cell_, scratch_;
 };
 
-// How many steps the whole search takes when each step improves something or not.
+// How many steps the whole search takes when each step improves something or not: all of them when what comes after the last of those improves nothing.
 size_t steps_taken(const RangeSearch& search, const std::vector<uint8_t>& improved) {
   int64_t without_gain = 0;
   for (size_t step = 0; step < improved.size(); ++step) {
     without_gain = improved[step] ? 0 : without_gain + 1;
-    if (!search.patient(without_gain)) return step + 1;
+    if (search.patient(without_gain)) continue;
+    const bool missed = std::any_of(improved.begin() + static_cast<std::ptrdiff_t>(step) + 1, improved.end(), [](uint8_t gain) { return gain != 0; });
+    return missed ? step + 1 : improved.size();
   }
   return improved.size();
 }
@@ -191,30 +208,35 @@ ValueRanges joined(std::vector<ValueRanges>&& tiles, const Shape& shape) {
   return all;
 }
 
-// One scale for all rows: every tile's error at every step first, then the search over the totals.
-ValueRanges search_tensor(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, const RowParallel& parallel) {
-  const Candidates candidates(args, search, weight.dtype);
-  ValueRanges ranges = observe_in_tiles(weight, args, parallel);
-  const float low = candidates.expanded(ranges.min[0]), high = candidates.expanded(ranges.max[0]);
-  const size_t steps = candidates.steps(), tiles = tile_count(weight, args);
-  std::vector<double> errors(tiles * steps);  // [tiles, steps]
-  for_each_tile(weight, args, parallel, [&](size_t tile, const TensorView& rows) {
-    std::vector<float> values(static_cast<size_t>(rows.size())), scratch(values.size());
-    to_float(rows, values.data());
-    for (size_t step = 0; step < steps; ++step)
-      errors[tile * steps + step] = static_cast<double>(candidates.raw_error(values.data(), nullptr, rows.size(), candidates.shrunk(low, step), candidates.shrunk(high, step), scratch.data()));
-  });
-  ranges.min[0] = low, ranges.max[0] = high;
+// One scale for all rows, whose values go from `minimum` to `maximum`: the search over the totals of every tile's errors [tiles, steps].
+ValueRanges best_of_totals(const Candidates& candidates, const RangeSearch& search, float minimum, float maximum, const std::vector<float>& errors) {
+  const float low = candidates.expanded(minimum), high = candidates.expanded(maximum);
+  ValueRanges ranges{{1}, {low}, {high}};
+  const size_t steps = candidates.steps();
   float best = candidates.largest();
   int64_t without_gain = 0;
   for (size_t step = 0; step < steps && search.patient(without_gain); ++step) {
     double total = 0;
-    for (size_t tile = 0; tile < tiles; ++tile) total += errors[tile * steps + step];
+    for (size_t at = step; at < errors.size(); at += steps) total += static_cast<double>(errors[at]);
     const float error = candidates.rounded(total);
     without_gain = error < best ? 0 : without_gain + 1;
     if (error < best) best = error, ranges.min[0] = candidates.shrunk(low, step), ranges.max[0] = candidates.shrunk(high, step);
   }
   return ranges;
+}
+
+ValueRanges search_tensor(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, const Candidates& candidates, const RowParallel& parallel) {
+  const ValueRanges extent = observe_in_tiles(weight, args, parallel);
+  const float low = candidates.expanded(extent.min[0]), high = candidates.expanded(extent.max[0]);
+  const size_t steps = candidates.steps();
+  std::vector<float> errors(tile_count(weight, args) * steps);
+  for_each_tile(weight, args, parallel, [&](size_t tile, const TensorView& rows) {
+    std::vector<float> values(static_cast<size_t>(rows.size())), scratch(values.size());
+    to_float(rows, values.data());
+    for (size_t step = 0; step < steps; ++step)
+      errors[tile * steps + step] = candidates.raw_error(values.data(), nullptr, rows.size(), candidates.shrunk(low, step), candidates.shrunk(high, step), scratch.data());
+  });
+  return best_of_totals(candidates, search, extent.min[0], extent.max[0], errors);
 }
 
 // As the search weighs them: divided by their mean.
@@ -223,6 +245,45 @@ std::vector<float> normalized(std::span<const float> importance) {
   const float mean = torch_ordered_sum(weights.data(), static_cast<int64_t>(weights.size()), false) / static_cast<float>(weights.size()) + std::numeric_limits<float>::min();
   for (float& weight : weights) weight /= mean;
   return weights;
+}
+
+ValueRanges search_on_host(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, const Candidates& candidates, std::span<const float> weights, const RowParallel& parallel) {
+  if (args.strategy == Strategy::tensor) return search_tensor(weight, args, search, candidates, parallel);
+  const Shape shape = scale_shape(args, weight.shape);
+  const auto run = [&](size_t steps, std::vector<uint8_t>* improved) {
+    std::vector<Tile> tiles(tile_count(weight, args));
+    for_each_tile(weight, args, parallel, [&](size_t tile, const TensorView& rows) { tiles[tile] = TileSearch(rows, args, candidates, weights).run(steps); });
+    std::vector<ValueRanges> ranges;
+    for (Tile& tile : tiles) {
+      for (size_t step = 0; improved && step < tile.improved.size(); ++step) (*improved)[step] |= tile.improved[step];
+      ranges.push_back(std::move(tile.ranges));
+    }
+    return joined(std::move(ranges), shape);
+  };
+  // Whether patience ends the search is known when all tiles have been searched; it hardly ever does with more than a few scales.
+  std::vector<uint8_t> improved(candidates.steps(), 0);
+  ValueRanges ranges = run(candidates.steps(), &improved);
+  const size_t steps = steps_taken(search, improved);
+  return steps < candidates.steps() ? run(steps, nullptr) : ranges;
+}
+
+std::optional<ValueRanges> search_by(Backend& backend, const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, const Candidates& candidates, std::span<const float> weights) {
+  RangeTrials trials = candidates.trials(weight, weights);
+  std::optional<RangesTried> tried = backend.try_ranges(trials);
+  if (!tried) return std::nullopt;
+  if (args.strategy == Strategy::tensor) return best_of_totals(candidates, search, tried->min[0], tried->max[0], tried->errors);
+  if (const size_t steps = steps_taken(search, tried->improved); steps < candidates.steps()) {
+    trials.shrinks = trials.shrinks.first(steps);
+    tried = backend.try_ranges(trials);
+    if (!tried) return std::nullopt;
+  }
+  return ValueRanges{scale_shape(args, weight.shape), std::move(tried->min), std::move(tried->max)};
+}
+
+// The importance of each channel as the search weighs it; empty where all count the same.
+std::vector<float> channel_weights(const QuantizationArgs& args, const RangeSearch& search, int64_t columns, std::span<const float> importance) {
+  const bool uniform = !importance_fallback(args, columns, importance).empty();
+  return search.weighted && !uniform ? normalized(importance) : std::vector<float>{};
 }
 
 }  // namespace
@@ -278,27 +339,15 @@ ValueRanges observe_in_tiles(const TensorView& weight, const QuantizationArgs& a
 }
 
 ValueRanges search_ranges(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, std::span<const float> importance, const RowParallel& parallel) {
-  const bool uniform = !importance_fallback(args, weight.columns(), importance).empty();
-  if (args.strategy == Strategy::tensor) return search_tensor(weight, args, search, parallel);
-  const std::vector<float> weights = search.weighted && !uniform ? normalized(importance) : std::vector<float>{};
+  const std::vector<float> weights = channel_weights(args, search, weight.columns(), importance);
+  return search_on_host(weight, args, search, Candidates(args, search, weight.dtype), weights, parallel);
+}
+
+ValueRanges search_ranges(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, std::span<const float> importance, Backend& backend) {
+  const std::vector<float> weights = channel_weights(args, search, weight.columns(), importance);
   const Candidates candidates(args, search, weight.dtype);
-  const Shape shape = scale_shape(args, weight.shape);
-  const auto run = [&](size_t steps, std::vector<uint8_t>* improved) {
-    std::vector<Tile> tiles(tile_count(weight, args));
-    for_each_tile(weight, args, parallel, [&](size_t tile, const TensorView& rows) { tiles[tile] = TileSearch(rows, args, candidates, weights).run(steps); });
-    std::vector<ValueRanges> ranges;
-    for (Tile& tile : tiles) {
-      for (size_t step = 0; improved && step < tile.improved.size(); ++step) (*improved)[step] |= tile.improved[step];
-      ranges.push_back(std::move(tile.ranges));
-    }
-    return joined(std::move(ranges), shape);
-  };
-  // Whether patience ends the search is known when all tiles have been searched; it hardly ever does with more than a few scales.
-  std::vector<uint8_t> improved(candidates.steps(), 0);
-  ValueRanges ranges = run(candidates.steps(), &improved);
-  const size_t steps = steps_taken(search, improved);
-  const bool ended_early = std::any_of(improved.begin() + static_cast<std::ptrdiff_t>(steps), improved.end(), [](uint8_t gain) { return gain != 0; });
-  return ended_early ? run(steps, nullptr) : ranges;
+  if (auto found = search_by(backend, weight, args, search, candidates, weights)) return *std::move(found);
+  return search_on_host(*HostView(weight, backend), args, search, candidates, weights, parallel_of(backend));
 }
 
 std::vector<float> mean_squares(std::span<const double> sum_squares, int64_t tokens) {

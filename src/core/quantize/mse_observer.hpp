@@ -29,6 +29,8 @@ std::string importance_fallback(const QuantizationArgs& args, int64_t columns, s
 std::vector<float> mean_squares(std::span<const double> sum_squares, int64_t tokens);
 
 ValueRanges search_ranges(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, std::span<const float> importance, const RowParallel& parallel);
+// Where the backend has a fast way, there. The weight may lie on its device.
+ValueRanges search_ranges(const TensorView& weight, const QuantizationArgs& args, const RangeSearch& search, std::span<const float> importance, Backend& backend);
 ValueRanges observe_in_tiles(const TensorView& weight, const QuantizationArgs& args, const RowParallel& parallel);  // observe_ranges, tile by tile
 
 }  // namespace llmc

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/quantize/mse_observer.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "core/quantize/scale_grid.hpp"
 #include "llmc/error.hpp"
 
@@ -134,6 +135,11 @@ ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args
   const RowParallel serially = [](int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& body) { body(0, count); };
   const auto search = range_search(args);
   return search ? search_ranges(weight, args, *search, importance, parallel ? parallel : serially) : observe_in_tiles(weight, args, parallel ? parallel : serially);
+}
+
+ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, Backend& backend) {
+  const auto search = range_search(args);
+  return search ? search_ranges(weight, args, *search, importance, backend) : observe_in_tiles(*HostView(weight, backend), args, parallel_of(backend));
 }
 
 QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale, std::span<const float> importance) {

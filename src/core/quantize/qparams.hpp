@@ -12,6 +12,8 @@
 
 namespace llmc {
 
+class Backend;
+
 // Smallest and largest value under each scale, zero included. The grid is that of the scales:
 // tensor [1]; channel [N, 1]; group and tensor_group [N, K / g]; block [ceil(N / bh), ceil(K / bw)].
 struct ValueRanges {
@@ -56,6 +58,9 @@ RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& 
 // The ranges a weight's scales are made from, as args.observer finds them: the smallest and largest value, or less where that costs less error
 // (mse_observer.hpp). `importance`: mean square of each input channel [K], for imatrix_mse; empty when there is none.
 ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance = {}, const RowParallel& parallel = {});
+
+// The same on a backend, which searches itself where it can. The weight may lie on its device.
+ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, Backend& backend);
 
 // weight_ranges and qparams_from_ranges in one. A tensor_group weight without `global_scale` gets its own. Rows of a larger weight (block: from a multiple of the
 // block height) get the scales that the whole would give them, unless the strategy is tensor or a searching observer's patience ends the search for the whole.
