@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/cpu_test_tools.hpp"
+#include "core/quantize/number_formats.hpp"
 #include "cuda/module.hpp"
 #if !defined(LLMC_TESTS_ON_DEVICE)
 #include "emulation.hpp"
@@ -67,5 +68,16 @@ struct Dice {
   template <class T>
   T one_of(std::initializer_list<T> choices) { return choices.begin()[below(static_cast<int64_t>(choices.size()))]; }
 };
+
+// Of ordinary, tiny or huge values, some of them ties of coarse grids, some half of zeros with a sign.
+inline Tensor random_weight(Dice& dice, DType dtype, int64_t rows, int64_t columns) {
+  std::vector<float> values = random_floats(static_cast<size_t>(rows * columns), static_cast<unsigned>(dice.below(10000)));
+  const float magnitude = dice.one_of({1.0f, 0.02f, 1e-40f, dtype == DType::f16 ? 1e4f : 3e37f});
+  const bool ties = dice.below(4) == 0, zeros = dice.below(4) == 0;
+  for (size_t i = 0; i < values.size(); ++i) values[i] = zeros && i < values.size() / 2 ? -0.0f : (ties ? std::nearbyint(values[i] * 4) / 4 : values[i]) * magnitude;
+  Tensor weight(dtype, {rows, columns});
+  from_float(values.data(), weight.size(), dtype, weight.data());
+  return weight;
+}
 
 }  // namespace llmc::test

@@ -49,16 +49,20 @@ class Interface:
 
 
 class DLPack:
-    """Has only __dlpack__: int64, every other element, an offset."""
+    """Has only __dlpack__, of the _DLTensor that is its `tensor`."""
 
-    def __init__(self, rows):
-        self.memory = (ctypes.c_int64 * 513)(*[0] + [x for row in rows for t in row for x in (t, -1)])
-        self.shape, self.strides = (ctypes.c_int64 * 2)(8, 32), (ctypes.c_int64 * 2)(64, 2)
-        self.tensor = _tensor._DLTensor(ctypes.addressof(self.memory), 1, 0, 2, 0, 64, 1, self.shape, self.strides, 8)
-
-    def __dlpack_device__(self): return (1, 0)
+    def __dlpack_device__(self): return (self.tensor.device_type, self.tensor.device_id)
 
     def __dlpack__(self):
         new = ctypes.pythonapi.PyCapsule_New
         new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
         return new(ctypes.addressof(self.tensor), b"dltensor", None)
+
+
+class StridedTokens(DLPack):
+    """int64, every other element, an offset."""
+
+    def __init__(self, rows):
+        self.memory = (ctypes.c_int64 * 513)(*[0] + [x for row in rows for t in row for x in (t, -1)])
+        self.shape, self.strides = (ctypes.c_int64 * 2)(8, 32), (ctypes.c_int64 * 2)(64, 2)
+        self.tensor = _tensor._DLTensor(ctypes.addressof(self.memory), 1, 0, 2, 0, 64, 1, self.shape, self.strides, 8)

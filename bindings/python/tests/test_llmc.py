@@ -15,7 +15,7 @@ import unittest
 
 import llmc
 from llmc import _abi
-from support import GPTQ, MICRO, ROOT, TINY, TOKENS, Case, DLPack, Interface, read
+from support import GPTQ, MICRO, ROOT, TINY, TOKENS, Case, Interface, StridedTokens, read
 
 
 class InterfaceTest(Case):
@@ -34,7 +34,7 @@ class OneshotTest(Case):
     def test_token_ids_of_every_kind_give_the_same_bytes(self):
         flat = array.array("q", sum(TOKENS, []))
         kinds = {"lists": TOKENS, "tuples": tuple(map(tuple, TOKENS)), "arrays": [array.array("i", t) for t in TOKENS], "buffer": memoryview(flat).cast("B").cast("q", [8, 32]),
-                 "readonly": memoryview(flat.tobytes()).cast("q", [8, 32]), "interface": Interface(TOKENS), "dlpack": DLPack(TOKENS), "rows": [{"input_ids": t} for t in TOKENS],
+                 "readonly": memoryview(flat.tobytes()).cast("q", [8, 32]), "interface": Interface(TOKENS), "dlpack": StridedTokens(TOKENS), "rows": [{"input_ids": t} for t in TOKENS],
                  "rows of arrays": [{"input_ids": array.array("h", t)} for t in TOKENS]}
         try: import numpy
         except ImportError: pass

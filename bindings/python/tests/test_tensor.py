@@ -8,7 +8,8 @@ import threading
 import unittest
 
 import llmc
-from support import MICRO, Case, Interface, micro_llama
+from llmc import _tensor
+from support import MICRO, Case, DLPack, Interface, micro_llama
 
 CHANNEL = {"num_bits": 4, "strategy": "channel", "symmetric": True}
 GROUPS = {"num_bits": 4, "group_size": 32, "strategy": "group"}
@@ -19,21 +20,13 @@ def wild(count): return array.array("f", [(i * i * 31 + i * 7) % 1009 / 500 - 1 
 def floats(*values, shape=None): return llmc.Tensor(array.array("f", values), shape=shape)
 
 
-class Columns:
-    """Has only __dlpack__: float32 [2, 2] in the columns of a wider memory."""
+class Columns(DLPack):
+    """float32 [2, 2] in the columns of a wider memory."""
 
     def __init__(self, values):
-        from llmc import _tensor
         self.memory = (ctypes.c_float * len(values))(*values)
         self.shape, self.strides = (ctypes.c_int64 * 2)(2, 2), (ctypes.c_int64 * 2)(1, 3)
         self.tensor = _tensor._DLTensor(ctypes.addressof(self.memory), 1, 0, 2, 2, 32, 1, self.shape, self.strides, 0)
-
-    def __dlpack_device__(self): return (1, 0)
-
-    def __dlpack__(self):
-        new = ctypes.pythonapi.PyCapsule_New
-        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-        return new(ctypes.addressof(self.tensor), b"dltensor", None)
 
 
 class OnGpu(Columns):
@@ -42,8 +35,6 @@ class OnGpu(Columns):
     def __init__(self):
         super().__init__(range(6))
         self.tensor.device_type, self.tensor.device_id, self.strides[:] = 2, 1, (2, 1)
-
-    def __dlpack_device__(self): return (2, 1)
 
     def __dlpack__(self, stream=None):
         self.stream = stream

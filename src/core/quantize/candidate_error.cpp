@@ -27,7 +27,7 @@ void fill(const Candidate& c, const ErrorPower& power, const Grid& grid, const R
     for (int64_t i = 0; i < c.count; ++i) errors[i] = symmetric_difference(c.values[i], scale, grid, round);
   else
     for (int64_t i = 0; i < c.count; ++i) errors[i] = shifted_difference(c.values[i], scale, zero, grid, round);
-  if (power.table()) {  // the bits of the differences, for look_up
+  if (!power.table().empty()) {  // the bits of the differences, for look_up
     for (int64_t i = 0; i < c.count; ++i) errors[i] = std::bit_cast<float>(Round::index(size_of(round(errors[i]))));
     return;
   }
@@ -106,7 +106,7 @@ ErrorPower::ErrorPower(double norm, DType dtype, bool widened) : dtype_(widened 
 void candidate_errors(const Candidate& candidate, const ErrorPower& power, float* errors) {
   static const FillErrors fill = best_fill();
   fill(candidate, power, errors);
-  if (power.table()) look_up(power.table(), candidate.count, errors);
+  if (!power.table().empty()) look_up(power.table().data(), candidate.count, errors);
 }
 
 float torch_ordered_sum(const float* values, int64_t count, bool paired) {

@@ -14,8 +14,7 @@ class ErrorPower {
  public:
   // `widened`: float32 arithmetic whatever the dtype of the weight (imatrix_mse).
   ErrorPower(double norm, DType dtype, bool widened);
-  const float* table() const { return table_.empty() ? nullptr : table_.data(); }  // [32768] by the bits of a value
-  std::span<const float> values() const { return table_; }                         // the table, or nothing
+  std::span<const float> table() const { return table_; }  // [32768] by the bits of a value; empty: there is none
   float norm() const { return norm_; }
 
  private:

@@ -1,7 +1,6 @@
 // What one value adds to the cost of a candidate scale, and the order in which torch sums, as pure functions: candidate_error.cpp loops over them, kernels of a
 // device call them thread by thread.
 #pragma once
-#include <array>
 #include <bit>
 #include <cstdint>
 

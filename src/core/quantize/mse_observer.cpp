@@ -86,7 +86,7 @@ class Candidates {
     const RangeScale scale = scale_of_range(minimum, maximum, args_, dtype_);
     const Candidate candidate{values, count, dtype_, args_.type, args_.num_bits, scale.scale, static_cast<float>(scale.zero_point), args_.symmetric, importance};
     candidate_errors(candidate, power_, scratch);
-    return torch_ordered_sum(scratch, count, power_.table() != nullptr);
+    return torch_ordered_sum(scratch, count, !power_.table().empty());
   }
   RangeTrials trials(const TensorView& weight, std::span<const float> importance) const {
     RangeTrials trials;
@@ -94,7 +94,7 @@ class Candidates {
     trials.args = &args_;
     trials.expand = static_cast<float>(search_.expand);
     trials.shrinks = shrinks_;
-    trials.powers = power_.values();
+    trials.powers = power_.table();
     trials.norm = power_.norm();
     trials.importance = importance;
     trials.largest = largest();

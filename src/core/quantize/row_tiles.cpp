@@ -1,5 +1,4 @@
 #include "core/quantize/row_tiles.hpp"
-#include "core/quantize/scale_grid.hpp"
 
 #include <fmt/format.h>
 
@@ -9,6 +8,7 @@
 
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/packing.hpp"
+#include "core/quantize/scale_grid.hpp"
 
 namespace llmc {
 

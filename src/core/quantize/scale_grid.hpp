@@ -34,7 +34,7 @@ struct ScaleLayout {
       case Strategy::block: rows_per_scale = args.block_structure.value()[0], columns_per_scale = args.block_structure.value()[1]; break;
       default: rows_per_scale = kAllRows; return;
     }
-    scale_columns = (columns + columns_per_scale - 1) / columns_per_scale;
+    scale_columns = llmc::scale_columns(args, columns);
   }
   bool is_one() const { return rows_per_scale == kAllRows; }  // for the whole tensor
 };
