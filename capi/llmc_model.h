@@ -42,9 +42,10 @@ LLMC_API llmc_status llmc_model_add_data(llmc_model *model, const llmc_oneshot_o
 /* Statistics of the model's activations, before it is quantized: collected once, on several machines or on other days, and used by any number of recipes.
  * _save walks the unquantized model over its calibration data and adds what it shows to what was loaded. `folder` must not exist, or be empty; it appears whole
  * or not at all. It holds one file that llmc_gram_load reads for each input that Linears share, named after the first ("model.layers.0.mlp.gate_proj.safetensors"),
- * of 4 * channels^2 bytes. */
+ * of 4 * channels^2 bytes. LLMC_EXISTS: `folder` is there. LLMC_INVALID_ARGUMENT: neither data nor loaded statistics. */
 LLMC_API llmc_status llmc_model_save_statistics(llmc_model *model, const char *folder, llmc_error **error);
-/* Any number of times: the folders are merged in this order. Headers are read now, the rest whenever it is needed: leave the folder as it is until the model is
+/* Any number of times: the folders are merged in this order. LLMC_NOT_FOUND: a file is missing; LLMC_BAD_FILE: it is damaged; LLMC_INVALID_ARGUMENT: of a model of
+ * other widths. Headers are read now, the rest whenever it is needed: leave the folder as it is until the model is
  * freed. From then on _quantize runs no forward pass: each matrix is quantized for the inputs of the unquantized model. It refuses (LLMC_INVALID_ARGUMENT)
  * a model that has calibration data too, an options.propagation, and schemes with scales of activations that are fixed ahead of time ("FP8", kv_cache_scheme). */
 LLMC_API llmc_status llmc_model_load_statistics(llmc_model *model, const char *folder, llmc_error **error);
