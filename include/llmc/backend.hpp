@@ -142,6 +142,10 @@ struct ValueLifetimes {
   std::function<void(size_t)> finished;             // node i of the segment is done: what it was the last to read may go
 };
 
+// What a smoothing scale does to a tensor whose last dimension are the channels: a reader's weight is multiplied; a norm's weight and bias are divided,
+// (1 + weight) where that is what the norm multiplies by.
+enum class SmoothingUse { multiply, divide, divide_plus_one };
+
 // Weights where a backend's arithmetic wants them. Keeps what was moved; what was not is borrowed from the table it was made from.
 class StagedWeights {
  public:
@@ -170,11 +174,20 @@ class Backend {
   // Memory on this device that is a caller's own: once wait_for has returned, what was queued on its stream (null: the device's default one) is done.
   virtual void wait_for(void*) {}
   virtual void copy_to_device(const TensorView&, const TensorView&) {}  // from the host to contiguous memory of this device, as many bytes
+  // A weight [rows, columns] where execute() and the calls below read it, filled by `read` piece by piece, in order. May run on one other thread, beside every call.
+  using ReadBytes = std::function<void(int64_t offset, int64_t bytes, std::byte* to)>;
+  virtual Tensor load_weight(DType dtype, Shape shape, const ReadBytes& read) {
+    Tensor weight(dtype, std::move(shape));
+    read(0, weight.bytes(), weight.data());
+    return weight;
+  }
   // The weights of `nodes` for many calls of execute() to come; later changes of `weights` are not seen.
   virtual StagedWeights stage(std::span<const Node>, const WeightTable& weights) { return StagedWeights(&weights); }
   // A value that waits until other tiles are done: a backend short of memory may move it to the host.
   virtual void park(Tensor&) {}
 
+  // How many tokens a call of execute() should get where there are many. A constant: the cut of the calibration data follows it.
+  virtual int64_t tile_tokens() const { return 4096; }
   // Runs the nodes in order: reads values[node.inputs], writes values[node.output] ([tokens, width], value_dtype). Embedding reads batch.token_ids.
   // An output that is there already with the right shape is written over: memory that the caller reuses.
   // Weights may be f32, bf16 or f16. `rounding` and `lifetimes` may be null; what to round on the way, by "<node>.input", "<node>.output" of a Linear and
@@ -188,12 +201,20 @@ class Backend {
   virtual void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) = 0;
 
   virtual GptqSolution gptq(const GptqProblem& problem) = 0;
+  // The sum over the rows w = 0, step, 2 step ... of `weight` of w H w^T. gram: the lower triangle of H.
+  virtual double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) = 0;
+
+  // core/quantize/smoothing.hpp, bit for bit. Tensors on the host or on this device; largest: [columns], grown from empty.
+  virtual void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) = 0;
+  virtual void use_smoothing_scales(Tensor& tensor, std::span<const float> scales, SmoothingUse use) = 0;
 
   // Ranges, scales, codes and packing in one pass over memory, bit for bit as src/core/quantize defines them. Nothing: this backend has no fast way for such
   // a job, and the caller computes it by that definition.
   virtual std::optional<RowsQuantized> quantize_rows(const RowQuantization&) { return std::nullopt; }
   // Values of the weight as its reader will see it, where this backend's execute() wants them. Nothing: as above.
   virtual std::optional<Tensor> dequantize(const Dequantization&) { return std::nullopt; }
+  // Rows of codes as they lie in the file (CodeLayout::packed), [rows, code_row_bytes] u8 on the host. Nothing: the codes are on the host, and the caller packs them.
+  virtual std::optional<Tensor> pack_codes(const TensorView&, const QuantizationArgs&) { return std::nullopt; }
   // Bit for bit what core/quantize/mse_observer.cpp finds. Nothing: as above; values that are not finite are left to the definition.
   virtual std::optional<RangesTried> try_ranges(const RangeTrials&) { return std::nullopt; }
   virtual ValueExtent scan(const TensorView& values) = 0;  // any floating dtype

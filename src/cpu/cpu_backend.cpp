@@ -1,4 +1,5 @@
 // The CPU behind llmc::Backend.
+#include "core/quantize/smoothing.hpp"
 #include "cpu/forward.hpp"
 #include "cpu/gptq.hpp"
 #include "cpu/quantize_rows.hpp"
@@ -31,6 +32,11 @@ class CpuBackend final : public Backend {
 
   void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) override { cpu::accumulate_channel_statistics(engine_, x, statistics); }
   GptqSolution gptq(const GptqProblem& problem) override { return cpu::solve_gptq(engine_, problem); }
+  double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override { return cpu::output_energy(engine_, weight, step, gram); }
+  void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override { llmc::raise_column_maxima(weight, largest); }
+  void use_smoothing_scales(Tensor& tensor, std::span<const float> scales, SmoothingUse use) override {
+    llmc::use_smoothing_scales(tensor.data(), tensor.dtype(), tensor.size() / static_cast<int64_t>(scales.size()), scales, use);
+  }
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override { return cpu::quantize_rows(engine_, job); }
   ValueExtent scan(const TensorView& values) override { return cpu::scan_values(engine_, values); }
   CrossEntropy cross_entropy(const TensorView& logits, const TensorView* reference, const TokenBatch& batch) override { return cpu::token_loss(engine_, logits, reference, batch); }

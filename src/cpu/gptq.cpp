@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "core/quantize/gptq_problem.hpp"
 #include "cpu/cholesky.hpp"
@@ -234,6 +235,32 @@ class Solver {
 };
 
 }  // namespace
+
+// The rows lie side by side, so that each number of H is read once.
+double output_energy(Engine& engine, const TensorView& weight, int64_t step, const TensorView& gram) {
+  constexpr int64_t kRows = 32, kTile = 64;
+  const int64_t rows = weight.rows(), n = weight.columns(), sampled = divide_up(rows, step), tiles = divide_up(n, kTile), item = static_cast<int64_t>(item_size(weight.dtype));
+  std::vector<double> energy(static_cast<size_t>(tiles), 0.0);  // one sum per tile: the total does not depend on threads
+  std::vector<float> w(static_cast<size_t>(n * kRows)), row(static_cast<size_t>(n));  // w: [n][rows at a time], zeros beyond the last
+  for (int64_t first = 0; first < sampled; first += kRows) {
+    std::fill(w.begin(), w.end(), 0.0f);
+    for (int64_t i = first; i < std::min(sampled, first + kRows); ++i) {
+      engine.elements.load_row(weight.data + i * step * n * item, weight.dtype, n, row.data());
+      for (int64_t k = 0; k < n; ++k) w[static_cast<size_t>(k * kRows + i - first)] = row[static_cast<size_t>(k)];
+    }
+    engine.pool.run(tiles, [&](int64_t tile, int) {
+      for (int64_t i = tile * kTile; i < std::min(n, (tile + 1) * kTile); ++i) {
+        const float* h = gram.as<float>() + i * n;  // lower triangle
+        const float* own = w.data() + i * kRows;
+        float below[kRows] = {};
+        for (int64_t k = 0; k < i; ++k)
+          for (int64_t r = 0; r < kRows; ++r) below[r] += h[k] * w[static_cast<size_t>(k * kRows + r)];
+        for (int64_t r = 0; r < kRows; ++r) energy[static_cast<size_t>(tile)] += static_cast<double>(own[r]) * (2.0 * static_cast<double>(below[r]) + static_cast<double>(h[i] * own[r]));
+      }
+    });
+  }
+  return std::accumulate(energy.begin(), energy.end(), 0.0);
+}
 
 GptqSolution solve_gptq(Engine& engine, const GptqProblem& problem) {
   check_gptq_problem(problem, "cpu");

@@ -1,4 +1,4 @@
-// Backend::gptq on the CPU.
+// Backend::gptq and Backend::output_energy on the CPU.
 #pragma once
 #include "cpu/gemm.hpp"
 #include "llmc/backend.hpp"
@@ -6,5 +6,6 @@
 namespace llmc::cpu {
 
 GptqSolution solve_gptq(Engine& engine, const GptqProblem& problem);
+double output_energy(Engine& engine, const TensorView& weight, int64_t step, const TensorView& gram);
 
 }  // namespace llmc::cpu

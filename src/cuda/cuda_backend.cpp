@@ -139,6 +139,16 @@ class CudaBackend final : public Backend {
     return solve_gptq(engine_, factorization_, problem, problem.gram.as<float>());
   }
 
+  double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override { return host_->output_energy(*HostView(weight, *this), step, *HostView(gram, *this)); }
+
+  void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override { host_->raise_column_maxima(*HostView(weight, *this), largest); }
+
+  void use_smoothing_scales(Tensor& tensor, std::span<const float> scales, SmoothingUse use) override {
+    Tensor changed = to_host(tensor);
+    host_->use_smoothing_scales(changed, scales, use);
+    tensor = tensor.device() == device() ? heap_.upload(changed) : std::move(changed);
+  }
+
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override {
     select();
     return cuda::quantize_rows(engine_, job);

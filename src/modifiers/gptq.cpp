@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "core/quantize/number_formats.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
@@ -62,30 +61,14 @@ std::vector<int32_t> scale_column_of(const QuantizationArgs& args, int64_t colum
   return map;
 }
 
-// w H w^T over a few evenly spaced rows, in the units of GptqSolution::row_loss. The rows lie side by side, so that each number of H is read once.
+// ||(W - Q) X|| / ||W X|| over a few evenly spaced rows.
 double relative_output_error(const TensorView& weight, const TensorView& gram, std::span<const double> row_loss, Backend& backend) {
-  constexpr int64_t kSampledRows = 32, kTile = 64;
-  const int64_t rows = weight.rows(), n = weight.columns(), step = (rows + kSampledRows - 1) / kSampledRows, tiles = (n + kTile - 1) / kTile;
-  std::vector<float> w(static_cast<size_t>(n * kSampledRows)), row(static_cast<size_t>(n));  // w: [n][sampled rows], zeros beyond the last
+  constexpr int64_t kSampledRows = 32;
+  const int64_t rows = weight.rows(), step = (rows + kSampledRows - 1) / kSampledRows;
   double loss = 0;
-  for (int64_t i = 0; i * step < rows; ++i) {
-    to_float(weight.row_range(i * step, i * step + 1), row.data());
-    for (int64_t k = 0; k < n; ++k) w[static_cast<size_t>(k * kSampledRows + i)] = row[static_cast<size_t>(k)];
-    loss += row_loss[static_cast<size_t>(i * step)];
-  }
-  std::vector<double> energy(static_cast<size_t>(tiles));  // one sum per tile: the total does not depend on threads
-  backend.parallel_for(tiles, 1, [&](int64_t first, int64_t last) {
-    for (int64_t i = first * kTile; i < std::min(n, last * kTile); ++i) {
-      const float* h = gram.as<float>() + i * n;  // lower triangle
-      const float* own = w.data() + i * kSampledRows;
-      float below[kSampledRows] = {};
-      for (int64_t k = 0; k < i; ++k)
-        for (int64_t r = 0; r < kSampledRows; ++r) below[r] += h[k] * w[static_cast<size_t>(k * kSampledRows + r)];
-      for (int64_t r = 0; r < kSampledRows; ++r) energy[static_cast<size_t>(i / kTile)] += static_cast<double>(own[r]) * (2.0 * static_cast<double>(below[r]) + static_cast<double>(h[i] * own[r]));
-    }
-  });
-  const double total = std::accumulate(energy.begin(), energy.end(), 0.0);
-  return total > 0 ? std::sqrt(loss / total) : 0.0;
+  for (int64_t row = 0; row < rows; row += step) loss += row_loss[static_cast<size_t>(row)];
+  const double energy = rows > 0 ? backend.output_energy(weight, step, gram) : 0.0;
+  return energy > 0 ? std::sqrt(loss / energy) : 0.0;
 }
 
 class Gptq final : public ScopedQuantizer {
@@ -127,7 +110,6 @@ class Gptq final : public ScopedQuantizer {
     problem.dampening_frac = dampening_frac_;
     problem.block_size = block_size_;
     const GptqSolution solution = backend.gptq(problem);
-    const HostView gram(statistics->gram, backend);
 
     std::vector<QuantizedMatrix> results;
     int64_t first = 0;
@@ -137,7 +119,7 @@ class Gptq final : public ScopedQuantizer {
       if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight.dtype, backend);
       if (problem.activation_order) result.visiting_order = solution.order;
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
-      rows.push_back(report_row(jobs[j], args, solution, losses, *gram, statistics->tokens, backend));
+      rows.push_back(report_row(jobs[j], args, solution, losses, statistics->gram, statistics->tokens, backend));
       if (rows.back().note.empty()) rows.back().note = observer_note;
       results.push_back(std::move(result));
       first += count;

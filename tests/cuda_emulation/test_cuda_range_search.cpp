@@ -21,6 +21,9 @@ class OnlyTries final : public Backend {
   void accumulate_gram(const TensorView&, Tensor&) override { refuse(); }
   void accumulate_channels(const TensorView&, ChannelStatistics&) override { refuse(); }
   GptqSolution gptq(const GptqProblem&) override { refuse(); }
+  double output_energy(const TensorView&, int64_t, const TensorView&) override { refuse(); }
+  void raise_column_maxima(const TensorView&, std::vector<float>&) override { refuse(); }
+  void use_smoothing_scales(Tensor&, std::span<const float>, SmoothingUse) override { refuse(); }
   std::optional<RangesTried> try_ranges(const RangeTrials& trials) override { return cuda_->try_ranges(trials); }
   ValueExtent scan(const TensorView&) override { refuse(); }
   CrossEntropy cross_entropy(const TensorView&, const TensorView*, const TokenBatch&) override { refuse(); }

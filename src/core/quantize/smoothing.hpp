@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/quantize/number_formats.hpp"
-#include "llmc/tensor.hpp"
+#include "llmc/backend.hpp"
 
 namespace llmc {
 
@@ -34,9 +34,6 @@ void change_columns(std::byte* data, DType dtype, int64_t rows, int64_t columns,
   }
 }
 
-// What a scale does to a tensor whose last dimension are the channels: a reader's weight is multiplied; a norm's weight and bias are divided,
-// (1 + weight) where that is what the norm multiplies by.
-enum class SmoothingUse { multiply, divide, divide_plus_one };
 void use_smoothing_scales(std::byte* data, DType dtype, int64_t rows, std::span<const float> scales, SmoothingUse use);
 
 }  // namespace llmc
