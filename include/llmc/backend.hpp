@@ -43,7 +43,7 @@ struct NumberGrid {
 
 // One GPTQ problem: the rows of every Linear that shares a Hessian and a scheme, concatenated.
 struct GptqProblem {
-  TensorView weight;                  // [rows, columns] f32, bf16 or f16
+  std::vector<TensorView> weights;    // each [its rows, columns], all f32, bf16 or f16; the problem's rows are theirs, one matrix after another
   TensorView gram;                    // [columns, columns] f32: the lower triangle of sum x x^T (accumulate_gram)
   NumberGrid grid;
   TensorView scales;                  // [rows, scale_columns] f32, the values as stored on disk
@@ -54,9 +54,16 @@ struct GptqProblem {
   bool relative_dampening = true;     // H_ii += frac * H_ii; otherwise H_ii += frac * mean(diag H)
   double dampening_frac = 0.01;
   int64_t block_size = 128;
+
+  int64_t rows() const {
+    int64_t all = 0;
+    for (const TensorView& weight : weights) all += weight.rows();
+    return all;
+  }
+  int64_t columns() const { return weights.empty() ? 0 : weights[0].columns(); }
 };
 struct GptqSolution {
-  Tensor codes;                    // [rows, columns] i8, or f8_e4m3 for an 8-bit float grid, or u8 fp4 codes
+  std::vector<Tensor> codes;       // of each weight, [its rows, columns] i8, or f8_e4m3 for an 8-bit float grid, or u8 fp4 codes; a device's lie on it
   std::vector<double> row_loss;    // [rows]: (w - q) H (w - q)^T with the dampened gram of this problem, unnormalized
   double dampening_frac = 0;       // that worked; each failed factorization tries ten times more
   int attempts = 1;
@@ -78,6 +85,7 @@ struct RowQuantization {
   bool scales_given = false;          // true: scales and zero points are read; false: written, from the smallest and largest value of each cell
   bool want_error = true;
   std::byte* codes = nullptr;         // [rows, code_row_bytes]
+  Device codes_device;                // where they lie: the host, or this backend's device
   std::byte* scales = nullptr;        // of these rows' cells (per-tensor: [1], always given), in the dtype of the file
   int8_t* zero_points = nullptr;      // the same shape, not packed; null when symmetric
 };
@@ -101,7 +109,7 @@ struct RangeTrials {
   TensorView weight;  // [rows, columns] bf16, f16 or f32
   const QuantizationArgs* args = nullptr;
   float expand = 1;
-  std::span<const float> shrinks;     // [steps]
+  std::span<const float> shrinks;     // [steps]; empty: only the ranges of the values are wanted, zero included
   std::span<const float> powers;      // |difference|^norm by the 15 bits of a |difference| in the weight's dtype [32768]; empty: computed in float32
   float norm = 2;
   std::span<const float> importance;  // [columns]: what errors are multiplied by; empty: one

@@ -46,11 +46,12 @@ class Transform : public Modifier {
  public:
   // The pairs of `block` this transform wants to change, of those the graph allows.
   virtual std::vector<SmoothingPair> select(const Graph& graph, const Block& block) const = 0;
-  // Changes weights in place: smooth node's and balance nodes' weights of `pair`. Returns what each channel of the values between them is divided by from now on.
-  virtual std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const = 0;
+  // Changes weights in place, on the host or on the backend's device: smooth node's and balance nodes' weights of `pair`. Returns what each channel of the values
+  // between them is divided by from now on.
+  virtual std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights, Backend& backend) const = 0;
 };
 
-// One weight to quantize. `weight` is [out, in] in the model's dtype, borrowed, aligned to its elements.
+// One weight to quantize. `weight` is [out, in] in the model's dtype, borrowed, aligned to its elements, on the host or on the backend's device.
 struct MatrixJob {
   std::string module;
   TensorView weight;
@@ -74,7 +75,7 @@ class Quantizer : public Modifier {
   // Whether weights of this scheme want Statistics::channels of their input (an observer that weighs errors by E[x^2]).
   virtual bool needs_channels(const Scheme&) const { return false; }
   // Quantizes matrices that share one input and one scheme. `statistics` may be null when neither gram nor channels are needed.
-  // Appends one report row per job.
+  // Appends one report row per job. Codes may lie on the backend's device.
   virtual std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend,
                                                 std::vector<LinearReport>& rows) const = 0;
 };

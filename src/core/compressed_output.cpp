@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/checkpoint/verify.hpp"
@@ -16,23 +17,23 @@ namespace llmc {
 
 namespace {
 
-constexpr int64_t kRowTile = 256;
+constexpr int64_t kRowTile = 256, kWriteBehindBytes = int64_t{1} << 30;
 
 // llm-compressor's own leftovers in the source would contradict what is written now.
 bool belongs_to_source_only(const std::string& file) { return file == "config.json" || file == "recipe.yaml"; }
 
 }  // namespace
 
-void check_finite(const std::string& place, const std::string& tensor, const TensorView& values) {
+void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first) {
   if (!is_floating(values.dtype)) return;
-  if (const auto at = first_non_finite(values)) refuse_non_finite(place, tensor, *at);
+  if (const auto at = first_non_finite(values)) refuse_non_finite(place, tensor, first + *at);
 }
 
 CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, bool read_back_from_disk, std::function<void()> poll)
     : source_(source), plan_(plan), options_(options), backend_(backend), poll_(std::move(poll)),
       writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite,
                .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes : CheckpointWriter::Options{}.max_shard_bytes, .read_back_from_disk = read_back_from_disk}),
-      copyable_(plan.copied.begin(), plan.copied.end()) {
+      copyable_(plan.copied.begin(), plan.copied.end()), behind_(kWriteBehindBytes) {
   writer_.plan(plan.tensors);
 }
 
@@ -44,6 +45,7 @@ void CompressedOutput::parallel_for(int64_t count, int64_t grain, const std::fun
 }
 
 void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
+  if (matrix.codes.device() != Device{}) return put_from_device(assignment, matrix);
   const std::string& module = assignment.weight.module.name;
   if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, [this](auto... work) { parallel_for(work...); });
   for (int64_t row = 0; row < matrix.shape[0]; row += kRowTile) {
@@ -54,14 +56,31 @@ void CompressedOutput::put_quantized(const Assignment& assignment, const Quantiz
   }
 }
 
+void CompressedOutput::put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix) {
+  const std::string& module = assignment.weight.module.name;
+  if (!options_.save_compressed) {
+    QuantizedMatrix here{matrix.args, matrix.shape, backend_.to_host(matrix.codes), matrix.parameters.copy()};
+    return put_quantized(assignment, here);
+  }
+  const StoredLayout layout = stored_layout(module, matrix.args, assignment.format);
+  std::optional<Tensor> packed = layout.code_layout == CodeLayout::packed ? backend_.pack_codes(matrix.codes, matrix.args) : backend_.to_host(matrix.codes);
+  const auto bytes = std::make_shared<const Tensor>(std::move(packed).value());
+  const auto parameters = std::make_shared<const QuantizationParameters>(matrix.parameters.copy());
+  behind_.add(bytes->bytes(), [this, module, codes = layout.codes, bytes, parameters, args = matrix.args, format = assignment.format, shape = matrix.shape] {
+    writer_.write_bytes(codes, 0, bytes->data(), bytes->bytes());
+    write_parameters(writer_, module, args, format, shape, *parameters);
+  });
+}
+
 void CompressedOutput::put_activation(const std::string& name, const QuantizationParameters& parameters) {
   if (options_.save_compressed) write_activation(writer_, name, parameters);
 }
 
 void CompressedOutput::put_tensor(const std::string& name, const TensorView& values) {
   if (!copyable_.count(name) || !put_.insert(name).second) return;
-  check_finite(options_.output_dir, name, values);
-  writer_.write_tensor(name, values);
+  const HostView host(values, backend_);
+  check_finite(options_.output_dir, name, *host);
+  writer_.write_tensor(name, *host);
 }
 
 std::vector<TensorCopy> CompressedOutput::take_rest() {
@@ -82,6 +101,7 @@ std::string CompressedOutput::config_text() const {
 }
 
 void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
+  behind_.finish();
   writer_.write_file("config.json", config_text());
   writer_.write_file("recipe.yaml", write_recipe(recipe));
   for (const std::string& file : source_.side_files())

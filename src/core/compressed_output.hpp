@@ -7,6 +7,7 @@
 #include "core/checkpoint/checkpoint_writer.hpp"
 #include "core/data_free/data_free.hpp"
 #include "core/run_plan.hpp"
+#include "core/write_behind.hpp"
 
 namespace llmc {
 
@@ -19,7 +20,7 @@ class CompressedOutput {
   // read_back_from_disk: see CheckpointWriter.
   CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, bool read_back_from_disk, std::function<void()> poll);
 
-  void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
+  void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);  // codes that lie on a device are packed there, and written while it goes on
   void put_activation(const std::string& name, const QuantizationParameters& parameters);  // write_activation's names
   void put_tensor(const std::string& name, const TensorView& values);  // once per name; later calls and names not planned are ignored
   std::vector<TensorCopy> take_rest();                                    // every planned tensor nobody has put: to be copied from the source
@@ -31,6 +32,7 @@ class CompressedOutput {
 
  private:
   void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const;
+  void put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix);
   std::string config_text() const;
 
   const Checkpoint& source_;
@@ -40,9 +42,10 @@ class CompressedOutput {
   std::function<void()> poll_;
   CheckpointWriter writer_;
   std::set<std::string> put_, copyable_;
+  WriteBehind behind_;  // the last member: its thread uses the others
 };
 
-// Throws Error(numeric) naming the tensor and the position of its first NaN or Inf.
-void check_finite(const std::string& place, const std::string& tensor, const TensorView& values);
+// Throws Error(numeric) naming the tensor and the position of its first NaN or Inf. `values` are the tensor's from element `first` on.
+void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first = 0);
 
 }  // namespace llmc

@@ -1,4 +1,7 @@
 // The CPU behind llmc::Backend.
+#include <algorithm>
+#include <mutex>
+
 #include "core/quantize/smoothing.hpp"
 #include "cpu/forward.hpp"
 #include "cpu/gptq.hpp"
@@ -8,6 +11,8 @@
 
 namespace llmc {
 namespace {
+
+constexpr int64_t kSmoothedRows = 64;  // at a time
 
 class CpuBackend final : public Backend {
  public:
@@ -33,9 +38,19 @@ class CpuBackend final : public Backend {
   void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) override { cpu::accumulate_channel_statistics(engine_, x, statistics); }
   GptqSolution gptq(const GptqProblem& problem) override { return cpu::solve_gptq(engine_, problem); }
   double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override { return cpu::output_energy(engine_, weight, step, gram); }
-  void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override { llmc::raise_column_maxima(weight, largest); }
+  void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override {
+    std::mutex mutex;
+    largest.resize(static_cast<size_t>(weight.columns()), 0.0f);
+    parallel_for(weight.rows(), kSmoothedRows, [&](int64_t begin, int64_t end) {
+      std::vector<float> own;
+      llmc::raise_column_maxima(weight.row_range(begin, end), own);
+      const std::lock_guard lock(mutex);
+      for (size_t j = 0; j < own.size(); ++j) largest[j] = std::max(largest[j], own[j]);
+    });
+  }
   void use_smoothing_scales(Tensor& tensor, std::span<const float> scales, SmoothingUse use) override {
-    llmc::use_smoothing_scales(tensor.data(), tensor.dtype(), tensor.size() / static_cast<int64_t>(scales.size()), scales, use);
+    const int64_t rows = tensor.size() / static_cast<int64_t>(scales.size()), row_bytes = rows > 0 ? tensor.bytes() / rows : 0;
+    parallel_for(rows, kSmoothedRows, [&](int64_t begin, int64_t end) { llmc::use_smoothing_scales(tensor.data() + begin * row_bytes, tensor.dtype(), end - begin, scales, use); });
   }
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override { return cpu::quantize_rows(engine_, job); }
   ValueExtent scan(const TensorView& values) override { return cpu::scan_values(engine_, values); }

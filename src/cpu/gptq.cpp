@@ -20,11 +20,18 @@ namespace {
 class Solver {
  public:
   Solver(Engine& engine, const GptqProblem& problem)
-      : engine_(engine), problem_(problem), rows_(problem.weight.rows()), columns_(problem.weight.columns()), width_(engine.f32.b.width), panels_(divide_up(rows_, width_)),
+      : engine_(engine), problem_(problem), rows_(problem.rows()), columns_(problem.columns()), width_(engine.f32.b.width), panels_(divide_up(rows_, width_)),
         blocks_(divide_up(columns_, kFactorBlock)), order_(static_cast<size_t>(columns_)), dead_(static_cast<size_t>(columns_), 0), diagonal_(static_cast<size_t>(columns_)) {}
 
   GptqSolution run() {
     solution_ = start_gptq_solution(problem_);
+    for (const TensorView& weight : problem_.weights) {
+      solution_.codes.emplace_back(gptq_code_dtype(problem_.grid), weight.shape);
+      for (int64_t row = 0; row < weight.rows(); ++row) {
+        weight_rows_.push_back(weight.data + row * columns_ * static_cast<int64_t>(item_size(weight.dtype)));
+        code_rows_.push_back(solution_.codes.back().as<uint8_t>() + row * columns_);
+      }
+    }
     if (rows_ == 0 || columns_ == 0) return std::move(solution_);
     const auto work = engine_.buffers.lease_of<float>(static_cast<size_t>(columns_ * columns_));
     const auto inverses = engine_.buffers.lease_of<float>(static_cast<size_t>(blocks_ * kFactorBlock * kFactorBlock));
@@ -154,9 +161,8 @@ class Solver {
     float* weights = weights_ + panel * columns_ * width_;
     std::memset(weights, 0, static_cast<size_t>(columns_ * width_) * sizeof(float));
     std::vector<float> row(static_cast<size_t>(columns_));
-    const int64_t item = static_cast<int64_t>(item_size(problem_.weight.dtype));
     for (int64_t r = 0; r < count; ++r) {
-      engine_.elements.load_row(problem_.weight.data + (first + r) * columns_ * item, problem_.weight.dtype, columns_, row.data());
+      engine_.elements.load_row(weight_rows_[static_cast<size_t>(first + r)], problem_.weights[0].dtype, columns_, row.data());
       for (int64_t i = 0; i < columns_; ++i) {
         const auto original = static_cast<size_t>(order_[static_cast<size_t>(i)]);
         weights[i * width_ + r] = dead_[original] ? 0.0f : row[original];
@@ -192,9 +198,8 @@ class Solver {
   }
 
   void store_codes(int64_t panel, int64_t begin, int64_t size, const uint8_t* codes) {
-    auto* out = reinterpret_cast<uint8_t*>(solution_.codes.data());
     for (int64_t r = 0; r < std::min(width_, rows_ - panel * width_); ++r)
-      for (int64_t i = 0; i < size; ++i) out[(panel * width_ + r) * columns_ + order_[static_cast<size_t>(begin + i)]] = codes[i * width_ + r];
+      for (int64_t i = 0; i < size; ++i) code_rows_[static_cast<size_t>(panel * width_ + r)][order_[static_cast<size_t>(begin + i)]] = codes[i * width_ + r];
   }
 
   // Without a factor: (w - q) H (w - q)^T row by row, with the last dampening tried.
@@ -223,6 +228,8 @@ class Solver {
   const GptqProblem& problem_;
   GptqSolution solution_;
   const int64_t rows_, columns_, width_, panels_, blocks_;
+  std::vector<const std::byte*> weight_rows_;  // [rows]
+  std::vector<uint8_t*> code_rows_;            // [rows]
   std::vector<int32_t> order_;  // [columns]
   std::vector<uint8_t> dead_;   // [columns], by original column
   std::vector<float> diagonal_;  // [columns] of the gram, by original column

@@ -27,6 +27,17 @@ struct Stream {
   Stream& operator=(const Stream&) = delete;
 };
 
+// Of tensors that someone else owns and keeps.
+class LentMemory final : public DeviceMemory {
+ public:
+  explicit LentMemory(Device device) : device_(device) {}
+  Device device() const override { return device_; }
+  void release(std::byte*) noexcept override {}
+
+ private:
+  const Device device_;
+};
+
 class CudaBackend final : public Backend {
  public:
   CudaBackend(std::unique_ptr<Backend> host, int32_t index, const cudaDeviceProp& properties, size_t memory_limit)
@@ -68,6 +79,13 @@ class CudaBackend final : public Backend {
     check(cudaStreamSynchronize(stream_.handle), "copy to the caller's memory");
   }
 
+  // On the host where the device has no room to spare: it is brought when it is used.
+  Tensor load_weight(DType dtype, Shape shape, const ReadBytes& read) override {
+    select();
+    if (shape.size() == 2 && (dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f32) && !heap_.is_nearly_full()) return uploader_.fill(dtype, std::move(shape), read);
+    return Backend::load_weight(dtype, std::move(shape), read);
+  }
+
   StagedWeights stage(std::span<const Node> nodes, const WeightTable& weights) override {
     select();
     WeightTable moved;
@@ -76,7 +94,9 @@ class CudaBackend final : public Backend {
         const auto found = weights.find(name);
         if (node.name.empty() || found == weights.end() || moved.contains(name)) continue;
         const Tensor& tensor = found->second;
-        moved.emplace(name, tensor.shape().size() == 1 ? staged_weight(engine_, tensor) : tensor.device() == device() ? heap_.upload(tensor) : uploader_.upload(tensor));
+        moved.emplace(name, tensor.device() == device()         ? Tensor(tensor.dtype(), tensor.shape(), const_cast<std::byte*>(tensor.data()), lent_)
+                            : tensor.shape().size() == 1 ? staged_weight(engine_, tensor)
+                                                         : uploader_.upload(tensor));
       }
     return StagedWeights(std::move(moved));
   }
@@ -98,7 +118,7 @@ class CudaBackend final : public Backend {
     if ((x.dtype != DType::f32 && x.dtype != DType::bf16) || gram.dtype() != DType::f32 || gram.shape() != Shape{n, n})
       throw Error(ErrorCode::internal, "cuda: gram " + to_string(gram.shape()) + " of " + std::string(dtype_name(x.dtype)) + " values " + to_string(x.shape));
     Tensor holder;
-    const TensorView there = on_device(x, holder);
+    const TensorView there = heap_.here(x, holder);
     if (gram.device() == device()) return grams_.add(there, gram.as<float>());
     Tensor moved = heap_.upload(gram);
     add_to_gram(there.data, there.dtype, there.rows(), n, moved.as<float>(), stream_.handle);
@@ -117,7 +137,7 @@ class CudaBackend final : public Backend {
     }
     if (statistics.min.size() != width) throw Error(ErrorCode::internal, "cuda: channel statistics of width " + std::to_string(statistics.min.size()) + " given values of width " + std::to_string(width));
     Tensor holder, sums = heap_.tensor(DType::u8, {static_cast<int64_t>(width * sizeof(ChannelSums))});
-    const TensorView there = on_device(x, holder);
+    const TensorView there = heap_.here(x, holder);
     collect_channel_sums(there.data, there.dtype, there.rows(), there.columns(), sums.as<ChannelSums>(), stream_.handle);
     const auto found = heap_.download<ChannelSums>(sums, width);
     for (size_t i = 0; i < width; ++i) {
@@ -132,21 +152,32 @@ class CudaBackend final : public Backend {
   GptqSolution gptq(const GptqProblem& problem) override {
     select();
     grams_.finish(problem.gram.data);
-    if (problem.gram.device != device()) {
-      const Tensor gram = heap_.upload(problem.gram);
-      return solve_gptq(engine_, factorization_, problem, gram.as<float>());
-    }
-    return solve_gptq(engine_, factorization_, problem, problem.gram.as<float>());
+    Tensor holder;
+    return solve_gptq(engine_, factorization_, problem, heap_.here(problem.gram, holder).as<float>());
   }
 
-  double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override { return host_->output_energy(*HostView(weight, *this), step, *HostView(gram, *this)); }
+  double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override {
+    select();
+    grams_.finish(gram.data);
+    Tensor holder;
+    return cuda::output_energy(engine_, weight, step, heap_.here(gram, holder).as<float>());
+  }
 
-  void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override { host_->raise_column_maxima(*HostView(weight, *this), largest); }
+  void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override {
+    if (weight.device == Device{}) return host_->raise_column_maxima(weight, largest);
+    select();
+    largest.resize(static_cast<size_t>(weight.columns()), 0.0f);
+    Tensor maxima = heap_.upload(largest, DType::f32);
+    cuda::raise_column_maxima(weight.data, weight.dtype, weight.rows(), weight.columns(), maxima.as<float>(), stream_.handle);
+    largest = heap_.download<float>(maxima, largest.size());
+  }
 
   void use_smoothing_scales(Tensor& tensor, std::span<const float> scales, SmoothingUse use) override {
-    Tensor changed = to_host(tensor);
-    host_->use_smoothing_scales(changed, scales, use);
-    tensor = tensor.device() == device() ? heap_.upload(changed) : std::move(changed);
+    if (tensor.device() == Device{}) return host_->use_smoothing_scales(tensor, scales, use);
+    select();
+    const auto columns = static_cast<int64_t>(scales.size());
+    const Tensor there = heap_.upload(TensorView(scales.data(), DType::f32, {columns}));
+    cuda::use_smoothing_scales(tensor.data(), tensor.dtype(), tensor.size() / columns, columns, there.as<float>(), use, stream_.handle);
   }
 
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override {
@@ -157,6 +188,16 @@ class CudaBackend final : public Backend {
   std::optional<Tensor> dequantize(const Dequantization& job) override {
     select();
     return cuda::dequantize(engine_, job);
+  }
+
+  std::optional<Tensor> pack_codes(const TensorView& codes, const QuantizationArgs& args) override {
+    if (codes.device == Device{}) return std::nullopt;
+    select();
+    const int64_t row_bytes = code_row_bytes(args, CodeLayout::packed, codes.columns());
+    if (row_bytes == codes.columns()) return to_host(codes);
+    const Tensor packed = heap_.tensor(DType::u8, {codes.rows(), row_bytes});
+    pack_code_rows(codes.as<uint8_t>(), codes.rows(), codes.columns(), args.num_bits, args.type == NumberType::integer, const_cast<std::byte*>(packed.data()), row_bytes, stream_.handle);
+    return to_host(packed);
   }
 
   std::optional<RangesTried> try_ranges(const RangeTrials& trials) override {
@@ -171,7 +212,7 @@ class CudaBackend final : public Backend {
     Tensor holder, extents = heap_.tensor(DType::u8, {static_cast<int64_t>(extent_blocks(count) * sizeof(float2))});
     const unsigned long long none = ~0ull;
     Tensor bad = heap_.upload(std::vector{none}, DType::u8);
-    const TensorView there = on_device(values, holder);
+    const TensorView there = heap_.here(values, holder);
     collect_extents(there.data, there.dtype, count, extents.as<float2>(), bad.as<unsigned long long>(), stream_.handle);
     ValueExtent total;
     for (const float2& part : heap_.download<float2>(extents, extent_blocks(count))) total.min = std::min(total.min, part.x), total.max = std::max(total.max, part.y);
@@ -193,7 +234,7 @@ class CudaBackend final : public Backend {
       }
     select();
     Tensor holder, reference_holder, losses = heap_.tensor(DType::u8, {tokens * static_cast<int64_t>(sizeof(TokenLoss))});
-    const TensorView own = on_device(logits, holder), theirs = reference ? on_device(*reference, reference_holder) : TensorView();
+    const TensorView own = heap_.here(logits, holder), theirs = reference ? heap_.here(*reference, reference_holder) : TensorView();
     const Tensor wanted = heap_.upload(next, DType::i32);
     collect_token_losses(own.data, own.dtype, theirs.data, theirs.dtype, wanted.as<int32_t>(), tokens, vocabulary, losses.as<TokenLoss>(), stream_.handle);
     CrossEntropy total;
@@ -215,18 +256,12 @@ class CudaBackend final : public Backend {
     check(cudaSetDevice(heap_.device().index), "cudaSetDevice");
   }
 
-  // `values`, or its copy on the device in `holder`.
-  TensorView on_device(const TensorView& values, Tensor& holder) {
-    if (values.device == device()) return values;
-    holder = heap_.upload(values);
-    return holder.view();
-  }
-
   const std::atomic<bool>* cancel_ = nullptr;
   const std::unique_ptr<Backend> host_;
   const std::string description_;
   const Stream stream_;
   DeviceHeap heap_;
+  LentMemory lent_{heap_.device()};
   Products products_;
   Factorization factorization_;
   Engine engine_;

@@ -19,6 +19,7 @@ size_t rounded(size_t bytes) {
 
 std::byte* DeviceHeap::allocate(size_t bytes) {
   const size_t size = rounded(bytes);
+  const std::lock_guard lock(mutex_);
   if (const auto fits = unused_.lower_bound(size); fits != unused_.end() && fits->first <= size + size / 4) {
     std::byte* const block = fits->second;
     in_use_ += fits->first;
@@ -47,6 +48,7 @@ std::byte* DeviceHeap::allocate(size_t bytes) {
 
 void DeviceHeap::release(std::byte* bytes) noexcept {
   if (!bytes) return;
+  const std::lock_guard lock(mutex_);
   const size_t size = sizes_.at(bytes);
   in_use_ -= size;
   unused_.emplace(size, bytes);
@@ -89,6 +91,7 @@ void DeviceHeap::download(const void* device, void* host, size_t bytes) {
 bool DeviceHeap::is_nearly_full() const {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  const std::lock_guard lock(mutex_);
   const size_t available = limit_ ? std::min(free + held_, std::max(limit_, in_use_)) - in_use_ : free + held_ - in_use_;
   return available < (in_use_ + available) * 3 / 10;
 }

@@ -1,8 +1,10 @@
-// Memory of one device for tensors and scratch. Freed memory is kept and given out again: all work that touches it is queued on one stream, in order.
+// Memory of one device for tensors and scratch, from any thread. Freed memory is kept and given out again: work that touches it is queued on one stream, in order,
+// or waits for what is queued there when it gets the memory.
 #pragma once
 #include <cuda_runtime.h>
 
 #include <map>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -26,6 +28,12 @@ class DeviceHeap final : public DeviceMemory {
   Tensor upload(const TensorView& host);  // from memory that may change once this returns
   template <class T>
   Tensor upload(const std::vector<T>& host, DType dtype) { return upload(TensorView(host.data(), dtype, {static_cast<int64_t>(host.size() * sizeof(T) / item_size(dtype))})); }
+  // `values` itself where it lies on this device; otherwise its copy, in `holder`.
+  TensorView here(const TensorView& values, Tensor& holder) {
+    if (values.device == device_) return values;
+    holder = upload(values);
+    return holder.view();
+  }
   void download(const void* device, void* host, size_t bytes);  // and waits for all that is queued
   template <class T>
   std::vector<T> download(const Tensor& from, size_t count) {
@@ -33,16 +41,16 @@ class DeviceHeap final : public DeviceMemory {
     download(from.data(), to.data(), count * sizeof(T));
     return to;
   }
-  size_t bytes_in_use() const { return in_use_; }
   bool is_nearly_full() const;  // time to move what waits to the host
 
  private:
   std::byte* allocate(size_t bytes);
-  void trim() noexcept;  // gives unused memory back to the driver
+  void trim() noexcept;  // gives unused memory back to the driver; the caller holds mutex_, or is the last
 
   const Device device_;
   const cudaStream_t stream_;
   const size_t limit_;
+  mutable std::mutex mutex_;  // guards what follows
   std::unordered_map<std::byte*, size_t> sizes_;  // of all blocks
   std::multimap<size_t, std::byte*> unused_;
   size_t in_use_ = 0, held_ = 0;

@@ -186,6 +186,33 @@ __global__ void quadratic_forms(const float* differences, const float* products,
   if (threadIdx.x % kWarp == 0) loss[row] = sum;
 }
 
+// ---- what an output is made of, for the report
+
+template <class T>
+__global__ void gather_sampled_rows(const T* weight, int64_t rows, int64_t n, int64_t first, int64_t step, float* sample) {
+  const int64_t k = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (k >= n) return;
+  for (int64_t i = 0; i < kEnergyRows; ++i) {
+    const int64_t row = first + i * step;
+    sample[k * kEnergyRows + i] = row < rows ? to_float(weight[row * n + k]) : 0.0f;
+  }
+}
+
+// One warp per row of the gram, one lane per sampled row.
+__global__ void sum_row_energies(const float* sample, const float* gram, int64_t n, double* energies) {
+  static_assert(kEnergyRows == kWarp);
+  const int64_t i = int64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp;
+  if (i >= n) return;
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  const float* const h = gram + i * n;
+  float below = 0;
+#pragma unroll 8
+  for (int64_t k = 0; k < i; ++k) below = fmaf(h[k], sample[k * kWarp + lane], below);
+  const float own = sample[i * kWarp + lane];
+  const double energy = warp_sum(static_cast<double>(own) * (2.0 * static_cast<double>(below) + static_cast<double>(h[i] * own)));
+  if (lane == 0) energies[i] = energy;
+}
+
 template <class Code>
 void run_columns(const ColumnProblem& p, Code code, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>(divide_up(p.rows, kRows));
@@ -223,6 +250,18 @@ void quantize_column_block(const ColumnProblem& p, const NumberGrid& grid, cudaS
   if (grid.type == NumberType::floating) return grid.num_bits == 4 ? run_columns(p, Fp4Code{}, stream) : run_columns(p, Fp8Code{}, stream);
   const auto half = static_cast<float>(1 << (grid.num_bits - 1));
   run_columns(p, IntegerCode{-half, half - 1.0f}, stream);
+}
+
+void gather_row_sample(const void* weight, DType dtype, int64_t rows, int64_t n, int64_t first, int64_t step, float* sample, cudaStream_t stream) {
+  const auto blocks = static_cast<unsigned>(divide_up(n, 256));
+  if (blocks == 0) return;
+  if (dtype == DType::bf16) LLMC_LAUNCH((gather_sampled_rows<Bf16>), blocks, 256, 0, stream, static_cast<const Bf16*>(weight), rows, n, first, step, sample);
+  else if (dtype == DType::f16) LLMC_LAUNCH((gather_sampled_rows<Half>), blocks, 256, 0, stream, static_cast<const Half*>(weight), rows, n, first, step, sample);
+  else LLMC_LAUNCH((gather_sampled_rows<float>), blocks, 256, 0, stream, static_cast<const float*>(weight), rows, n, first, step, sample);
+}
+
+void collect_output_energies(const float* sample, const float* gram, int64_t n, double* energies, cudaStream_t stream) {
+  if (n > 0) LLMC_LAUNCH(sum_row_energies, static_cast<unsigned>(divide_up(n, 4)), 128, 0, stream, sample, gram, n, energies);
 }
 
 void sum_quadratic_form(const float* differences, const float* products, const float* lower, int64_t rows, int64_t n, double* loss, cudaStream_t stream) {

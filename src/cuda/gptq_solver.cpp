@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/quantize/gptq_problem.hpp"
+#include "cuda/check.hpp"
 #include "cuda/kernels.hpp"
 #include "llmc/error.hpp"
 
@@ -16,10 +17,11 @@ constexpr int64_t kOuter = 8 * kGptqBlock;
 class Solver {
  public:
   Solver(Engine& engine, Factorization& factorization, const GptqProblem& problem, const float* gram)
-      : engine_(engine), factorization_(factorization), problem_(problem), gram_(gram), rows_(problem.weight.rows()), columns_(problem.weight.columns()), order_(static_cast<size_t>(columns_)) {}
+      : engine_(engine), factorization_(factorization), problem_(problem), gram_(gram), rows_(problem.rows()), columns_(problem.columns()), order_(static_cast<size_t>(columns_)) {}
 
   GptqSolution run() {
     solution_ = start_gptq_solution(problem_);
+    for (const TensorView& weight : problem_.weights) solution_.codes.push_back(engine_.heap.tensor(gptq_code_dtype(problem_.grid), weight.shape));
     if (rows_ == 0 || columns_ == 0) return std::move(solution_);
     read_diagonal();
     choose_order();
@@ -72,9 +74,12 @@ class Solver {
   void quantize() {
     DeviceHeap& heap = engine_.heap;
     Tensor weights = heap.tensor(DType::f32, {rows_, columns_}), codes = heap.tensor(DType::u8, {rows_, columns_}), loss = heap.zeros(DType::f64, {rows_});
-    {
-      const Tensor given = heap.upload(problem_.weight);
-      gather_weight_columns(given.data(), given.dtype(), rows_, columns_, order_there_.as<int32_t>(), diagonal_given_.as<float>(), weights.as<float>(), engine_.stream);
+    int64_t first = 0;
+    for (const TensorView& weight : problem_.weights) {
+      Tensor holder;
+      const TensorView given = heap.here(weight, holder);
+      gather_weight_columns(given.data, given.dtype, given.rows(), columns_, order_there_.as<int32_t>(), diagonal_given_.as<float>(), weights.as<float>() + first * columns_, engine_.stream);
+      first += given.rows();
     }
     std::vector<int32_t> scale_column(static_cast<size_t>(columns_));
     for (size_t i = 0; i < scale_column.size(); ++i) scale_column[i] = problem_.scale_column[static_cast<size_t>(order_[i])];
@@ -121,7 +126,11 @@ class Solver {
       }
     }
     if (solution_.rounded_to_nearest) measure_rounding_loss(weights, loss);
-    heap.download(codes.data(), solution_.codes.data(), static_cast<size_t>(codes.bytes()));
+    const std::byte* from = codes.data();
+    for (Tensor& part : solution_.codes) {
+      check(cudaMemcpyAsync(part.data(), from, static_cast<size_t>(part.bytes()), cudaMemcpyDeviceToDevice, engine_.stream), "copy of codes");
+      from += part.bytes();
+    }
     heap.download(loss.data(), solution_.row_loss.data(), solution_.row_loss.size() * sizeof(double));
   }
 
@@ -170,6 +179,19 @@ class Solver {
 };
 
 }  // namespace
+
+double output_energy(Engine& engine, const TensorView& weight, int64_t step, const float* gram) {
+  const int64_t n = weight.columns();
+  Tensor holder, sample = engine.heap.tensor(DType::f32, {n, kEnergyRows}), energies = engine.heap.tensor(DType::f64, {n});
+  const TensorView given = engine.heap.here(weight, holder);
+  double total = 0;
+  for (int64_t first = 0; first < weight.rows(); first += kEnergyRows * step) {
+    gather_row_sample(given.data, given.dtype, given.rows(), n, first, step, sample.as<float>(), engine.stream);
+    collect_output_energies(sample.as<float>(), gram, n, energies.as<double>(), engine.stream);
+    for (const double energy : engine.heap.download<double>(energies, static_cast<size_t>(n))) total += energy;
+  }
+  return total;
+}
 
 GptqSolution solve_gptq(Engine& engine, Factorization& factorization, const GptqProblem& problem, const float* gram) {
   check_gptq_problem(problem, "cuda");

@@ -143,6 +143,22 @@ struct ColumnProblem {
 void sum_quadratic_form(const float* differences, const float* products, const float* lower, int64_t rows, int64_t n, double* loss, cudaStream_t stream);
 void quantize_column_block(const ColumnProblem& problem, const NumberGrid& grid, cudaStream_t stream);
 
+constexpr int kEnergyRows = 32;
+// sample[k][i] = weight[first + i * step][k]; zeros where there is no such row. sample: [n, kEnergyRows]
+void gather_row_sample(const void* weight, DType dtype, int64_t rows, int64_t n, int64_t first, int64_t step, float* sample, cudaStream_t stream);
+// energies[i]: what row i of H's lower triangle adds to the sum of w H w^T over the sample. gram: [n, n]; energies: [n]
+void collect_output_energies(const float* sample, const float* gram, int64_t n, double* energies, cudaStream_t stream);
+
+// ---- smoothing.cu; weights are f32, bf16 or f16
+
+void raise_column_maxima(const void* weight, DType dtype, int64_t rows, int64_t columns, float* largest, cudaStream_t stream);  // largest: [columns], zeros or more
+void use_smoothing_scales(void* weight, DType dtype, int64_t rows, int64_t columns, const float* scales, SmoothingUse use, cudaStream_t stream);
+
+// ---- pack_codes.cu
+
+// codes: [rows, columns], a byte each; out: [rows, row_bytes], `bits` each, integers with 2^(bits - 1) added.
+void pack_code_rows(const uint8_t* codes, int64_t rows, int64_t columns, int bits, bool integer, std::byte* out, int64_t row_bytes, cudaStream_t stream);
+
 // ---- quantize_rows.cu
 
 struct RowProblem {

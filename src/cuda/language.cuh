@@ -60,6 +60,8 @@ template <>
 __device__ inline float from_float<float>(float value) { return value; }
 template <>
 __device__ inline Bf16 from_float<Bf16>(float value) { return {bf16_from_float(value)}; }
+template <>
+__device__ inline Half from_float<Half>(float value) { return {f16_from_float(value)}; }
 
 // Two floats as two bf16, the first in the low half.
 __device__ inline uint32_t pack_bf16(float low, float high) { return bf16_from_float(low) | (static_cast<uint32_t>(bf16_from_float(high)) << 16); }

@@ -2,7 +2,7 @@
 // cells, then the words of its codes, reading the weights a second time from the cache. Bit for bit what src/core/quantize defines: the arithmetic is the
 // same functions (core/quantize/scale_grid.hpp).
 #include "cuda/kernels.hpp"
-#include "cuda/language.cuh"
+#include "cuda/packed_words.cuh"
 
 namespace llmc::cuda {
 namespace {
@@ -105,29 +105,21 @@ __global__ void __launch_bounds__(kThreads, 2) quantize_strips(RowProblem p, Cod
   double error = 0, energy = 0;
   for (int64_t row = first_row; row < last_row; ++row)
     for (int word = static_cast<int>(threadIdx.x); word < words; word += kThreads) {
-      const int first_bit = word * 32;
-      int k = first_bit / bits, cell = k / width, cell_end = (cell + 1) * width;
-      uint32_t result = 0;
-      for (; k < columns && k * bits < first_bit + 32; ++k) {
+      int cell = word * 32 / bits / width, cell_end = (cell + 1) * width;
+      const uint32_t packed = packed_word(word, bits, columns, [&](int64_t k, bool starts_here) {
         if (k == cell_end) ++cell, cell_end += width;
         const float value = to_float(weight[row * p.columns + first_column + k]), multiplier = shared.multiplier[cell], zero = shared.zero[cell];
         const auto c = code(quotient(quotient(value / multiplier) + zero));
-        const uint32_t stored = (static_cast<uint32_t>(static_cast<int>(c)) + static_cast<uint32_t>(offset)) & mask;
-        const int shift = k * bits - first_bit;
-        result |= shift >= 0 ? stored << shift : stored >> -shift;
-        if (p.want_error && shift >= 0) {  // a code that began in the word before was counted there
+        if (p.want_error && starts_here) {  // a code that began in the word before was counted there
           float product = (value_of_code(code, c) - zero) * multiplier;
           if (products_rounded) product = round_to_model(product, p.grid.model);
           const double difference = static_cast<double>(value) - static_cast<double>(product);
           error += difference * difference;
           energy += static_cast<double>(value) * static_cast<double>(value);
         }
-      }
-      const int64_t at = first_column * bits / 8 + word * 4;
-      std::byte* const to = p.codes + row * p.code_row_bytes + at;
-      if (p.code_row_bytes % 4 == 0) *reinterpret_cast<uint32_t*>(to) = result;
-      else
-        for (int64_t b = 0; b < least(4, p.code_row_bytes - at); ++b) to[b] = static_cast<std::byte>(result >> (8 * b));
+        return (static_cast<uint32_t>(static_cast<int>(c)) + static_cast<uint32_t>(offset)) & mask;
+      });
+      store_word(p.codes + row * p.code_row_bytes, p.code_row_bytes, first_column * bits / 8 + word * 4, packed);
     }
   if (!p.want_error) return;
   error = block_reduce(error, shared.error, 0.0, [](double v) { return warp_sum(v); });

@@ -13,7 +13,7 @@ bool serves(const RangeTrials& trials) {
   const QuantizationArgs& args = *trials.args;
   const TensorView& weight = trials.weight;
   if (weight.dtype != DType::bf16 && weight.dtype != DType::f32 && weight.dtype != DType::f16) return false;
-  if (weight.size() == 0 || trials.shrinks.empty()) return false;
+  if (weight.size() == 0) return false;
   switch (args.strategy) {
     case Strategy::tensor:
     case Strategy::channel: return true;
@@ -54,7 +54,7 @@ std::optional<RangesTried> try_tensor(Engine& engine, const RangeTrials& trials,
   for (const float2& part : heap.download<float2>(extents, extent_blocks(count))) tried.min[0] = std::min(tried.min[0], part.x), tried.max[0] = std::max(tried.max[0], part.y);
   if (heap.download<unsigned long long>(bad, 1)[0] != none) return std::nullopt;
   const auto expanded = [&](float bound) { return round_to_model(bound * trials.expand, p.grid.model); };
-  sum_errors_of_tiles(p, expanded(tried.min[0]), expanded(tried.max[0]), trials.tile_rows, errors.as<float>(), engine.stream);
+  if (p.steps > 0) sum_errors_of_tiles(p, expanded(tried.min[0]), expanded(tried.max[0]), trials.tile_rows, errors.as<float>(), engine.stream);
   tried.errors = heap.download<float>(errors, static_cast<size_t>(errors.size()));
   return tried;
 }
@@ -65,10 +65,11 @@ std::optional<RangesTried> try_ranges(Engine& engine, const RangeTrials& trials)
   if (!serves(trials)) return std::nullopt;
   DeviceHeap& heap = engine.heap;
   const auto moved = [&](std::span<const float> values) { return values.empty() ? Tensor() : heap.upload(TensorView(values.data(), DType::f32, {static_cast<int64_t>(values.size())})); };
-  const Tensor copy = trials.weight.device == heap.device() ? Tensor() : heap.upload(trials.weight);
+  Tensor holder;
+  const TensorView weight = heap.here(trials.weight, holder);
   const Tensor shrinks = moved(trials.shrinks), powers = moved(trials.powers), importance = moved(trials.importance);
   RangeProblem p;
-  p.weight = copy.empty() ? trials.weight.data : copy.data();
+  p.weight = weight.data;
   p.dtype = trials.weight.dtype;
   p.rows = trials.weight.rows();
   p.columns = trials.weight.columns();

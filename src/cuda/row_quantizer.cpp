@@ -11,9 +11,9 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
   if (job.weight.dtype != DType::bf16 && job.weight.dtype != DType::f32 && job.weight.dtype != DType::f16) return std::nullopt;
   if (job.weight.rows() == 0 || job.weight.columns() == 0) return RowsQuantized{};
   DeviceHeap& heap = engine.heap;
-  const Tensor weight = heap.upload(job.weight);
+  Tensor weight_holder;
   RowProblem p;
-  p.weight = weight.data();
+  p.weight = heap.here(job.weight, weight_holder).data;
   p.dtype = job.weight.dtype;
   p.rows = job.weight.rows();
   p.columns = job.weight.columns();
@@ -32,14 +32,15 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
   Tensor zero_points;
   if (!args.symmetric) zero_points = job.scales_given ? heap.upload(TensorView(job.zero_points, DType::i8, {cells})) : heap.tensor(DType::i8, {cells});
   p.code_row_bytes = code_row_bytes(args, job.layout, p.columns);
-  Tensor codes = heap.tensor(DType::u8, {p.rows, p.code_row_bytes});
+  const bool codes_stay = job.codes_device == heap.device();
+  Tensor codes = codes_stay ? Tensor() : heap.tensor(DType::u8, {p.rows, p.code_row_bytes});
   const auto blocks = static_cast<size_t>(row_problem_blocks(p));
   Tensor errors = heap.tensor(DType::f64, {static_cast<int64_t>(2 * blocks)});
   const unsigned long long none = ~0ull;
   Tensor bad = heap.upload(std::vector{none}, DType::u8);
   p.scales = scales.data();
   p.zero_points = args.symmetric ? nullptr : zero_points.as<int8_t>();
-  p.codes = codes.data();
+  p.codes = codes_stay ? job.codes : codes.data();
   p.errors = errors.as<double2>();
   p.bad = bad.as<unsigned long long>();
   quantize_row_cells(p, engine.stream);
@@ -49,7 +50,7 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
     result.first_non_finite = static_cast<int64_t>(first);
     return result;
   }
-  heap.download(codes.data(), job.codes, static_cast<size_t>(codes.bytes()));
+  if (!codes_stay) heap.download(codes.data(), job.codes, static_cast<size_t>(codes.bytes()));
   if (!job.scales_given) {
     heap.download(scales.data(), job.scales, static_cast<size_t>(scales.bytes()));
     if (!args.symmetric) heap.download(zero_points.data(), job.zero_points, static_cast<size_t>(zero_points.bytes()));
@@ -66,7 +67,9 @@ std::optional<Tensor> dequantize(Engine& engine, const Dequantization& job) {
   p.rows = job.codes.rows();
   p.columns = job.codes.columns();
   set_cells(p, *job.args);
-  const Tensor codes = heap.upload(job.codes), multipliers = heap.upload(job.multipliers), zero_points = job.zero_points.data ? heap.upload(job.zero_points) : Tensor();
+  Tensor codes_holder;
+  const TensorView codes = heap.here(job.codes, codes_holder);
+  const Tensor multipliers = heap.upload(job.multipliers), zero_points = job.zero_points.data ? heap.upload(job.zero_points) : Tensor();
   Tensor values = heap.tensor(job.out, job.codes.shape);
   p.codes = codes.as<uint8_t>();
   p.multipliers = multipliers.as<float>();

@@ -33,24 +33,41 @@ Uploader::~Uploader() {
   if (copies_) cudaStreamDestroy(copies_);
 }
 
-Tensor Uploader::upload(const TensorView& host) {
-  Tensor there = heap_.tensor(host.dtype, host.shape);
+void Uploader::send(Tensor& to, const Backend::ReadBytes& read) {
   // The heap may have given out memory that queued work still reads.
   check(cudaEventRecord(free_, compute_), "cudaEventRecord");
   check(cudaStreamWaitEvent(copies_, free_, 0), "cudaStreamWaitEvent");
-  for (size_t begin = 0, bytes = static_cast<size_t>(there.bytes()); begin < bytes; begin += kPieceBytes) {
+  for (size_t begin = 0, bytes = static_cast<size_t>(to.bytes()); begin < bytes; begin += kPieceBytes) {
     const size_t size = std::min(kPieceBytes, bytes - begin);
     Piece& piece = pieces_[next_];
     next_ ^= 1;
     check(cudaEventSynchronize(piece.read), "cudaEventSynchronize");
-    host_.parallel_for(static_cast<int64_t>(size), kGrain, [&](int64_t first, int64_t last) {
-      std::memcpy(static_cast<std::byte*>(piece.pinned) + first, host.data + begin + first, static_cast<size_t>(last - first));
-    });
-    check(cudaMemcpyAsync(there.data() + begin, piece.pinned, size, cudaMemcpyHostToDevice, copies_), "upload");
+    read(static_cast<int64_t>(begin), static_cast<int64_t>(size), static_cast<std::byte*>(piece.pinned));
+    check(cudaMemcpyAsync(to.data() + begin, piece.pinned, size, cudaMemcpyHostToDevice, copies_), "upload");
     check(cudaEventRecord(piece.read, copies_), "cudaEventRecord");
   }
+}
+
+Tensor Uploader::upload(const TensorView& host) {
+  const std::lock_guard lock(mutex_);
+  Tensor there = heap_.tensor(host.dtype, host.shape);
+  send(there, [&](int64_t offset, int64_t bytes, std::byte* to) {
+    host_.parallel_for(bytes, kGrain, [&](int64_t first, int64_t last) { std::memcpy(to + first, host.data + offset + first, static_cast<size_t>(last - first)); });
+  });
   check(cudaEventRecord(arrived_, copies_), "cudaEventRecord");
   check(cudaStreamWaitEvent(compute_, arrived_, 0), "cudaStreamWaitEvent");
+  return there;
+}
+
+Tensor Uploader::fill(DType dtype, Shape shape, const Backend::ReadBytes& read) {
+  struct Arrival {  // also when `read` fails: the memory must not be given out while something is on its way to it
+    cudaStream_t copies;
+    ~Arrival() { cudaStreamSynchronize(copies); }
+  };
+  const std::lock_guard lock(mutex_);
+  Tensor there = heap_.tensor(dtype, std::move(shape));
+  const Arrival arrival{copies_};
+  send(there, read);
   return there;
 }
 

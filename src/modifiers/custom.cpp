@@ -36,11 +36,12 @@ class Custom final : public ScopedQuantizer {
     std::vector<QuantizedMatrix> results;
     for (size_t j = 0; j < jobs.size(); ++j) {
       const MatrixJob& job = jobs[j];
+      const HostView weight(job.weight, backend);
       QuantizedMatrix result{args, job.weight.shape, {}, std::move(parameters[j])};
-      result.codes = quantize_in_tiles(job.weight, result.parameters, args, policy_.rounding, backend);
+      result.codes = quantize_in_tiles(*weight, result.parameters, args, policy_.rounding, backend);
       const bool one_code = is_one_code(result.codes);
       const Tensor multipliers = scale_values(result.parameters, args);
-      own_.quantize({job.module, args, job.weight, multipliers, result.parameters.zero_points.empty() ? TensorView() : result.parameters.zero_points.view(), statistics ? &on_host : nullptr, result.codes,
+      own_.quantize({job.module, args, *weight, multipliers, result.parameters.zero_points.empty() ? TensorView() : result.parameters.zero_points.view(), statistics ? &on_host : nullptr, result.codes,
                      result.codes.data()});
       check(result, job.module);
       LinearReport row;
@@ -48,7 +49,7 @@ class Custom final : public ScopedQuantizer {
       row.scheme = describe(args);
       row.method = own_.type;
       row.note = note;
-      row.relative_error = relative_weight_error(job.weight, result, backend);
+      row.relative_error = relative_weight_error(*weight, result, backend);
       // The finished folder's check would refuse it as well, without knowing whose fault it is. Zeros for a weight are an error of exactly 1.
       if ((!one_code && is_one_code(result.codes)) || row.relative_error == 1.0) throw Error(ErrorCode::invalid_argument, fmt::format("modifier '{}': the codes of '{}' hold nothing of its weight", own_.type, job.module));
       rows.push_back(std::move(row));

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/quantize/number_formats.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
@@ -20,35 +19,27 @@ namespace llmc {
 
 namespace {
 
-// The matrices of one call stacked by rows, with one scale per (row, scale column).
-struct StackedMatrices {
-  Tensor weight;       // [rows, columns] model dtype
+// One scale (and zero point) per row of all matrices, one matrix after another, and scale column.
+struct StackedScales {
   Tensor scales;       // [rows, scale_columns] f32
-  Tensor zero_points;  // [rows, scale_columns] i8; empty when symmetric
+  Tensor zero_points;  // i8, the same shape; empty when symmetric
 };
 
-void copy_rows(Tensor& to, int64_t first_row, const TensorView& from) {
-  std::memcpy(to.data() + first_row * (to.bytes() / to.rows()), from.data, static_cast<size_t>(from.bytes()));
-}
-
-StackedMatrices stack(std::span<const MatrixJob> jobs, std::span<const QuantizationParameters> parameters, const QuantizationArgs& args) {
+StackedScales stack_scales(std::span<const MatrixJob> jobs, std::span<const QuantizationParameters> parameters, const QuantizationArgs& args) {
   int64_t rows = 0;
   for (const MatrixJob& job : jobs) rows += job.weight.rows();
-  const int64_t columns = jobs[0].weight.columns();
-  const int64_t per_row = scale_columns(args, columns);
+  const int64_t per_row = scale_columns(args, jobs[0].weight.columns());
   const int64_t scale_row_height = args.strategy == Strategy::block ? (*args.block_structure)[0] : 1;  // rows that share one row of scales
-  StackedMatrices all{Tensor(jobs[0].weight.dtype, {rows, columns}), Tensor(DType::f32, {rows, per_row}), args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
-  int64_t first = 0;
+  StackedScales all{Tensor(DType::f32, {rows, per_row}), args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
+  float* scales = all.scales.as<float>();
+  int8_t* zero_points = all.zero_points.as<int8_t>();
   for (size_t j = 0; j < jobs.size(); ++j) {
     const Tensor values = scale_values(parameters[j], args);
-    const int64_t count = jobs[j].weight.rows();
-    copy_rows(all.weight, first, jobs[j].weight);
-    for (int64_t row = 0; row < count; ++row) {
-      const int64_t from = args.strategy == Strategy::tensor ? 0 : row / scale_row_height;
-      std::memcpy(all.scales.as<float>() + (first + row) * per_row, values.as<float>() + from * per_row, sizeof(float) * static_cast<size_t>(per_row));
-      if (!args.symmetric) std::memcpy(all.zero_points.as<int8_t>() + (first + row) * per_row, parameters[j].zero_points.as<int8_t>() + from * per_row, static_cast<size_t>(per_row));
+    for (int64_t row = 0; row < jobs[j].weight.rows(); ++row, scales += per_row) {
+      const int64_t from = args.strategy == Strategy::tensor ? 0 : row / scale_row_height * per_row;
+      std::copy_n(values.as<float>() + from, per_row, scales);
+      if (!args.symmetric) zero_points = std::copy_n(parameters[j].zero_points.as<int8_t>() + from, per_row, zero_points);
     }
-    first += count;
   }
   return all;
 }
@@ -95,27 +86,27 @@ class Gptq final : public ScopedQuantizer {
     if (!statistics || statistics->gram.empty()) return round_to_nearest(jobs, args, statistics, policy_.rounding, backend, rows);  // an Embedding multiplies nothing
     std::string observer_note;
     std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &observer_note);
-    const StackedMatrices all = stack(jobs, parameters, args);
+    const StackedScales all = stack_scales(jobs, parameters, args);
 
     GptqProblem problem;
-    problem.weight = all.weight;
+    for (const MatrixJob& job : jobs) problem.weights.push_back(job.weight);
     problem.gram = statistics->gram;
     problem.grid = {args.type, args.num_bits, args.symmetric};
     problem.scales = all.scales;
     if (!args.symmetric) problem.zero_points = all.zero_points;
-    problem.scale_column = scale_column_of(args, all.weight.columns());
-    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : all.weight.dtype();  // readers apply a global scale in float32
+    problem.scale_column = scale_column_of(args, problem.columns());
+    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : jobs[0].weight.dtype;  // readers apply a global scale in float32
     problem.activation_order = args.actorder == ActOrder::weight;
     problem.relative_dampening = relative_dampening_;
     problem.dampening_frac = dampening_frac_;
     problem.block_size = block_size_;
-    const GptqSolution solution = backend.gptq(problem);
+    GptqSolution solution = backend.gptq(problem);
 
     std::vector<QuantizedMatrix> results;
     int64_t first = 0;
     for (size_t j = 0; j < jobs.size(); ++j) {
       const int64_t count = jobs[j].weight.rows();
-      QuantizedMatrix result{args, jobs[j].weight.shape, Tensor::copy_of(solution.codes.view().row_range(first, first + count)), std::move(parameters[j])};
+      QuantizedMatrix result{args, jobs[j].weight.shape, std::move(solution.codes[j]), std::move(parameters[j])};
       if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight.dtype, backend);
       if (problem.activation_order) result.visiting_order = solution.order;
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
@@ -148,6 +139,7 @@ class Gptq final : public ScopedQuantizer {
 
   // llm-compressor keeps dequantized weights and rounds them again when it saves: for int8 in bfloat16 that moves about 3 % of the codes by one.
   static void requantize(QuantizedMatrix& matrix, DType model_dtype, Backend& backend) {
+    if (matrix.codes.device() != Device{}) matrix.codes = backend.to_host(matrix.codes);
     const Tensor decoded = dequantize_in_tiles(matrix, model_dtype, backend);
     matrix.codes = quantize_in_tiles(decoded, matrix.parameters, matrix.args, Rounding::reference, backend);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/quantize/mse_observer.hpp"
+#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 
@@ -28,7 +29,7 @@ std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs
     if (!global_scale) global_scale = joint_global_scale(ranges, jobs[0].weight.dtype);
   }
   std::vector<QuantizationParameters> parameters;
-  for (size_t j = 0; j < jobs.size(); ++j) parameters.push_back(qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale));
+  for (size_t j = 0; j < jobs.size(); ++j) parameters.push_back(qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale, parallel_of(backend)));
   return parameters;
 }
 

@@ -16,16 +16,6 @@ struct Mapping {
   TargetMatcher balance, smooth;
 };
 
-std::vector<float> largest_per_column(const Block& block, const std::vector<size_t>& nodes, const WeightTable& weights) {
-  std::vector<float> largest;
-  for (size_t node : nodes) raise_column_maxima(weights.at(block.nodes[node].weight_name()), largest);
-  return largest;
-}
-
-void use_scales(Tensor& tensor, const std::vector<float>& scales, SmoothingUse use) {
-  use_smoothing_scales(tensor.data(), tensor.dtype(), tensor.size() / tensor.shape().back(), scales, use);
-}
-
 class SmoothQuant final : public Transform {
  public:
   SmoothQuant(const ModifierSpec& spec, const RunPolicy& policy) : type_(spec.type), rounds_like_reference_(policy.compat == Compat::reference), arguments_(spec), ignore_(arguments_.texts("ignore", {})) {
@@ -52,14 +42,16 @@ class SmoothQuant final : public Transform {
     return selected;
   }
 
-  std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights) const override {
-    const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? weights.at(block.nodes[pair.smooth].weight_name()).dtype() : DType::f32};
-    const ChannelStatistics& channels = statistics.channels;
-    const std::vector<float> scales = smoothing_scales(channels.min, channels.max, largest_per_column(block, pair.balance, weights), rule, type_);
-    for (size_t node : pair.balance) use_scales(weights.at(block.nodes[node].weight_name()), scales, SmoothingUse::multiply);
+  std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights, Backend& backend) const override {
     const Node& norm = block.nodes[pair.smooth];
-    use_scales(weights.at(norm.weight_name()), scales, norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
-    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end()) use_scales(bias->second, scales, SmoothingUse::divide);
+    Tensor& smooth = weights.at(norm.weight_name());
+    const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? smooth.dtype() : DType::f32};
+    std::vector<float> largest;
+    for (size_t node : pair.balance) backend.raise_column_maxima(weights.at(block.nodes[node].weight_name()), largest);
+    const std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max, largest, rule, type_);
+    for (size_t node : pair.balance) backend.use_smoothing_scales(weights.at(block.nodes[node].weight_name()), scales, SmoothingUse::multiply);
+    backend.use_smoothing_scales(smooth, scales, norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
+    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end()) backend.use_smoothing_scales(bias->second, scales, SmoothingUse::divide);
     return scales;
   }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/quantize/number_formats.hpp"
 #include "cpu/gemm.hpp"
 #include "llmc/backend.hpp"
 
@@ -36,9 +37,7 @@ inline std::vector<uint16_t> to_bf16(const std::vector<float>& values) {
 
 inline Tensor tensor_of(DType dtype, Shape shape, const std::vector<float>& values) {
   Tensor tensor(dtype, std::move(shape));
-  for (size_t i = 0; i < values.size(); ++i)
-    if (dtype == DType::bf16) tensor.as<uint16_t>()[i] = bf16_code(values[i]);
-    else tensor.as<float>()[i] = values[i];
+  from_float(values.data(), static_cast<int64_t>(values.size()), dtype, tensor.data());
   return tensor;
 }
 

@@ -91,7 +91,7 @@ class RecordedProblem {
     scales_ = tensor_of(DType::f32, scale_shape, scale_);
     zeros_ = Tensor(DType::i8, scale_shape);
     for (int64_t i = 0; i < zeros_.size(); ++i) zeros_.as<int8_t>()[i] = static_cast<int8_t>(recording_.tensors["zero_point"][static_cast<size_t>(i)]);
-    problem_.weight = weight_;
+    problem_.weights = {weight_};
     problem_.gram = gram_;
     problem_.scales = scales_;
     if (!symmetric_) problem_.zero_points = zeros_;
@@ -114,7 +114,7 @@ class RecordedProblem {
     int64_t equal = 0;
     for (int64_t i = 0; i < weight_.size(); ++i) {
       const auto at = static_cast<size_t>(i / columns * scale_columns + problem_.scale_column[static_cast<size_t>(i % columns)]);
-      const float zero = symmetric_ ? 0.0f : static_cast<float>(zeros_.as<int8_t>()[at]), product = (code_value(solution.codes, i) - zero) * scale_[at];
+      const float zero = symmetric_ ? 0.0f : static_cast<float>(zeros_.as<int8_t>()[at]), product = (code_value(solution.codes[0], i) - zero) * scale_[at];
       equal += (tensor_group_ ? product : bf16_value(product)) == recorded[static_cast<size_t>(i)];
     }
     return static_cast<double>(equal) / static_cast<double>(weight_.size());

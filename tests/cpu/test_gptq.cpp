@@ -21,7 +21,7 @@ struct SmallProblem {
   SmallProblem(int64_t rows, int64_t columns, std::vector<float> gram_values, unsigned seed = 7)
       : weight(tensor_of(DType::f32, {rows, columns}, random_floats(static_cast<size_t>(rows * columns), seed))), gram(tensor_of(DType::f32, {columns, columns}, gram_values)),
         scales(tensor_of(DType::f32, {rows, 1}, std::vector<float>(static_cast<size_t>(rows), 0.25f))) {
-    problem.weight = weight;
+    problem.weights = {weight};
     problem.gram = gram;
     problem.scales = scales;
     problem.scale_column.assign(static_cast<size_t>(columns), 0);
@@ -59,7 +59,7 @@ TEST_CASE("1, 2 and 5 threads give the same GPTQ codes and losses") {
     const GptqSolution one = backend(isa, 1)->gptq(small.problem);
     for (const int threads : {2, 5}) {
       const GptqSolution more = backend(isa, threads)->gptq(small.problem);
-      CHECK(std::memcmp(one.codes.data(), more.codes.data(), static_cast<size_t>(one.codes.bytes())) == 0);
+      CHECK(std::memcmp(one.codes[0].data(), more.codes[0].data(), static_cast<size_t>(one.codes[0].bytes())) == 0);
       CHECK(one.row_loss == more.row_loss);
     }
   }
@@ -72,7 +72,7 @@ TEST_CASE("the row loss is (w - q) H (w - q)^T with the dampened gram") {
   const GptqSolution solution = backend()->gptq(small.problem);
   for (int64_t r = 0; r < rows; ++r) {
     std::vector<double> d(static_cast<size_t>(n));
-    for (int64_t j = 0; j < n; ++j) d[static_cast<size_t>(j)] = static_cast<double>(small.weight.as<float>()[r * n + j] - 0.25f * code_value(solution.codes, r * n + j));
+    for (int64_t j = 0; j < n; ++j) d[static_cast<size_t>(j)] = static_cast<double>(small.weight.as<float>()[r * n + j] - 0.25f * code_value(solution.codes[0], r * n + j));
     double loss = 0;
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j < n; ++j) loss += d[static_cast<size_t>(i)] * d[static_cast<size_t>(j)] * static_cast<double>(gram[static_cast<size_t>(i * n + j)]) * (i == j ? 1.01 : 1.0);
@@ -87,7 +87,7 @@ TEST_CASE("a channel that never fires gets code zero and leaves the others alone
   const SmallProblem small(3, n, gram);
   const GptqSolution solution = backend()->gptq(small.problem);
   CHECK(solution.attempts == 1);
-  for (int64_t r = 0; r < 3; ++r) CHECK(solution.codes.as<int8_t>()[r * n + 5] == 0);
+  for (int64_t r = 0; r < 3; ++r) CHECK(solution.codes[0].as<int8_t>()[r * n + 5] == 0);
 }
 
 TEST_CASE("a gram that is not positive definite is dampened ten times more until it factors") {
@@ -106,8 +106,8 @@ TEST_CASE("when every dampening fails the codes are plain rounding") {
   const GptqSolution solution = backend()->gptq(small.problem);
   CHECK(solution.rounded_to_nearest);
   CHECK(solution.attempts == 3);
-  CHECK(solution.codes.as<int8_t>()[0] == 1);
-  CHECK(solution.codes.as<int8_t>()[1] == -8);
+  CHECK(solution.codes[0].as<int8_t>()[0] == 1);
+  CHECK(solution.codes[0].as<int8_t>()[1] == -8);
 }
 
 TEST_CASE("a gram with NaN is a numeric error") {

@@ -80,4 +80,11 @@ inline Tensor random_weight(Dice& dice, DType dtype, int64_t rows, int64_t colum
   return weight;
 }
 
+// A copy of a matrix in the device's memory.
+inline Tensor on_device(Backend& cuda, const TensorView& matrix) {
+  Tensor there = cuda.zeros(matrix.dtype, matrix.shape);
+  cuda.copy_to_device(matrix, there);
+  return there;
+}
+
 }  // namespace llmc::test

@@ -36,7 +36,7 @@ struct RandomProblem {
     scales = tensor_of(DType::f32, {rows, scale_columns}, scale);
     zeros = Tensor(DType::i8, {rows, scale_columns});
     for (int64_t i = 0; i < zeros.size(); ++i) zeros.as<int8_t>()[i] = static_cast<int8_t>(dice.between(-2, 1));
-    problem.weight = weight;
+    problem.weights = {weight};
     problem.gram = gram;
     problem.scales = scales;
     if (!grid.symmetric) problem.zero_points = zeros;
@@ -49,16 +49,24 @@ struct RandomProblem {
 };
 
 std::vector<uint8_t> codes_of(const GptqSolution& solution) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(solution.codes.data());
-  return {bytes, bytes + solution.codes.bytes()};
+  std::vector<uint8_t> all;
+  for (const Tensor& codes : solution.codes) all.insert(all.end(), codes.as<uint8_t>(), codes.as<uint8_t>() + codes.bytes());
+  return all;
+}
+
+// With the codes on the host: they outlive the device.
+GptqSolution solve_on_device(const GptqProblem& problem) {
+  const auto cuda = cuda_backend();
+  GptqSolution solution = cuda->gptq(problem);
+  for (Tensor& codes : solution.codes) codes = cuda->to_host(codes);
+  return solution;
 }
 
 }  // namespace
 
 TEST_CASE("device: GPTQ gives the recorded codes of llm-compressor on every recorded matrix") {
-  const auto cuda = cuda_backend();
   for_each_recording([&](const std::string& name, const RecordedProblem& recorded) {
-    const GptqSolution solution = cuda->gptq(recorded.problem());
+    const GptqSolution solution = solve_on_device(recorded.problem());
     INFO(name << " equal " << recorded.equal_share(solution) << " loss ratio " << recorded.loss_ratio(solution));
     CHECK(solution.attempts == 1);
     CHECK(recorded.equal_share(solution) >= 0.999);
@@ -73,7 +81,7 @@ TEST_CASE("device: GPTQ on random shapes and every grid agrees with the CPU") {
   for (const NumberGrid& grid : grids) {
     const RandomProblem random(dice, grid);
     CAPTURE(grid.num_bits, grid.symmetric, random.weight.rows(), random.weight.columns());
-    const GptqSolution want = backend()->gptq(random.problem), got = cuda_backend()->gptq(random.problem);
+    const GptqSolution want = backend()->gptq(random.problem), got = solve_on_device(random.problem);
     const auto a = codes_of(want), b = codes_of(got);
     REQUIRE(a.size() == b.size());
     size_t equal = 0;
@@ -89,7 +97,7 @@ TEST_CASE("device: GPTQ does not depend on the order of threads") {
   Dice dice(2);
   const RandomProblem random(dice, {NumberType::integer, 4, true});
   in_every_order([&] {
-    const GptqSolution solution = cuda_backend()->gptq(random.problem);
+    const GptqSolution solution = solve_on_device(random.problem);
     return std::pair(codes_of(solution), solution.row_loss);
   });
 }
@@ -100,15 +108,56 @@ TEST_CASE("device: a Hessian that no dampening mends is rounded to nearest, with
   Tensor gram = correlated_gram(n, 80, 4);
   for (int64_t i = 1; i < n; ++i) gram.as<float>()[i * n] = 1e6f;  // far from positive definite
   GptqProblem problem;
-  problem.weight = weight;
+  problem.weights = {weight};
   problem.gram = gram;
   problem.scales = scales;
   problem.scale_column.assign(n, 0);
   problem.product_dtype = DType::f32;
-  const GptqSolution want = backend()->gptq(problem), got = cuda_backend()->gptq(problem);
+  const GptqSolution want = backend()->gptq(problem), got = solve_on_device(problem);
   CHECK((got.rounded_to_nearest && want.rounded_to_nearest));
   CHECK(codes_of(got) == codes_of(want));
   for (size_t row = 0; row < 5; ++row) CHECK(got.row_loss[row] == Approx(want.row_loss[row]).epsilon(1e-4));
   gram.as<float>()[3 * n + 1] = std::nanf("");
   CHECK_THROWS_WITH(cuda_backend()->gptq(problem), Catch::Contains("gram matrix of 40 columns holds NaN or Inf"));
+}
+
+TEST_CASE("device: matrices that share a Hessian are solved as their stacked rows, on the host or on the device") {
+  Dice dice(3);
+  const RandomProblem stacked(dice, {NumberType::integer, 4, false});
+  const int64_t rows = stacked.weight.rows(), cut = rows / 3;
+  REQUIRE(cut > 0);
+  const auto cuda = cuda_backend();
+  const Tensor here = cuda->load_weight(DType::bf16, stacked.weight.view().row_range(cut, rows).shape, [&](int64_t offset, int64_t bytes, std::byte* to) {
+    std::memcpy(to, stacked.weight.view().row_range(cut, rows).data + offset, static_cast<size_t>(bytes));
+  });
+  CHECK(here.device() == cuda->device());
+  GptqProblem problem = stacked.problem;
+  problem.weights = {stacked.weight.view().row_range(0, cut), here};
+  GptqSolution got = cuda->gptq(problem);
+  problem.weights[1] = stacked.weight.view().row_range(cut, rows);
+  const GptqSolution want = solve_on_device(stacked.problem), on_host = backend()->gptq(problem), reference = backend()->gptq(stacked.problem);
+  REQUIRE(got.codes.size() == 2);
+  for (Tensor& codes : got.codes) codes = cuda->to_host(codes);
+  CHECK(got.codes[0].shape() == Shape{cut, stacked.weight.columns()});
+  CHECK(codes_of(got) == codes_of(want));
+  CHECK(codes_of(on_host) == codes_of(reference));
+}
+
+TEST_CASE("device: the energy of an output is the CPU's") {
+  Dice dice(4);
+  for (int round = 0; round < 12; ++round) {
+    const int64_t rows = dice.between(1, 90), columns = dice.between(1, 200), step = dice.between(1, 5);
+    const Tensor weight = tensor_of(dice.one_of({DType::bf16, DType::f16, DType::f32}), {rows, columns}, random_floats(static_cast<size_t>(rows * columns), static_cast<unsigned>(round)));
+    const Tensor gram = correlated_gram(columns, 2 * columns, static_cast<unsigned>(round));
+    CAPTURE(rows, columns, step);
+    double exact = 0;
+    std::vector<float> values(static_cast<size_t>(weight.size()));
+    to_float(weight, values.data());
+    for (int64_t r = 0; r < rows; r += step)
+      for (int64_t i = 0; i < columns; ++i)
+        for (int64_t k = 0; k <= i; ++k) exact += (i == k ? 1.0 : 2.0) * static_cast<double>(values[static_cast<size_t>(r * columns + i)]) * static_cast<double>(values[static_cast<size_t>(r * columns + k)]) * static_cast<double>(gram.as<float>()[i * columns + k]);
+    CHECK(backend()->output_energy(weight, step, gram) == Approx(exact).epsilon(1e-4));
+    in_every_order([&] { return cuda_backend()->output_energy(weight, step, gram); });
+    CHECK(cuda_backend()->output_energy(weight, step, gram) == Approx(exact).epsilon(1e-4));
+  }
 }

@@ -104,8 +104,7 @@ TEST_CASE("device: weights that lie there are searched there, and what it does n
   args.strategy = Strategy::tensor;
   args.observer = "mse";
   const Tensor values = tensor_of(DType::bf16, {100, 48}, random_floats(4800, 3));
-  const Tensor there = cuda->zeros(DType::bf16, {100, 48});
-  cuda->copy_to_device(values, there);
+  const Tensor there = on_device(*cuda, values);
   CHECK(weight_ranges(there, args, {}, *cuda).max == weight_ranges(values, args).max);
 
   std::vector<float> numbers = random_floats(96, 4);
@@ -120,6 +119,26 @@ TEST_CASE("device: weights that lie there are searched there, and what it does n
   CHECK(best(weight_ranges(infinite, args, {}, *cuda)) == best(weight_ranges(infinite, args)));
   args.group_size = 7;
   CHECK_THROWS_WITH(weight_ranges(infinite, args, {}, *cuda), Catch::Contains("no multiple of group_size"));
+}
+
+TEST_CASE("device: the plain ranges of weights that lie there, for every kind of scale") {
+  Dice dice(5);
+  OnlyTries device;
+  const auto cuda = cuda_backend();
+  for (int round = 0; round < 60; ++round) {
+    QuantizationArgs args = random_args(dice);
+    args.observer = dice.one_of({"memoryless_minmax", "static_minmax", "minmax"});
+    args.observer_kwargs = "{}";
+    const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group ? *args.group_size : 1, rows = dice.between(1, 70), columns = unit * dice.between(1, 300 / unit);
+    const Tensor weight = random_weight(dice, dice.one_of({DType::bf16, DType::f32, DType::f16}), rows, columns), there = on_device(*cuda, weight);
+    CAPTURE(round, describe(args), dtype_name(weight.dtype()), rows, columns);
+    const ValueRanges want = weight_ranges(weight, args);
+    in_every_order([&] {
+      const ValueRanges got = weight_ranges(there, args, {}, device);
+      CHECK((got.shape == want.shape && got.min == want.min && got.max == want.max));
+      return got.max;
+    });
+  }
 }
 
 TEST_CASE("device: a run with a searching observer writes the CPU's bytes") {

@@ -58,7 +58,7 @@ TEST_CASE("scale moves from the norm to its readers by range^a / (2 max|W|)^(1 -
   const auto& transform = dynamic_cast<const Transform&>(*modifier);
   const auto pairs = transform.select({}, block);
   REQUIRE(pairs.size() == 1);
-  transform.apply(block, pairs[0], ranges(-4, 12, -1, 1), weights);
+  transform.apply(block, pairs[0], ranges(-4, 12, -1, 1), weights, *make_cpu_backend({}));
   const float s0 = std::sqrt(16.0f) / std::sqrt(4.0f), s1 = std::sqrt(2.0f) / std::sqrt(2.0f);  // 2, 1
   CHECK(weights.at("norm.weight").as<float>()[0] == Approx(1.0f / s0));
   CHECK(weights.at("norm.weight").as<float>()[1] == Approx(2.0f / s1));
@@ -74,7 +74,7 @@ TEST_CASE("log_equalization divides each channel's range by its own logarithm") 
   WeightTable weights = small_weights();
   const auto modifier = smoothquant("algorithm: log_equalization");
   const auto& transform = dynamic_cast<const Transform&>(*modifier);
-  transform.apply(block, transform.select({}, block)[0], ranges(0, 14, -1, 1), weights);
+  transform.apply(block, transform.select({}, block)[0], ranges(0, 14, -1, 1), weights, *make_cpu_backend({}));
   CHECK(weights.at("norm.weight").as<float>()[0] == Approx(4.0f / 14.0f));  // 14 / log2(16)
 }
 
@@ -83,7 +83,7 @@ TEST_CASE("a channel that never moves keeps a tiny scale instead of dividing by 
   WeightTable weights = small_weights();
   const auto modifier = smoothquant("");
   const auto& transform = dynamic_cast<const Transform&>(*modifier);
-  transform.apply(block, transform.select({}, block)[0], ranges(0, 0, -1, 1), weights);
+  transform.apply(block, transform.select({}, block)[0], ranges(0, 0, -1, 1), weights, *make_cpu_backend({}));
   CHECK(weights.at("norm.weight").as<float>()[0] == Approx(1e5f));
   CHECK(weights.at("gate.weight").as<float>()[0] == Approx(0.5e-5f));
 }
@@ -106,7 +106,7 @@ TEST_CASE("an activation range that is not finite is an error, not a NaN in the 
   WeightTable weights = small_weights();
   const auto modifier = smoothquant("");
   const auto& transform = dynamic_cast<const Transform&>(*modifier);
-  CHECK_THROWS_WITH(transform.apply(block, transform.select({}, block)[0], ranges(-INFINITY, 1, -1, 1), weights), Catch::Contains("not finite"));
+  CHECK_THROWS_WITH(transform.apply(block, transform.select({}, block)[0], ranges(-INFINITY, 1, -1, 1), weights, *make_cpu_backend({})), Catch::Contains("not finite"));
 }
 
 TEST_CASE("SmoothQuant alone writes a model with the same function") {

@@ -8,7 +8,6 @@
 #include "core/json/json_value.hpp"
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
-#include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -70,7 +69,7 @@ void ActivationObserver::add(const TensorView& sequence, Backend& backend) {
 }
 
 ValueRanges ActivationObserver::searched(const TensorView& sequence, Backend& backend) const {
-  return search_ranges(*HostView(sequence, backend), args_, *range_search(args_), {}, parallel_of(backend));
+  return search_ranges(sequence, args_, *range_search(args_), {}, backend);
 }
 
 ValueRanges ActivationObserver::extent(const TensorView& sequence, Backend& backend) const {

@@ -79,7 +79,7 @@ void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std:
       Statistics statistics;
       const Observation channels{block.nodes[norm].output, true, false, &statistics, nullptr};
       run(block, weights, at, norm + 1, std::span(&channels, 1), false);
-      next_pair->transform->apply(block, next_pair->pair, statistics, weights);
+      next_pair->transform->apply(block, next_pair->pair, statistics, weights, run_.backend);
     }
   };
   for (const CalibrationGroup& group : quantizer_.groups_of(block)) {
@@ -108,7 +108,7 @@ void BlockCompressor::survey(const Block& block, WeightTable& weights) {
 
 void BlockCompressor::transform(const Block& block, WeightTable& weights) const {
   const auto pairs = quantizer_.pairs_of(block);
-  for (size_t i = 0; i < pairs.size(); ++i) pairs[i].transform->apply(block, pairs[i].pair, surveyed_.at(block.name)[i], weights);
+  for (size_t i = 0; i < pairs.size(); ++i) pairs[i].transform->apply(block, pairs[i].pair, surveyed_.at(block.name)[i], weights, run_.backend);
 }
 
 void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const {

@@ -1,6 +1,9 @@
 #include "core/calibration/block_weights.hpp"
 
+#include <system_error>
+
 #include "core/compressed_output.hpp"
+#include "llmc/error.hpp"
 
 namespace llmc {
 
@@ -15,14 +18,35 @@ void for_each_weight(const Checkpoint& checkpoint, const Block& block, const Use
 
 }  // namespace
 
-WeightTable load_weights(const Checkpoint& checkpoint, const std::vector<Block>& blocks, size_t b) {
+BlockLoader::~BlockLoader() { stop_ = true; }  // next_ waits for its thread
+
+WeightTable BlockLoader::load(const Block& block) const {
   WeightTable weights;
-  for_each_weight(checkpoint, blocks[b], [&](const std::string& name) {
-    Tensor tensor = checkpoint.read(name);
-    check_finite(checkpoint.directory(), name, tensor);
-    weights.emplace(name, std::move(tensor));
+  for_each_weight(checkpoint_, block, [&](const std::string& name) {
+    const TensorInfo info = checkpoint_.info(name);
+    weights.emplace(name, backend_.load_weight(info.dtype, info.shape, [&](int64_t offset, int64_t bytes, std::byte* to) {
+      if (stop_) throw Error(ErrorCode::cancelled, "cancelled");
+      checkpoint_.read_bytes(name, offset, bytes, to);
+      const auto item = static_cast<int64_t>(item_size(info.dtype));
+      check_finite(checkpoint_.directory(), name, TensorView(to, info.dtype, {bytes / item}), offset / item);
+    }));
   });
-  if (b + 1 < blocks.size()) for_each_weight(checkpoint, blocks[b + 1], [&](const std::string& name) { checkpoint.read_ahead(name); });
+  return weights;
+}
+
+void BlockLoader::start(size_t b) {
+  if (b >= end_) return;
+  if (backend_.device() == Device{}) return for_each_weight(checkpoint_, blocks_[b], [&](const std::string& name) { checkpoint_.read_ahead(name); });
+  try {
+    next_ = std::async(std::launch::async, [this, b] { return load(blocks_[b]); });
+    coming_ = b;
+  } catch (const std::system_error&) {  // no thread to be had: take() will read it
+  }
+}
+
+WeightTable BlockLoader::take(size_t b) {
+  WeightTable weights = next_.valid() && coming_ == b ? next_.get() : load(blocks_[b]);
+  start(b + 1);
   return weights;
 }
 

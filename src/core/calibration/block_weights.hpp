@@ -1,5 +1,7 @@
-// The weights of one block.
+// The weights of blocks, one block at a time.
 #pragma once
+#include <atomic>
+#include <future>
 #include <vector>
 
 #include "core/checkpoint/checkpoint.hpp"
@@ -7,7 +9,27 @@
 
 namespace llmc {
 
-// Of blocks[b]; all finite. Those of the next block come into the page cache while this one computes.
-WeightTable load_weights(const Checkpoint& checkpoint, const std::vector<Block>& blocks, size_t b);
+// Reads block after block and refuses what is not finite. Meanwhile the next one comes: to a device by a thread of the loader's own, for the host into the page cache.
+class BlockLoader {
+ public:
+  BlockLoader(const Checkpoint& checkpoint, const std::vector<Block>& blocks, Backend& backend, size_t end) : checkpoint_(checkpoint), blocks_(blocks), backend_(backend), end_(end) {}
+  ~BlockLoader();
+  BlockLoader(const BlockLoader&) = delete;
+  BlockLoader& operator=(const BlockLoader&) = delete;
+
+  WeightTable take(size_t b);  // matrices where the backend computes, vectors on the host. In order: what comes next is b + 1, up to `end`
+
+ private:
+  WeightTable load(const Block& block) const;
+  void start(size_t b);
+
+  const Checkpoint& checkpoint_;
+  const std::vector<Block>& blocks_;
+  Backend& backend_;
+  const size_t end_;
+  std::atomic<bool> stop_ = false;
+  size_t coming_ = 0;  // the block of next_
+  std::future<WeightTable> next_;
+};
 
 }  // namespace llmc

@@ -21,16 +21,20 @@ void compress_calibrated(const CalibratedRun& run) {
   run.report.samples = calibrator.samples();
   run.report.tokens = calibrator.tokens();
 
-  for (size_t b = 0; b < surveyed; ++b) {
-    run.reporter.enter("survey", blocks[b].name);
-    WeightTable weights = load_weights(run.source, blocks, b);
-    compressor.survey(blocks[b], weights);
+  {
+    BlockLoader loader(run.source, blocks, run.backend, surveyed);
+    for (size_t b = 0; b < surveyed; ++b) {
+      run.reporter.enter("survey", blocks[b].name);
+      WeightTable weights = loader.take(b);
+      compressor.survey(blocks[b], weights);
+    }
   }
   calibrator.restart();
+  BlockLoader loader(run.source, blocks, run.backend, end);
   for (size_t b = 0; b < end; ++b) {
     const size_t first_row = run.report.linears.size();
     run.reporter.enter("calibrate", blocks[b].name);
-    WeightTable weights = load_weights(run.source, blocks, b);
+    WeightTable weights = loader.take(b);
     compressor.compress(blocks[b], weights, run.propagation);
     const Timed timed(run.report.writing_seconds);
     for (const auto& [name, tensor] : weights) run.output.put_tensor(name, tensor);

@@ -53,13 +53,16 @@ void compress_from_statistics(const CalibratedRun& run) {
   const auto& blocks = run.graph.blocks;
   const StatisticsFolders folders(run.options.statistics, run.graph);
   const BlockQuantizer quantizer(run, false);
+  size_t end = blocks.size();
+  while (end > 0 && !quantizer.has_work(blocks[end - 1])) --end;
   run.reporter.begin(std::count_if(blocks.begin(), blocks.end(), [&](const Block& block) { return quantizer.has_work(block); }));
-  for (size_t b = 0; b < blocks.size(); ++b) {
+  BlockLoader loader(run.source, blocks, run.backend, end);
+  for (size_t b = 0; b < end; ++b) {
     const Block& block = blocks[b];
     if (!quantizer.has_work(block)) continue;
     const size_t first_row = run.report.linears.size();
     run.reporter.enter("quantize", block.name);
-    WeightTable weights = load_weights(run.source, blocks, b);
+    WeightTable weights = loader.take(b);
     BlockStatistics statistics(folders, block);
     const auto read = [&](ValueId value) {
       run.reporter.poll();
@@ -70,7 +73,7 @@ void compress_from_statistics(const CalibratedRun& run) {
     quantizer.quantize_embeddings(block, weights);
     for (const PairWork& work : quantizer.pairs_of(block)) {
       const ValueId value = block.nodes[work.pair.smooth].output;
-      statistics.divide(value, work.transform->apply(block, work.pair, read(value), weights));
+      statistics.divide(value, work.transform->apply(block, work.pair, read(value), weights, run.backend));
     }
     for (const CalibrationGroup& group : quantizer.groups_of(block)) quantizer.quantize(block, group, read(group.value), weights);
     {

@@ -14,9 +14,9 @@ namespace llmc {
 namespace {
 
 // Of every input that Linears of blocks[b] share, on the host.
-std::vector<Statistics> observe(const StatisticsRun& run, Calibrator& calibrator, size_t b, const std::vector<SharedInput>& inputs, bool last) {
+std::vector<Statistics> observe(const StatisticsRun& run, BlockLoader& loader, Calibrator& calibrator, size_t b, const std::vector<SharedInput>& inputs, bool last) {
   const Block& block = run.graph.blocks[b];
-  const WeightTable weights = load_weights(run.source, run.graph.blocks, b);
+  const WeightTable weights = loader.take(b);
   std::vector<Statistics> seen(inputs.size());
   std::vector<Observation> observations;
   for (size_t i = 0; i < inputs.size(); ++i) observations.push_back({inputs[i].value, true, true, &seen[i], nullptr});
@@ -35,12 +35,13 @@ void save_model_statistics(const StatisticsRun& run) {
   if (run.sequences) calibrator.emplace(run.graph, run.backend, *run.sequences, [&] { run.reporter.step(); });
   size_t end = blocks.size();
   while (end > 0 && shared_inputs(blocks[end - 1]).empty()) --end;
+  BlockLoader loader(run.source, blocks, run.backend, end);
   run.reporter.begin(static_cast<int64_t>(end * (calibrator ? calibrator->tiles() : 0)));
   for (size_t b = 0; b < end; ++b) {
     run.reporter.enter("calibrate", blocks[b].name);
     const std::vector<SharedInput> inputs = shared_inputs(blocks[b]);
     std::vector<Statistics> seen;
-    if (calibrator) seen = observe(run, *calibrator, b, inputs, b + 1 == end);
+    if (calibrator) seen = observe(run, loader, *calibrator, b, inputs, b + 1 == end);
     for (size_t i = 0; i < inputs.size(); ++i) {
       run.reporter.poll();
       Statistics all;

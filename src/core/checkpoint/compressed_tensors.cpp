@@ -167,16 +167,18 @@ void write_quantized(CheckpointWriter& writer, const std::string& module, const 
     for (int64_t tile = begin; tile < end; ++tile) write_tile(tile * tile_rows, std::min(codes.rows(), (tile + 1) * tile_rows));
   };
   parallel ? parallel(tiles, 1, write_tiles) : write_tiles(0, tiles);
+  write_parameters(writer, module, args, format, matrix.shape, matrix.parameters);
+}
 
-  const QuantizationParameters& parameters = matrix.parameters;
+void write_parameters(CheckpointWriter& writer, const std::string& module, const QuantizationArgs& args, Format format, const Shape& shape, const QuantizationParameters& parameters) {
   writer.write_tensor(module + ".weight_scale", parameters.scales);
-  if (!args.symmetric && zero_points_are_packed(row, args)) {
+  if (!args.symmetric && zero_points_are_packed(row_for(module, args, format), args)) {
     const Tensor packed = pack_int_columns(parameters.zero_points, args.num_bits);
     writer.write_tensor(module + ".weight_zero_point", packed);
   } else if (!args.symmetric) {
     writer.write_tensor(module + ".weight_zero_point", parameters.zero_points);
   }
-  write_matrix_facts(writer, module, args, format, matrix.shape, parameters.global_scale);
+  write_matrix_facts(writer, module, args, format, shape, parameters.global_scale);
 }
 
 StoredLayout stored_layout(const std::string& module, const QuantizationArgs& args, Format format) {

@@ -34,6 +34,8 @@ struct StoredLayout {
   bool zero_points_packed = false;         // along the rows: tiles of 32 rows end on whole words
 };
 StoredLayout stored_layout(const std::string& module, const QuantizationArgs& args, Format format);
+// All of a weight but its codes.
+void write_parameters(CheckpointWriter& writer, const std::string& module, const QuantizationArgs& args, Format format, const Shape& shape, const QuantizationParameters& parameters);
 // What a module stores once, beside its tiles: the shape, the global scale.
 void write_matrix_facts(CheckpointWriter& writer, const std::string& module, const QuantizationArgs& args, Format format, const Shape& shape, std::optional<float> global_scale);
 

@@ -96,6 +96,7 @@ CompressedMatrix compress_matrix(const MatrixScheme& scheme, const TensorView& w
   std::vector<QuantizedMatrix> results = scheme.quantizer().quantize(std::span(&job, 1), scheme.scheme(), statistics, backend, rows);
   auto parts = parts_of(scheme, weight.dtype);
   parts->matrix = std::move(results[0]);
+  if (parts->matrix.codes.device() != Device{}) parts->matrix.codes = backend.to_host(parts->matrix.codes);  // outlives the backend
   parts->report = std::move(rows[0]);
   return CompressedMatrix(std::move(parts));
 }

@@ -104,7 +104,8 @@ void merge_ranges(ValueRanges& into, const ValueRanges& other) {
   }
 }
 
-QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale) {
+QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale, const RowParallel& parallel) {
+  constexpr int64_t kGrain = 4096;
   const DType storage = scale_storage_dtype(args, model_dtype);
   if (storage == DType::f8_e4m3 && !global_scale) throw Error(ErrorCode::internal, "qparams: tensor_group scales got no global scale");
 
@@ -115,12 +116,16 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const Quan
 
   const ScaleGrid grid(args, model_dtype, global_scale);
   const size_t item = item_size(storage);
-  for (size_t i = 0; i < ranges.min.size(); ++i) {
-    const CellScale cell = scale_of_cell(std::min(ranges.min[i], 0.0f), std::max(ranges.max[i], 0.0f), grid);
-    if (storage == DType::u8) result.scales.as<uint8_t>()[i] = mx_byte(cell.stored);
-    else from_float(&cell.stored, 1, storage, result.scales.data() + i * item);
-    if (!args.symmetric) result.zero_points.as<int8_t>()[i] = cell.zero_point;
-  }
+  const auto fill = [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const CellScale cell = scale_of_cell(std::min(ranges.min[i], 0.0f), std::max(ranges.max[i], 0.0f), grid);
+      if (storage == DType::u8) result.scales.as<uint8_t>()[i] = mx_byte(cell.stored);
+      else from_float(&cell.stored, 1, storage, result.scales.data() + i * item);
+      if (!args.symmetric) result.zero_points.as<int8_t>()[i] = cell.zero_point;
+    }
+  };
+  const auto cells = static_cast<int64_t>(ranges.min.size());
+  parallel ? parallel(cells, kGrain, fill) : fill(0, cells);
   return result;
 }
 
@@ -138,8 +143,14 @@ ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args
 }
 
 ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, Backend& backend) {
-  const auto search = range_search(args);
-  return search ? search_ranges(weight, args, *search, importance, backend) : observe_in_tiles(*HostView(weight, backend), args, parallel_of(backend));
+  if (const auto search = range_search(args)) return search_ranges(weight, args, *search, importance, backend);
+  if (weight.device != Device{}) {
+    RangeTrials plain;
+    plain.weight = weight;
+    plain.args = &args;
+    if (auto found = backend.try_ranges(plain)) return {scale_shape(args, weight.shape), std::move(found->min), std::move(found->max)};
+  }
+  return observe_in_tiles(*HostView(weight, backend), args, parallel_of(backend));
 }
 
 QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale, std::span<const float> importance) {

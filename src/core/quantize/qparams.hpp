@@ -25,12 +25,13 @@ struct QuantizationParameters {
   Tensor scales;       // ValueRanges' shape; model dtype, or f8_e4m3 (NVFP4), or u8 exponents (MX)
   Tensor zero_points;  // i8, the same shape; empty when symmetric
   std::optional<float> global_scale;  // NVFP4: real scale = scales / global_scale
+  QuantizationParameters copy() const { return {Tensor::copy_of(scales), zero_points.empty() ? Tensor() : Tensor::copy_of(zero_points), global_scale}; }
 };
 
 struct QuantizedMatrix {
   QuantizationArgs args;
   Shape shape;   // [N, K]
-  Tensor codes;  // [N, K] i8 | f8_e4m3 | u8 fp4 codes; not packed
+  Tensor codes;  // [N, K] i8 | f8_e4m3 | u8 fp4 codes; not packed. As a quantizer makes them, they may lie on its backend's device
   QuantizationParameters parameters;
   std::vector<int32_t> visiting_order = {};  // [K]: which column GPTQ visited i-th; empty where order did not matter
 };
@@ -46,7 +47,7 @@ ValueRanges observe_ranges(const TensorView& weight, const QuantizationArgs& arg
 void merge_ranges(ValueRanges& into, const ValueRanges& other);
 
 // `model_dtype` is the dtype the arithmetic rounds to and the scales are stored in.
-QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale = {});
+QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale = {}, const RowParallel& parallel = {});
 
 // One scale of such a range before any global scale, a number of `model_dtype`: never zero, MX exponents expanded.
 struct RangeScale {

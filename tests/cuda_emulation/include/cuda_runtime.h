@@ -46,6 +46,11 @@ inline unsigned long long atomicMin(unsigned long long* at, unsigned long long v
   while (old > value && !__atomic_compare_exchange_n(at, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
   return old;
 }
+inline unsigned atomicMax(unsigned* at, unsigned value) {
+  unsigned old = __atomic_load_n(at, __ATOMIC_RELAXED);
+  while (old < value && !__atomic_compare_exchange_n(at, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  return old;
+}
 inline int atomicOr(int* at, int value) { return __atomic_fetch_or(at, value, __ATOMIC_RELAXED); }
 
 /* ---- run-time library */
