@@ -194,7 +194,7 @@ class Backend {
   // A value that waits until other tiles are done: a backend short of memory may move it to the host.
   virtual void park(Tensor&) {}
 
-  // How many tokens a call of execute() should get where there are many. A constant: the cut of the calibration data follows it.
+  // How many tokens a call of execute() should get where there are many. It does not change: the cut of the calibration data follows it.
   virtual int64_t tile_tokens() const { return 4096; }
   // Runs the nodes in order: reads values[node.inputs], writes values[node.output] ([tokens, width], value_dtype). Embedding reads batch.token_ids.
   // An output that is there already with the right shape is written over: memory that the caller reuses.

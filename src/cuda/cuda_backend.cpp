@@ -27,6 +27,8 @@ struct Stream {
   Stream& operator=(const Stream&) = delete;
 };
 
+constexpr size_t kRoomy = size_t{12} << 30;  // from here on: tiles of 32768 tokens, whose values take a few GB
+
 // Of tensors that someone else owns and keeps.
 class LentMemory final : public DeviceMemory {
  public:
@@ -42,7 +44,8 @@ class CudaBackend final : public Backend {
  public:
   CudaBackend(std::unique_ptr<Backend> host, int32_t index, const cudaDeviceProp& properties, size_t memory_limit)
       : host_(std::move(host)), description_("cuda " + std::string(properties.name) + ", sm_" + std::to_string(properties.major) + std::to_string(properties.minor)), heap_(index, stream_.handle, memory_limit),
-        products_(heap_, stream_.handle), factorization_(heap_, stream_.handle), engine_{heap_, products_, stream_.handle}, grams_(engine_), uploader_(heap_, stream_.handle, *host_) {}
+        products_(heap_, stream_.handle), factorization_(heap_, stream_.handle), engine_{heap_, products_, stream_.handle}, grams_(engine_), uploader_(heap_, stream_.handle, *host_),
+        tile_tokens_((memory_limit ? std::min(memory_limit, properties.totalGlobalMem) : properties.totalGlobalMem) < kRoomy ? 4096 : 32768) {}
 
   Device device() const override { return heap_.device(); }
   std::string description() const override { return description_; }
@@ -105,6 +108,8 @@ class CudaBackend final : public Backend {
     select();
     if (value.device() == device() && heap_.is_nearly_full()) value = to_host(value);
   }
+
+  int64_t tile_tokens() const override { return tile_tokens_; }
 
   void execute(std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values, const ActivationRounding* rounding,
                const ValueLifetimes* lifetimes) override {
@@ -268,6 +273,7 @@ class CudaBackend final : public Backend {
   RopeTables rope_;
   GramAccumulator grams_;
   Uploader uploader_;
+  const int64_t tile_tokens_;
 };
 
 std::unique_ptr<Backend> open_device(int32_t index, size_t memory_limit, std::unique_ptr<Backend> host) {

@@ -16,6 +16,11 @@ void GramAccumulator::add(const TensorView& x, float* gram) {
   Waiting& waiting = waiting_[gram];
   if (!waiting.values.empty() && (waiting.values.dtype() != x.dtype || waiting.values.columns() != width)) flush(gram, waiting), waiting.values = Tensor();
   for (int64_t first = 0; first < x.rows();) {
+    if (waiting.tokens == 0 && x.rows() - first >= room) {  // as much as could wait: not copied first
+      add_to_gram(x.data + first * row_bytes, x.dtype, room, width, gram, engine_.stream);
+      first += room;
+      continue;
+    }
     if (waiting.values.empty()) waiting.values = engine_.heap.tensor(x.dtype, {room, width});
     const int64_t count = std::min(x.rows() - first, room - waiting.tokens);
     check(cudaMemcpyAsync(waiting.values.data() + waiting.tokens * row_bytes, x.data + first * row_bytes, static_cast<size_t>(count * row_bytes), cudaMemcpyDeviceToDevice, engine_.stream), "copy of values");

@@ -36,7 +36,7 @@ class OwnRun {
   void run() {
     plan();
     TokenBatch tokens = test::tokens_from(test::golden("micro-llama/calibration.safetensors"));
-    tiles_ = cut_tiles(tokens, model_.graph->vocabulary);
+    tiles_ = cut_tiles(tokens, model_.graph->vocabulary, 4096);
     for (size_t t = 0; t < tiles_.size(); ++t) values_.emplace_back(model_.graph->values.size());
     for (const Block& block : model_.graph->blocks) compress(block);
     for (const std::string& name : source_.names()) {

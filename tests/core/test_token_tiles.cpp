@@ -19,7 +19,7 @@ TokenBatch sequences_of(const std::vector<int64_t>& lengths) {
 }  // namespace
 
 TEST_CASE("tiles hold whole sequences in order, as many as fit") {
-  const auto tiles = cut_tiles(sequences_of({4000, 90, 7, 4096, 1}), 10);
+  const auto tiles = cut_tiles(sequences_of({4000, 90, 7, 4096, 1}), 10, 4096);
   REQUIRE(tiles.size() == 4);
   CHECK(tiles[0].sequence_starts == std::vector<int64_t>{0, 4000, 4090});
   CHECK(tiles[1].sequence_starts == std::vector<int64_t>{0, 7});
@@ -28,15 +28,15 @@ TEST_CASE("tiles hold whole sequences in order, as many as fit") {
 }
 
 TEST_CASE("a sequence longer than a tile gets one of its own") {
-  const auto tiles = cut_tiles(sequences_of({10, 9000, 10}), 10);
+  const auto tiles = cut_tiles(sequences_of({10, 9000, 10}), 10, 4096);
   REQUIRE(tiles.size() == 3);
   CHECK(tiles[1].tokens() == 9000);
 }
 
 TEST_CASE("broken batches are refused") {
-  CHECK_THROWS_WITH(cut_tiles({}, 10), Catch::Contains("no tokens"));
-  CHECK_THROWS_WITH(cut_tiles({{1, 2}, {0, 1}}, 10), Catch::Contains("wanted 0 to 2"));
-  CHECK_THROWS_WITH(cut_tiles({{1, 2}, {0, 2, 2}}, 10), Catch::Contains("sequence 1"));
-  CHECK_THROWS_WITH(cut_tiles({{1, -2}, {0, 2}}, 10), Catch::Contains("token id -2 at position 1"));
-  CHECK_THROWS_WITH(cut_tiles({{1, 10}, {0, 2}}, 10), Catch::Contains("vocabulary of 10"));
+  CHECK_THROWS_WITH(cut_tiles({}, 10, 4096), Catch::Contains("no tokens"));
+  CHECK_THROWS_WITH(cut_tiles({{1, 2}, {0, 1}}, 10, 4096), Catch::Contains("wanted 0 to 2"));
+  CHECK_THROWS_WITH(cut_tiles({{1, 2}, {0, 2, 2}}, 10, 4096), Catch::Contains("sequence 1"));
+  CHECK_THROWS_WITH(cut_tiles({{1, -2}, {0, 2}}, 10, 4096), Catch::Contains("token id -2 at position 1"));
+  CHECK_THROWS_WITH(cut_tiles({{1, 10}, {0, 2}}, 10, 4096), Catch::Contains("vocabulary of 10"));
 }

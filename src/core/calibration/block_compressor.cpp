@@ -32,10 +32,14 @@ void BlockCompressor::put_scales(const std::vector<Watched>& watched) const {
   }
 }
 
-int64_t BlockCompressor::run_count(const Block& block, Propagation propagation) const {
-  const int64_t groups = static_cast<int64_t>(quantizer_.groups_of(block).size()), pairs = static_cast<int64_t>(quantizer_.pairs_of(block).size());
-  if (propagation == Propagation::layer) return (groups || !static_activations(block, run_.plan).empty() ? 1 : 0) + 1;
-  return 2 * pairs + groups + 1;
+int64_t BlockCompressor::run_count(const Block& block, Propagation propagation, bool last) const {
+  const auto groups = quantizer_.groups_of(block);
+  const auto pairs = quantizer_.pairs_of(block);
+  const std::vector<StaticActivation> watched = static_activations(block, run_.plan);
+  if (propagation == Propagation::layer) return (!groups.empty() || !watched.empty() ? 1 : 0) + (last ? 0 : 1);
+  const size_t rest = std::max(groups.empty() ? 0 : groups.back().first_node, pairs.empty() ? 0 : pairs.back().pair.smooth);
+  const bool rest_counts = !last || std::any_of(watched.begin(), watched.end(), [&](const StaticActivation& one) { return is_made_in(block, one.value, rest, block.nodes.size()); });
+  return static_cast<int64_t>(2 * pairs.size() + groups.size()) + (rest_counts ? 1 : 0);
 }
 
 Observation BlockCompressor::observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const {
@@ -53,21 +57,22 @@ void BlockCompressor::run(const Block& block, const WeightTable& weights, size_t
   calibrator_.run(block, weights, begin, end, observations, keep);
 }
 
-void BlockCompressor::compress(const Block& block, WeightTable& weights, Propagation propagation) const {
+void BlockCompressor::compress(const Block& block, WeightTable& weights, Propagation propagation, bool last) const {
   std::vector<Watched> watched = watched_in(block);
   quantizer_.quantize_embeddings(block, weights);
-  if (propagation == Propagation::sublayer) by_sublayer(block, weights, watched);
-  else by_layer(block, weights, watched);
+  if (propagation == Propagation::sublayer) by_sublayer(block, weights, watched, last);
+  else by_layer(block, weights, watched, last);
   put_scales(watched);
 }
 
-void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const {
+void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const {
   const auto pairs = quantizer_.pairs_of(block);
   auto next_pair = pairs.begin();
   size_t at = 0;
+  const auto made_later = [&](const Watched& one, size_t to) { return is_made_in(block, one.activation.value, at, to); };
   const auto advance = [&](size_t to, std::vector<Observation> observations) {
     for (Watched& one : watched)
-      if (is_made_in(block, one.activation.value, at, to)) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
+      if (made_later(one, to)) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
     run(block, weights, at, to, observations, true);
     at = to;
   };
@@ -88,11 +93,12 @@ void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std:
     advance(group.first_node, {observation_of(block, group, statistics)});
     quantizer_.quantize(block, group, statistics, weights);
   }
-  smooth_before(block.nodes.size());
-  advance(block.nodes.size(), {});
+  const size_t end = block.nodes.size();
+  smooth_before(end);
+  if (!last || std::any_of(watched.begin(), watched.end(), [&](const Watched& one) { return made_later(one, end); })) advance(end, {});
 }
 
-void BlockCompressor::survey(const Block& block, WeightTable& weights) {
+void BlockCompressor::survey(const Block& block, WeightTable& weights, bool last) {
   const auto pairs = quantizer_.pairs_of(block);
   const size_t end = block.nodes.size();
   if (!pairs.empty()) {
@@ -103,7 +109,7 @@ void BlockCompressor::survey(const Block& block, WeightTable& weights) {
     run(block, weights, 0, end, observations, false);
     transform(block, weights);
   }
-  run(block, weights, 0, end, {}, true);
+  if (!last) run(block, weights, 0, end, {}, true);
 }
 
 void BlockCompressor::transform(const Block& block, WeightTable& weights) const {
@@ -111,7 +117,7 @@ void BlockCompressor::transform(const Block& block, WeightTable& weights) const 
   for (size_t i = 0; i < pairs.size(); ++i) pairs[i].transform->apply(block, pairs[i].pair, surveyed_.at(block.name)[i], weights, run_.backend);
 }
 
-void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const {
+void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const {
   const size_t end = block.nodes.size();
   const auto groups = quantizer_.groups_of(block);
   transform(block, weights);
@@ -123,7 +129,7 @@ void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::ve
     run(block, weights, 0, watched.empty() ? groups.back().first_node : end, observations, false);
     for (size_t i = 0; i < groups.size(); ++i) quantizer_.quantize(block, groups[i], statistics[i], weights);
   }
-  run(block, weights, 0, end, {}, true);
+  if (!last) run(block, weights, 0, end, {}, true);
 }
 
 }  // namespace llmc

@@ -22,10 +22,11 @@ class BlockCompressor {
   bool has_work(const Block& block) const { return quantizer_.has_work(block); }
   // layer only: one walk over the whole model before the first compress(), for what the transforms need to know. Restart the calibrator after it.
   bool needs_survey(const Block& block) const { return !quantizer_.pairs_of(block).empty(); }
-  void survey(const Block& block, WeightTable& weights);
-  int64_t run_count(const Block& block, Propagation propagation) const;  // how often compress() walks over all tiles
-  int64_t survey_run_count(const Block& block) const { return needs_survey(block) ? 2 : 1; }
-  void compress(const Block& block, WeightTable& weights, Propagation propagation) const;
+  // `last`: no block follows, and nothing is run that nobody reads.
+  void survey(const Block& block, WeightTable& weights, bool last);
+  int64_t survey_run_count(const Block& block, bool last) const { return (needs_survey(block) ? 1 : 0) + (last ? 0 : 1); }
+  void compress(const Block& block, WeightTable& weights, Propagation propagation, bool last) const;
+  int64_t run_count(const Block& block, Propagation propagation, bool last) const;  // how often compress() walks over all tiles
 
  private:
   // Activations of one block whose scales are fixed, each with who watches it.
@@ -37,8 +38,8 @@ class BlockCompressor {
   void put_scales(const std::vector<Watched>& watched) const;
 
   void transform(const Block& block, WeightTable& weights) const;  // with what the survey saw
-  void by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const;
-  void by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched) const;
+  void by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
+  void by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
   Observation observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const;
   void run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) const;
 

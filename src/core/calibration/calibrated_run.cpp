@@ -15,8 +15,8 @@ void compress_calibrated(const CalibratedRun& run) {
   while (surveyed > 0 && !compressor.needs_survey(blocks[surveyed - 1])) --surveyed;
 
   int64_t walks = 0;
-  for (size_t b = 0; b < surveyed; ++b) walks += compressor.survey_run_count(blocks[b]);
-  for (size_t b = 0; b < end; ++b) walks += compressor.run_count(blocks[b], run.propagation);
+  for (size_t b = 0; b < surveyed; ++b) walks += compressor.survey_run_count(blocks[b], b + 1 == surveyed);
+  for (size_t b = 0; b < end; ++b) walks += compressor.run_count(blocks[b], run.propagation, b + 1 == end);
   run.reporter.begin(walks * static_cast<int64_t>(calibrator.tiles()));
   run.report.samples = calibrator.samples();
   run.report.tokens = calibrator.tokens();
@@ -26,7 +26,7 @@ void compress_calibrated(const CalibratedRun& run) {
     for (size_t b = 0; b < surveyed; ++b) {
       run.reporter.enter("survey", blocks[b].name);
       WeightTable weights = loader.take(b);
-      compressor.survey(blocks[b], weights);
+      compressor.survey(blocks[b], weights, b + 1 == surveyed);
     }
   }
   calibrator.restart();
@@ -35,7 +35,7 @@ void compress_calibrated(const CalibratedRun& run) {
     const size_t first_row = run.report.linears.size();
     run.reporter.enter("calibrate", blocks[b].name);
     WeightTable weights = loader.take(b);
-    compressor.compress(blocks[b], weights, run.propagation);
+    compressor.compress(blocks[b], weights, run.propagation, b + 1 == end);
     const Timed timed(run.report.writing_seconds);
     for (const auto& [name, tensor] : weights) run.output.put_tensor(name, tensor);
     run.reporter.leave_layer(first_row);

@@ -18,7 +18,7 @@ size_t nodes_until(const Block& block, ValueId value, size_t begin, size_t end) 
 }  // namespace
 
 Calibrator::Calibrator(const Graph& graph, Backend& backend, const TokenBatch& sequences, std::function<void()> after_tile)
-    : graph_(graph), backend_(backend), after_tile_(std::move(after_tile)), tiles_(cut_tiles(sequences, graph.vocabulary)), alive_(tiles_.size()), scratch_(graph.values.size()) {
+    : graph_(graph), backend_(backend), after_tile_(std::move(after_tile)), tiles_(cut_tiles(sequences, graph.vocabulary, backend.tile_tokens())), alive_(tiles_.size()), scratch_(graph.values.size()) {
   samples_ = static_cast<int64_t>(sequences.sequence_starts.size()) - 1;
   tokens_ = sequences.tokens();
 }

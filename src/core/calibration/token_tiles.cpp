@@ -21,12 +21,12 @@ void check(const TokenBatch& all, int64_t vocabulary) {
 
 }  // namespace
 
-std::vector<TokenBatch> cut_tiles(const TokenBatch& all, int64_t vocabulary) {
+std::vector<TokenBatch> cut_tiles(const TokenBatch& all, int64_t vocabulary, int64_t tile_tokens) {
   check(all, vocabulary);
   std::vector<TokenBatch> tiles;
   for (size_t s = 0; s + 1 < all.sequence_starts.size(); ++s) {
     const int64_t begin = all.sequence_starts[s], end = all.sequence_starts[s + 1];
-    if (tiles.empty() || tiles.back().tokens() + (end - begin) > kTileTokens) {
+    if (tiles.empty() || tiles.back().tokens() + (end - begin) > tile_tokens) {
       tiles.emplace_back();
       tiles.back().sequence_starts.push_back(0);
     }

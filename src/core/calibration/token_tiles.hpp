@@ -1,4 +1,4 @@
-// Cuts calibration sequences into tiles of a fixed token count. The cut depends on the data alone, never on memory, threads or device.
+// Cuts calibration sequences into tiles: what is run through the model at once. The cut depends on the data and the backend's tile_tokens() alone.
 #pragma once
 #include <vector>
 
@@ -6,10 +6,8 @@
 
 namespace llmc {
 
-constexpr int64_t kTileTokens = 4096;
-
-// Whole sequences in order, as many as fit into kTileTokens; a longer sequence gets a tile of its own.
+// Whole sequences in order, as many as fit into tile_tokens; a longer sequence gets a tile of its own.
 // Throws Error(invalid_argument) when the batch is empty, inconsistent, or a token id lies outside [0, vocabulary).
-std::vector<TokenBatch> cut_tiles(const TokenBatch& sequences, int64_t vocabulary);
+std::vector<TokenBatch> cut_tiles(const TokenBatch& sequences, int64_t vocabulary, int64_t tile_tokens);
 
 }  // namespace llmc
