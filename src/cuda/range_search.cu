@@ -95,7 +95,7 @@ __device__ ValueError<T, Grid> error_of_range(const RangeProblem& p, float low, 
 }
 
 template <class T, class Grid>
-__global__ void __launch_bounds__(kThreads) search_cells(RangeProblem p, CellSearch s, Grid grid) {
+__global__ void __launch_bounds__(kThreads, 3) search_cells(RangeProblem p, CellSearch s, Grid grid) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t index = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   if (index >= divide_up(p.rows, p.cell_rows) * p.row_cells) return;
