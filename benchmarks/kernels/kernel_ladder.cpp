@@ -132,11 +132,25 @@ int main(int argc, char** argv) {
     }
     const Tensor inverses = heap.upload(inverse, DType::f32), orders = heap.upload(order, DType::i32), columns = heap.upload(column, DType::i32), scales = heap.upload(std::vector<float>(static_cast<size_t>(rows), 0.1f), DType::f32);
     ColumnProblem p;
-    p.rows = rows, p.columns = kGptqBlock, p.stride = kGptqBlock, p.weights = weights.as<float>(), p.inverse = inverses.as<float>(), p.scales = scales.as<float>(), p.scale_columns = 1;
+    p.rows = rows, p.columns = kGptqBlock, p.weights = weights.as<float>(), p.inverses = inverses.as<float>(), p.scales = scales.as<float>(), p.scale_columns = 1;
     p.scale_column = columns.as<int32_t>(), p.order = orders.as<int32_t>(), p.codes = codes.as<uint8_t>(), p.loss = loss.as<double>();
     const double flops = as_double(rows) * kGptqBlock * kGptqBlock;
     ladder.step("gptq columns", "a launch per column", Limit::floats, flops, [&] { naive::quantize_column_block(p, current.as<float>(), -8, 7, stream); });
-    ladder.step("gptq columns", "fused, four threads a row", Limit::floats, flops, [&] { quantize_column_block(p, {NumberType::integer, 4, true}, stream); });
+    const NumberGrid grid{NumberType::integer, 4, true};
+    const Tensor one = heap.upload(std::vector{p}, DType::u8);
+    ladder.step("gptq columns", "fused, four threads a row", Limit::floats, flops, [&] { quantize_column_block(one.as<ColumnProblem>(), 1, rows, 0, false, grid, DType::bf16, stream); });
+    constexpr int kExperts = 8;
+    std::vector<ColumnProblem> experts(kExperts, p);
+    for (int64_t e = 0; e < kExperts; ++e) {
+      ColumnProblem& expert = experts[static_cast<size_t>(e)];
+      const int64_t first = e * (rows / kExperts);
+      expert.rows = rows / kExperts, expert.weights += first * kGptqBlock, expert.scales += first, expert.codes += first * kGptqBlock, expert.loss += first;
+    }
+    const Tensor all = heap.upload(experts, DType::u8);
+    ladder.step("gptq columns of 8 experts", "one after another", Limit::floats, flops, [&] {
+      for (int e = 0; e < kExperts; ++e) quantize_column_block(all.as<ColumnProblem>() + e, 1, rows / kExperts, 0, false, grid, DType::bf16, stream);
+    });
+    ladder.step("gptq columns of 8 experts", "side by side", Limit::floats, flops, [&] { quantize_column_block(all.as<ColumnProblem>(), kExperts, rows / kExperts, 0, false, grid, DType::bf16, stream); });
   }
   {  // one matrix to W4A16
     const int64_t rows = tokens, columns = wide;

@@ -18,12 +18,12 @@ __global__ void one_column(ColumnProblem p, float* current, int column, float lo
   if (row >= p.rows) return;
   float* const w = current + row * kGptqBlock;
   const float scale = p.scales[row * p.scale_columns + p.scale_column[column]];
-  const float q = fminf(fmaxf(rintf(w[column] / scale), low), high), product = round_to_model(q * scale, p.product_dtype);
-  const float error = (w[column] - product) / p.inverse[column * kGptqBlock + column];
-  p.codes[row * p.stride + p.order[column]] = static_cast<uint8_t>(static_cast<int8_t>(q));
-  p.weights[row * p.stride + column] -= product;
+  const float q = fminf(fmaxf(rintf(w[column] / scale), low), high), product = round_to_bf16(q * scale);
+  const float error = (w[column] - product) / p.inverses[column * kGptqBlock + column];
+  p.codes[row * p.columns + p.order[column]] = static_cast<uint8_t>(static_cast<int8_t>(q));
+  p.weights[row * p.columns + column] -= product;
   p.loss[row] += static_cast<double>(error) * static_cast<double>(error);
-  for (int later = column + 1; later < p.columns; ++later) w[later] -= error * p.inverse[column * kGptqBlock + later];
+  for (int later = column + 1; later < p.columns; ++later) w[later] -= error * p.inverses[column * kGptqBlock + later];
 }
 
 __global__ void attend_channels(AttentionProblem p, int64_t tokens) {

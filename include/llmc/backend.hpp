@@ -208,7 +208,9 @@ class Backend {
   virtual void accumulate_gram(const TensorView& x, Tensor& gram) = 0;
   virtual void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) = 0;
 
-  virtual GptqSolution gptq(const GptqProblem& problem) = 0;
+  // One solution per problem. The problems have nothing to do with each other, nor the bits of one solution with the other problems: a device may solve them side by side.
+  virtual std::vector<GptqSolution> gptq(std::span<const GptqProblem> problems) = 0;
+  GptqSolution gptq(const GptqProblem& problem) { return std::move(gptq(std::span(&problem, 1)).front()); }
   // The sum over the rows w = 0, step, 2 step ... of `weight` of w H w^T. gram: the lower triangle of H.
   virtual double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) = 0;
 

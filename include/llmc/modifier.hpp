@@ -58,6 +58,13 @@ struct MatrixJob {
   std::optional<float> global_scale = {};  // NVFP4: given from outside; otherwise found from all jobs of the call
 };
 
+// Matrices that share one input and one scheme.
+struct MatrixSet {
+  std::vector<MatrixJob> jobs;
+  const Scheme* scheme = nullptr;
+  const Statistics* statistics = nullptr;  // of their input; may be null when neither gram nor channels are needed
+};
+
 // GPTQ, RTN.
 class Quantizer : public Modifier {
  public:
@@ -74,10 +81,10 @@ class Quantizer : public Modifier {
   virtual const QuantizationArgs* kv_cache_scheme() const = 0;  // scales of keys and values; null: none
   // Whether weights of this scheme want Statistics::channels of their input (an observer that weighs errors by E[x^2]).
   virtual bool needs_channels(const Scheme&) const { return false; }
-  // Quantizes matrices that share one input and one scheme. `statistics` may be null when neither gram nor channels are needed.
-  // Appends one report row per job. Codes may lie on the backend's device.
-  virtual std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend,
-                                                std::vector<LinearReport>& rows) const = 0;
+  // One result per job, and as many report rows appended. Codes may lie on the backend's device.
+  virtual std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const = 0;
+  // The same for sets that have nothing to do with each other.
+  virtual std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets, Backend& backend, std::vector<LinearReport>& rows) const = 0;
 };
 
 // Builds the modifier a recipe entry names. Throws Error(invalid_argument) with the line for an unknown modifier or argument.

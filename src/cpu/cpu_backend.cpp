@@ -36,7 +36,11 @@ class CpuBackend final : public Backend {
   }
 
   void accumulate_channels(const TensorView& x, ChannelStatistics& statistics) override { cpu::accumulate_channel_statistics(engine_, x, statistics); }
-  GptqSolution gptq(const GptqProblem& problem) override { return cpu::solve_gptq(engine_, problem); }
+  std::vector<GptqSolution> gptq(std::span<const GptqProblem> problems) override {
+    std::vector<GptqSolution> solutions;
+    for (const GptqProblem& problem : problems) solutions.push_back(cpu::solve_gptq(engine_, problem));
+    return solutions;
+  }
   double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override { return cpu::output_energy(engine_, weight, step, gram); }
   void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) override {
     std::mutex mutex;

@@ -154,11 +154,10 @@ class CudaBackend final : public Backend {
     statistics.tokens += x.rows();
   }
 
-  GptqSolution gptq(const GptqProblem& problem) override {
+  std::vector<GptqSolution> gptq(std::span<const GptqProblem> problems) override {
     select();
-    grams_.finish(problem.gram.data);
-    Tensor holder;
-    return solve_gptq(engine_, factorization_, problem, heap_.here(problem.gram, holder).as<float>());
+    for (const GptqProblem& problem : problems) grams_.finish(problem.gram.data);
+    return solve_gptq(engine_, factorization_, problems);
   }
 
   double output_energy(const TensorView& weight, int64_t step, const TensorView& gram) override {

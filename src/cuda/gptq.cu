@@ -90,29 +90,33 @@ struct ColumnShared {
   alignas(16) float current[kRows][kBlock + 4];  // W1, later the scaled errors
 };
 
-// One block of 128 columns for 64 rows. Within 32 columns each thread owns every fourth; what lies behind them is updated once they are done.
+// Columns [begin, begin + 128) for 64 rows of problem blockIdx.y. Within 32 columns each thread owns every fourth; what lies behind them is updated once they are done.
 template <class Code, bool kPlainRounding>
-__global__ void __launch_bounds__(kThreads, 2) quantize_columns(ColumnProblem p, Code code) {
+__global__ void __launch_bounds__(kThreads, 2) quantize_columns(const ColumnProblem* problems, int64_t begin, DType product_dtype, Code code) {
   ColumnShared& shared = shared_memory<ColumnShared>();
+  const ColumnProblem p = problems[blockIdx.y];
   const int member = static_cast<int>(threadIdx.x) % kTeam, local = static_cast<int>(threadIdx.x) / kTeam;
-  const int64_t row = int64_t{blockIdx.x} * kRows + local;
+  const int64_t first_row = int64_t{blockIdx.x} * kRows, row = first_row + local;
+  if (first_row >= p.rows) return;  // another problem has more
   const bool there = row < p.rows;
-  const int columns = p.columns;
+  const int columns = static_cast<int>(least(kBlock, p.columns - begin));
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  float* const weights = p.weights + begin;
+  const float* const inverse = p.inverses + begin * kBlock;
 
   for (int i = static_cast<int>(threadIdx.x); i < kBlock * kBlock; i += kThreads) {
     const int r = i / kBlock, c = i % kBlock;
-    const float value = p.inverse ? p.inverse[i] : 0.0f;
+    const float value = kPlainRounding ? 0.0f : inverse[i];
     shared.inverse[r][c] = c > r ? value : 0.0f;
-    if (r == c) shared.pivots[r] = p.inverse ? value : 1.0f;
+    if (r == c) shared.pivots[r] = kPlainRounding ? 1.0f : value;
   }
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kBlock; i += kThreads) {
     const int r = i / kBlock, c = i % kBlock;
-    const int64_t at = int64_t{blockIdx.x} * kRows + r;
+    const int64_t at = first_row + r;
     float value = 0;
     if (at < p.rows && c < columns) {
-      value = p.weights[at * p.stride + c];
-      if (p.update) value += p.update[at * kBlock + c];
+      value = weights[at * p.columns + c];
+      if (!kPlainRounding && begin > 0) value += p.update[at * kBlock + c];
     }
     shared.current[r][c] = value;
   }
@@ -126,7 +130,7 @@ __global__ void __launch_bounds__(kThreads, 2) quantize_columns(ColumnProblem p,
       const int column = first + k * kTeam + member;
       w[k] = shared.current[local][column];
       const bool known = there && column < columns;
-      const int64_t at = known ? row * p.scale_columns + p.scale_column[column] : 0;
+      const int64_t at = known ? row * p.scale_columns + p.scale_column[begin + column] : 0;
       scale[k] = known ? p.scales[at] : 1.0f;
       zero[k] = known && p.zero_points ? static_cast<float>(p.zero_points[at]) : 0.0f;
     }
@@ -135,12 +139,11 @@ __global__ void __launch_bounds__(kThreads, 2) quantize_columns(ColumnProblem p,
     for (int i = 0; i < kSub; ++i) {
       const int k = i / kTeam, owner = i % kTeam, column = first + i;
       const auto c = code(w[k] / scale[k] + zero[k]);
-      const float product = round_to_model((value_of_code(code, c) - zero[k]) * scale[k], p.product_dtype);
+      const float product = round_to_model((value_of_code(code, c) - zero[k]) * scale[k], product_dtype);
       float error = (w[k] - product) / shared.pivots[column];
       if (member == owner && there && column < columns) {
-        const int64_t at = row * p.stride + column;
-        p.codes[row * p.stride + p.order[column]] = static_cast<uint8_t>(c);
-        p.weights[at] -= product;  // W becomes D = W - Q
+        p.codes[row * p.columns + p.order[begin + column]] = static_cast<uint8_t>(c);
+        weights[row * p.columns + column] -= product;  // W becomes D = W - Q
         loss = fmaf(error, error, loss);
       }
       error = __shfl_sync(kAllLanes, error, lane / kTeam * kTeam + owner);
@@ -213,13 +216,6 @@ __global__ void sum_row_energies(const float* sample, const float* gram, int64_t
   if (lane == 0) energies[i] = energy;
 }
 
-template <class Code>
-void run_columns(const ColumnProblem& p, Code code, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>(divide_up(p.rows, kRows));
-  if (p.inverse) LLMC_LAUNCH((quantize_columns<Code, false>), blocks, kThreads, sizeof(ColumnShared), stream, p, code);
-  else LLMC_LAUNCH((quantize_columns<Code, true>), blocks, kThreads, sizeof(ColumnShared), stream, p, code);
-}
-
 }  // namespace
 
 void read_gram_diagonal(const float* gram, int64_t n, float* diagonal, int* bad, cudaStream_t stream) {
@@ -245,11 +241,17 @@ void gather_weight_columns(const void* weight, DType dtype, int64_t rows, int64_
   else LLMC_LAUNCH((gather_columns<float>), blocks, 256, 0, stream, static_cast<const float*>(weight), columns, order, diagonal, out);
 }
 
-void quantize_column_block(const ColumnProblem& p, const NumberGrid& grid, cudaStream_t stream) {
-  if (p.rows == 0 || p.columns == 0) return;
-  if (grid.type == NumberType::floating) return grid.num_bits == 4 ? run_columns(p, Fp4Code{}, stream) : run_columns(p, Fp8Code{}, stream);
+void quantize_column_block(const ColumnProblem* problems, int count, int64_t most_rows, int64_t begin, bool plainly, const NumberGrid& grid, DType product_dtype, cudaStream_t stream) {
+  if (most_rows == 0 || count == 0) return;
+  const dim3 blocks(static_cast<unsigned>(divide_up(most_rows, kRows)), static_cast<unsigned>(count));
+  const auto run = [&](auto code) {
+    using Code = decltype(code);
+    if (plainly) LLMC_LAUNCH((quantize_columns<Code, true>), blocks, kThreads, sizeof(ColumnShared), stream, problems, begin, product_dtype, code);
+    else LLMC_LAUNCH((quantize_columns<Code, false>), blocks, kThreads, sizeof(ColumnShared), stream, problems, begin, product_dtype, code);
+  };
+  if (grid.type == NumberType::floating) return grid.num_bits == 4 ? run(Fp4Code{}) : run(Fp8Code{});
   const auto half = static_cast<float>(1 << (grid.num_bits - 1));
-  run_columns(p, IntegerCode{-half, half - 1.0f}, stream);
+  run(IntegerCode{-half, half - 1.0f});
 }
 
 void gather_row_sample(const void* weight, DType dtype, int64_t rows, int64_t n, int64_t first, int64_t step, float* sample, cudaStream_t stream) {

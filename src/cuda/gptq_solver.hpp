@@ -6,8 +6,8 @@
 
 namespace llmc::cuda {
 
-// gram: the problem's, on the device.
-GptqSolution solve_gptq(Engine& engine, Factorization& factorization, const GptqProblem& problem, const float* gram);
-double output_energy(Engine& engine, const TensorView& weight, int64_t step, const float* gram);  // gram: as above
+// Neighbours with as many columns and one grid go side by side.
+std::vector<GptqSolution> solve_gptq(Engine& engine, Factorization& factorization, std::span<const GptqProblem> problems);
+double output_energy(Engine& engine, const TensorView& weight, int64_t step, const float* gram);  // gram: on the device
 
 }  // namespace llmc::cuda

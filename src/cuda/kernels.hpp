@@ -122,26 +122,25 @@ void invert_factor_blocks(const float* factor, int64_t n, float* inverses, cudaS
 // out[r][i] = weight[r][order[i]], zero where diagonal[order[i]] is zero.
 void gather_weight_columns(const void* weight, DType dtype, int64_t rows, int64_t columns, const int32_t* order, const float* diagonal, float* out, cudaStream_t stream);
 
-// Up to 128 columns of all rows. `columns` of each array start at this block's first.
+// The columns of one problem, in visiting order.
 struct ColumnProblem {
-  int64_t rows = 0;
-  int columns = 0;
-  float* weights = nullptr;             // [rows, stride]: in W, out W - Q
-  const float* update = nullptr;        // [rows, 128]: what the columns done add to W; null: nothing
-  int64_t stride = 0;
-  const float* inverse = nullptr;       // [128, 128]: inv(R_BB); null: plain rounding
+  int64_t rows = 0, columns = 0;
+  float* weights = nullptr;             // [rows, columns]: in W, out W - Q
+  const float* update = nullptr;        // [rows, 128]: what the columns done add to W in this block; not read in the first block
+  const float* inverses = nullptr;      // [blocks, 128, 128]: inv(R_BB); null: plain rounding
   const float* scales = nullptr;        // [rows, scale_columns]
   const int8_t* zero_points = nullptr;  // the same shape; null when symmetric
   int64_t scale_columns = 0;
   const int32_t* scale_column = nullptr;  // [columns]
   const int32_t* order = nullptr;         // [columns]: where the codes of a column go
-  uint8_t* codes = nullptr;               // [rows, stride]
+  uint8_t* codes = nullptr;               // [rows, columns]
   double* loss = nullptr;                 // [rows] +=
-  DType product_dtype = DType::bf16;
 };
 // loss[r] = d H d^T, d = differences[r]: products [rows, n] = differences L^T, lower [n, n] = L, the lower triangle of H.
 void sum_quadratic_form(const float* differences, const float* products, const float* lower, int64_t rows, int64_t n, double* loss, cudaStream_t stream);
-void quantize_column_block(const ColumnProblem& problem, const NumberGrid& grid, cudaStream_t stream);
+// Columns [begin, begin + 128) of several problems with as many columns, side by side. problems: [count], on the device, all with inverses or (plainly) all without;
+// most_rows: of any of them; the first block begins at 0, blocks are done in order.
+void quantize_column_block(const ColumnProblem* problems, int count, int64_t most_rows, int64_t begin, bool plainly, const NumberGrid& grid, DType product_dtype, cudaStream_t stream);
 
 constexpr int kEnergyRows = 32;
 // sample[k][i] = weight[first + i * step][k]; zeros where there is no such row. sample: [n, kEnergyRows]

@@ -24,18 +24,19 @@ class Custom final : public ScopedQuantizer {
   bool needs_calibration() const override { return true; }  // runs without data never ask a quantizer
   bool needs_channels(const Scheme& scheme) const override { return own_.needs_channels || ScopedQuantizer::needs_channels(scheme); }
 
-  std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
-    const QuantizationArgs& args = *scheme.weights;
+  std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const override {
+    const QuantizationArgs& args = *set.scheme->weights;
+    const Statistics* const statistics = set.statistics;
     std::string note;
-    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &note);
+    std::vector<QuantizationParameters> parameters = joint_scales(set.jobs, args, statistics, backend, &note);
     Statistics on_host;
     if (statistics) {
       on_host.samples = statistics->samples, on_host.tokens = statistics->tokens, on_host.channels = statistics->channels;
       if (!statistics->gram.empty()) on_host.gram = backend.to_host(statistics->gram);
     }
     std::vector<QuantizedMatrix> results;
-    for (size_t j = 0; j < jobs.size(); ++j) {
-      const MatrixJob& job = jobs[j];
+    for (size_t j = 0; j < set.jobs.size(); ++j) {
+      const MatrixJob& job = set.jobs[j];
       const HostView weight(job.weight, backend);
       QuantizedMatrix result{args, job.weight.shape, {}, std::move(parameters[j])};
       result.codes = quantize_in_tiles(*weight, result.parameters, args, policy_.rounding, backend);

@@ -81,44 +81,79 @@ class Gptq final : public ScopedQuantizer {
   std::string_view type() const override { return "GPTQModifier"; }
   bool needs_gram() const override { return true; }
 
-  std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
-    const QuantizationArgs& args = *scheme.weights;
-    if (!statistics || statistics->gram.empty()) return round_to_nearest(jobs, args, statistics, policy_.rounding, backend, rows);  // an Embedding multiplies nothing
-    std::string observer_note;
-    std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &observer_note);
-    const StackedScales all = stack_scales(jobs, parameters, args);
+  std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const override { return std::move(quantize_all(std::span(&set, 1), backend, rows).front()); }
 
+  std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets, Backend& backend, std::vector<LinearReport>& rows) const override {
+    std::vector<PreparedSet> prepared;
+    std::vector<GptqProblem> problems;
+    for (const MatrixSet& set : sets) {
+      prepared.push_back(prepare(set, backend));
+      if (has_gram(set)) problems.push_back(problem_of(set, prepared.back()));
+    }
+    std::vector<GptqSolution> solutions = backend.gptq(problems);
+    std::vector<std::vector<QuantizedMatrix>> results;
+    size_t next = 0;
+    for (size_t i = 0; i < sets.size(); ++i) {
+      if (has_gram(sets[i])) results.push_back(results_of(sets[i], std::move(prepared[i]), std::move(solutions[next++]), backend, rows));
+      else results.push_back(round_to_nearest(sets[i], policy_.rounding, backend, rows));  // an Embedding multiplies nothing
+    }
+    return results;
+  }
+
+ private:
+  // What a problem borrows, and what its results are made of.
+  struct PreparedSet {
+    std::vector<QuantizationParameters> parameters;
+    StackedScales scales;
+    std::string observer_note;
+  };
+
+  static bool has_gram(const MatrixSet& set) { return set.statistics && !set.statistics->gram.empty(); }
+
+  static PreparedSet prepare(const MatrixSet& set, Backend& backend) {
+    PreparedSet prepared;
+    if (!has_gram(set)) return prepared;
+    prepared.parameters = joint_scales(set.jobs, *set.scheme->weights, set.statistics, backend, &prepared.observer_note);
+    prepared.scales = stack_scales(set.jobs, prepared.parameters, *set.scheme->weights);
+    return prepared;
+  }
+
+  GptqProblem problem_of(const MatrixSet& set, const PreparedSet& prepared) const {
+    const QuantizationArgs& args = *set.scheme->weights;
     GptqProblem problem;
-    for (const MatrixJob& job : jobs) problem.weights.push_back(job.weight);
-    problem.gram = statistics->gram;
+    for (const MatrixJob& job : set.jobs) problem.weights.push_back(job.weight);
+    problem.gram = set.statistics->gram;
     problem.grid = {args.type, args.num_bits, args.symmetric};
-    problem.scales = all.scales;
-    if (!args.symmetric) problem.zero_points = all.zero_points;
+    problem.scales = prepared.scales.scales;
+    if (!args.symmetric) problem.zero_points = prepared.scales.zero_points;
     problem.scale_column = scale_column_of(args, problem.columns());
-    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : jobs[0].weight.dtype;  // readers apply a global scale in float32
+    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : set.jobs[0].weight.dtype;  // readers apply a global scale in float32
     problem.activation_order = args.actorder == ActOrder::weight;
     problem.relative_dampening = relative_dampening_;
     problem.dampening_frac = dampening_frac_;
     problem.block_size = block_size_;
-    GptqSolution solution = backend.gptq(problem);
+    return problem;
+  }
 
+  std::vector<QuantizedMatrix> results_of(const MatrixSet& set, PreparedSet&& prepared, GptqSolution&& solution, Backend& backend, std::vector<LinearReport>& rows) const {
+    const QuantizationArgs& args = *set.scheme->weights;
     std::vector<QuantizedMatrix> results;
     int64_t first = 0;
-    for (size_t j = 0; j < jobs.size(); ++j) {
-      const int64_t count = jobs[j].weight.rows();
-      QuantizedMatrix result{args, jobs[j].weight.shape, std::move(solution.codes[j]), std::move(parameters[j])};
-      if (policy_.compat == Compat::reference) requantize(result, jobs[j].weight.dtype, backend);
-      if (problem.activation_order) result.visiting_order = solution.order;
+    for (size_t j = 0; j < set.jobs.size(); ++j) {
+      const MatrixJob& job = set.jobs[j];
+      const int64_t count = job.weight.rows();
+      QuantizedMatrix result{args, job.weight.shape, std::move(solution.codes[j]), std::move(prepared.parameters[j])};
+      if (policy_.compat == Compat::reference) requantize(result, job.weight.dtype, backend);
+      if (args.actorder == ActOrder::weight) result.visiting_order = solution.order;
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
-      rows.push_back(report_row(jobs[j], args, solution, losses, statistics->gram, statistics->tokens, backend));
-      if (rows.back().note.empty()) rows.back().note = observer_note;
+      rows.push_back(report_row(job, args, solution, losses, *set.statistics, backend));
+      if (rows.back().note.empty()) rows.back().note = prepared.observer_note;
       results.push_back(std::move(result));
       first += count;
     }
     return results;
   }
 
- private:
   // Unset means static, null means none; what the scheme itself says must not contradict what the modifier says.
   void set_activation_order(Arguments& arguments) {
     const bool given = arguments.has("actorder");
@@ -144,15 +179,15 @@ class Gptq final : public ScopedQuantizer {
     matrix.codes = quantize_in_tiles(decoded, matrix.parameters, matrix.args, Rounding::reference, backend);
   }
 
-  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const TensorView& gram, int64_t tokens, Backend& backend) {
+  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const Statistics& statistics, Backend& backend) {
     LinearReport row;
     row.name = job.module;
     row.scheme = describe(args);
     row.method = solution.rounded_to_nearest ? "RTN" : "GPTQ";
     row.dampening = solution.dampening_frac;
     for (double loss : losses) row.loss += loss;
-    row.loss /= static_cast<double>(std::max<int64_t>(1, tokens));
-    row.relative_error = relative_output_error(job.weight, gram, losses, backend);
+    row.loss /= static_cast<double>(std::max<int64_t>(1, statistics.tokens));
+    row.relative_error = relative_output_error(job.weight, statistics.gram, losses, backend);
     if (solution.rounded_to_nearest) row.note = fmt::format("the Hessian is not positive definite even with dampening {}: rounded to nearest", solution.dampening_frac);
     else if (solution.attempts > 1) row.note = fmt::format("dampening raised to {} after {} failed factorization(s)", solution.dampening_frac, solution.attempts - 1);
     return row;

@@ -1,5 +1,7 @@
 #include "modifiers/quantization_scope.hpp"
 
+#include "core/quantize/qparams.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -127,6 +129,12 @@ std::vector<std::string> QuantizationScope::unmatched_targets(std::span<const Mo
     if (std::none_of(modules.begin(), modules.end(), [&](const Module& m) { return matcher.match(m.name, m.class_name); })) unmatched.push_back(target);
   }
   return unmatched;
+}
+
+std::vector<std::vector<QuantizedMatrix>> ScopedQuantizer::quantize_all(std::span<const MatrixSet> sets, Backend& backend, std::vector<LinearReport>& rows) const {
+  std::vector<std::vector<QuantizedMatrix>> results;
+  for (const MatrixSet& set : sets) results.push_back(quantize(set, backend, rows));
+  return results;
 }
 
 }  // namespace llmc

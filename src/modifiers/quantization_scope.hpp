@@ -47,6 +47,8 @@ class ScopedQuantizer : public Quantizer {
   bool needs_calibration() const override { return scope_.needs_calibration(); }
   const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
   bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
+  // One after another.
+  std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets, Backend& backend, std::vector<LinearReport>& rows) const override;
 
  protected:
   explicit ScopedQuantizer(Arguments& arguments) : scope_(arguments) {}

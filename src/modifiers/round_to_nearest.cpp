@@ -10,13 +10,13 @@
 
 namespace llmc {
 
-std::vector<QuantizedMatrix> round_to_nearest(std::span<const MatrixJob> jobs, const QuantizationArgs& args, const Statistics* statistics, Rounding rounding, Backend& backend,
-                                              std::vector<LinearReport>& rows) {
+std::vector<QuantizedMatrix> round_to_nearest(const MatrixSet& set, Rounding rounding, Backend& backend, std::vector<LinearReport>& rows) {
+  const QuantizationArgs& args = *set.scheme->weights;
   std::vector<QuantizedMatrix> results;
   std::string note;
-  std::vector<QuantizationParameters> parameters = joint_scales(jobs, args, statistics, backend, &note);
-  for (size_t j = 0; j < jobs.size(); ++j) {
-    const MatrixJob& job = jobs[j];
+  std::vector<QuantizationParameters> parameters = joint_scales(set.jobs, args, set.statistics, backend, &note);
+  for (size_t j = 0; j < set.jobs.size(); ++j) {
+    const MatrixJob& job = set.jobs[j];
     QuantizedMatrix result{args, job.weight.shape, backend.zeros(code_dtype(args), job.weight.shape), std::move(parameters[j])};
     RowQuantization rounded;
     rounded.weight = job.weight;

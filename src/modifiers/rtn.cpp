@@ -16,8 +16,8 @@ class RoundToNearest final : public ScopedQuantizer {
   std::string_view type() const override { return "QuantizationModifier"; }
   bool needs_gram() const override { return false; }
 
-  std::vector<QuantizedMatrix> quantize(std::span<const MatrixJob> jobs, const Scheme& scheme, const Statistics* statistics, Backend& backend, std::vector<LinearReport>& rows) const override {
-    return round_to_nearest(jobs, *scheme.weights, statistics, policy_.rounding, backend, rows);
+  std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const override {
+    return round_to_nearest(set, policy_.rounding, backend, rows);
   }
 
  private:

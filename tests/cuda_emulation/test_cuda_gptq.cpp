@@ -24,8 +24,9 @@ struct RandomProblem {
   Tensor weight, gram, scales, zeros;
   GptqProblem problem;
 
-  RandomProblem(Dice& dice, const NumberGrid& grid) {
-    const int64_t rows = dice.between(1, 150), columns = dice.between(3, 300), group = dice.one_of<int64_t>({columns, 16, 100}), scale_columns = (columns + group - 1) / group;
+  RandomProblem(Dice& dice, const NumberGrid& grid) : RandomProblem(dice, grid, dice.between(3, 300)) {}
+  RandomProblem(Dice& dice, const NumberGrid& grid, int64_t columns) {
+    const int64_t rows = dice.between(1, 150), group = dice.one_of<int64_t>({columns, 16, 100}), scale_columns = (columns + group - 1) / group;
     weight = tensor_of(DType::bf16, {rows, columns}, random_floats(static_cast<size_t>(rows * columns), static_cast<unsigned>(dice.below(1000))));
     gram = correlated_gram(columns, 2 * columns, static_cast<unsigned>(dice.below(1000)));
     if (dice.below(2))  // a channel that never sees anything
@@ -160,4 +161,37 @@ TEST_CASE("device: the energy of an output is the CPU's") {
     in_every_order([&] { return cuda_backend()->output_energy(weight, step, gram); });
     CHECK(cuda_backend()->output_energy(weight, step, gram) == Approx(exact).epsilon(1e-4));
   }
+}
+
+TEST_CASE("device: problems solved side by side have the bits of each solved alone") {
+  Dice dice(6);
+  const int64_t columns = 260;
+  std::vector<RandomProblem> made;
+  for (const NumberGrid& grid : {NumberGrid{NumberType::integer, 4, true}, NumberGrid{NumberType::integer, 4, false}, NumberGrid{NumberType::integer, 4, true}, NumberGrid{NumberType::floating, 4, true}, NumberGrid{NumberType::integer, 4, true}})
+    made.emplace_back(dice, grid, columns);
+  for (int64_t i = 1; i < columns; ++i) made[2].gram.as<float>()[i * columns] = 1e6f;  // far from positive definite: rounded plainly, between two that are not
+  std::vector<GptqProblem> problems;
+  for (const RandomProblem& one : made) {
+    problems.push_back(one.problem);
+    problems.back().product_dtype = DType::bf16;
+  }
+  const RandomProblem narrow(dice, {NumberType::integer, 4, true});
+  problems.push_back(narrow.problem);
+  in_every_order([&] {
+    const auto cuda = cuda_backend();
+    std::vector<GptqSolution> together = cuda->gptq(problems);
+    REQUIRE(together.size() == problems.size());
+    CHECK(together[2].rounded_to_nearest);
+    std::vector<std::vector<uint8_t>> codes;
+    for (size_t i = 0; i < problems.size(); ++i) {
+      CAPTURE(i);
+      for (Tensor& part : together[i].codes) part = cuda->to_host(part);
+      const GptqSolution alone = solve_on_device(problems[i]);
+      codes.push_back(codes_of(together[i]));
+      CHECK(codes.back() == codes_of(alone));
+      CHECK(together[i].row_loss == alone.row_loss);
+      CHECK(together[i].order == alone.order);
+    }
+    return codes;
+  });
 }

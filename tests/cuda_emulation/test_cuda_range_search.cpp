@@ -20,7 +20,7 @@ class OnlyTries final : public Backend {
   void execute(std::span<const Node>, const WeightTable&, const TokenBatch&, const ForwardOptions&, ValueTable&, const ActivationRounding*, const ValueLifetimes*) override { refuse(); }
   void accumulate_gram(const TensorView&, Tensor&) override { refuse(); }
   void accumulate_channels(const TensorView&, ChannelStatistics&) override { refuse(); }
-  GptqSolution gptq(const GptqProblem&) override { refuse(); }
+  std::vector<GptqSolution> gptq(std::span<const GptqProblem>) override { refuse(); }
   double output_energy(const TensorView&, int64_t, const TensorView&) override { refuse(); }
   void raise_column_maxima(const TensorView&, std::vector<float>&) override { refuse(); }
   void use_smoothing_scales(Tensor&, std::span<const float>, SmoothingUse) override { refuse(); }

@@ -127,7 +127,7 @@ void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::ve
     for (size_t i = 0; i < groups.size(); ++i) observations.push_back(observation_of(block, groups[i], statistics[i]));
     for (Watched& one : watched) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
     run(block, weights, 0, watched.empty() ? groups.back().first_node : end, observations, false);
-    for (size_t i = 0; i < groups.size(); ++i) quantizer_.quantize(block, groups[i], statistics[i], weights);
+    quantizer_.quantize(block, groups, statistics, weights);
   }
   if (!last) run(block, weights, 0, end, {}, true);
 }

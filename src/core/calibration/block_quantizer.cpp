@@ -34,38 +34,51 @@ bool BlockQuantizer::has_work(const Block& block) const {
 
 void BlockQuantizer::quantize_embeddings(const Block& block, WeightTable& weights) const {
   for (size_t i = 0; i < block.nodes.size(); ++i)
-    if (std::holds_alternative<Embedding>(block.nodes[i].operation) && run_.plan.find(block.nodes[i].name)) quantize(block, {-1, i, {i}}, {}, weights);
+    if (std::holds_alternative<Embedding>(block.nodes[i].operation) && run_.plan.find(block.nodes[i].name)) quantize(block, CalibrationGroup{-1, i, {i}}, {}, weights);
 }
 
-void BlockQuantizer::quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const {
-  std::vector<std::vector<const Assignment*>> calls;  // one per quantizer and scheme: rows are stacked
-  for (size_t node : group.nodes) {
-    const Assignment* assignment = run_.plan.find(block.nodes[node].name);
-    const auto same = std::find_if(calls.begin(), calls.end(), [&](const auto& call) { return call[0]->quantizer == assignment->quantizer && call[0]->scheme == assignment->scheme; });
-    if (same != calls.end()) same->push_back(assignment);
-    else calls.push_back({assignment});
-  }
-  for (const std::vector<const Assignment*>& assignments : calls) {
-    const Quantizer* const quantizer = assignments[0]->quantizer;
-    const Scheme* const scheme = assignments[0]->scheme;
-    std::vector<MatrixJob> jobs;
-    for (const Assignment* assignment : assignments) jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
-    const size_t first_row = run_.report.linears.size();
-    Stopwatch watch;
-    std::vector<QuantizedMatrix> results = quantizer->quantize(jobs, *scheme, group.value < 0 ? nullptr : &statistics, run_.backend, run_.report.linears);
-    const double seconds = watch.seconds();
-    run_.report.quantization_seconds += seconds;
-    for (size_t i = first_row; i < run_.report.linears.size(); ++i) run_.report.linears[i].seconds = seconds / static_cast<double>(jobs.size());
-
-    const bool propagates = forward_follows_ && (quantizer->needs_gram() || run_.options.compat == Compat::vllm);  // rounding to nearest leaves the weights alone under --compat reference
-    for (size_t i = 0; i < results.size(); ++i) {
-      {
-        const Timed timed(run_.report.writing_seconds);
-        run_.output.put_quantized(*assignments[i], results[i]);
-      }
-      if (propagates) weights.at(assignments[i]->weight.tensor) = dequantize_for_forward(results[i], assignments[i]->weight.dtype, run_.backend);
+void BlockQuantizer::quantize(const Block& block, std::span<const CalibrationGroup> groups, std::span<const Statistics> statistics, WeightTable& weights) const {
+  std::vector<AssignedSet> sets;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const auto of_group = static_cast<std::ptrdiff_t>(sets.size());
+    for (size_t node : groups[g].nodes) {
+      const Assignment* assignment = run_.plan.find(block.nodes[node].name);
+      const auto same = std::find_if(sets.begin() + of_group, sets.end(), [&](const AssignedSet& set) { return set.quantizer() == assignment->quantizer && set.assignments[0]->scheme == assignment->scheme; });
+      if (same != sets.end()) same->assignments.push_back(assignment);
+      else sets.push_back({{assignment}, groups[g].value < 0 ? nullptr : &statistics[g]});
     }
   }
+  // A device gets neighbours together; the host has nothing to win by keeping the results of several.
+  for (size_t begin = 0, end = 0; begin < sets.size(); begin = end) {
+    for (end = begin + 1; run_.backend.device() != Device{} && end < sets.size() && sets[end].quantizer() == sets[begin].quantizer();) ++end;
+    quantize_sets(std::span(sets).subspan(begin, end - begin), weights);
+  }
+}
+
+void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, WeightTable& weights) const {
+  std::vector<MatrixSet> sets;
+  for (const AssignedSet& one : assigned) {
+    MatrixSet& set = sets.emplace_back(MatrixSet{{}, one.assignments[0]->scheme, one.statistics});
+    for (const Assignment* assignment : one.assignments) set.jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
+  }
+  const Quantizer* const quantizer = assigned[0].quantizer();
+  const size_t first_row = run_.report.linears.size();
+  const Stopwatch watch;
+  const std::vector<std::vector<QuantizedMatrix>> results = quantizer->quantize_all(sets, run_.backend, run_.report.linears);
+  const double seconds = watch.seconds();
+  run_.report.quantization_seconds += seconds;
+  for (size_t i = first_row; i < run_.report.linears.size(); ++i) run_.report.linears[i].seconds = seconds / static_cast<double>(run_.report.linears.size() - first_row);
+
+  const bool propagates = forward_follows_ && (quantizer->needs_gram() || run_.options.compat == Compat::vllm);  // rounding to nearest leaves the weights alone under --compat reference
+  for (size_t s = 0; s < results.size(); ++s)
+    for (size_t i = 0; i < results[s].size(); ++i) {
+      const Assignment& assignment = *assigned[s].assignments[i];
+      {
+        const Timed timed(run_.report.writing_seconds);
+        run_.output.put_quantized(assignment, results[s][i]);
+      }
+      if (propagates) weights.at(assignment.weight.tensor) = dequantize_for_forward(results[s][i], assignment.weight.dtype, run_.backend);
+    }
 }
 
 }  // namespace llmc

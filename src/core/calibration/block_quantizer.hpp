@@ -1,5 +1,6 @@
 // What a recipe wants done in a block, and the quantizing itself. Where the statistics come from is its callers' business.
 #pragma once
+#include <span>
 #include <vector>
 
 #include "core/calibration/calibrated_run.hpp"
@@ -28,9 +29,18 @@ class BlockQuantizer {
   bool has_work(const Block& block) const;
 
   void quantize_embeddings(const Block& block, WeightTable& weights) const;
-  void quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const;
+  void quantize(const Block& block, std::span<const CalibrationGroup> groups, std::span<const Statistics> statistics, WeightTable& weights) const;  // statistics: of each group
+  void quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const { quantize(block, std::span(&group, 1), std::span(&statistics, 1), weights); }
 
  private:
+  // Linears of one group with one quantizer and scheme: their rows are stacked.
+  struct AssignedSet {
+    std::vector<const Assignment*> assignments;
+    const Statistics* statistics = nullptr;
+    const Quantizer* quantizer() const { return assignments[0]->quantizer; }
+  };
+  void quantize_sets(std::span<const AssignedSet> assigned, WeightTable& weights) const;  // of one quantizer
+
   const CalibratedRun& run_;
   const bool forward_follows_;
 };

@@ -134,17 +134,17 @@ class DataFreeCompressor {
     const auto& modules = run_.plan.batches[batch];
     run_.enter(modules.front());
     std::vector<Tensor> weights;
-    std::vector<MatrixJob> jobs;
     for (const std::string& module : modules) {
       const std::string& tensor = run_.plan.assignments.at(module).weight.tensor;
       weights.push_back(run_.source.read(tensor));
       if (const auto bad = run_.backend.scan(weights.back()).first_non_finite) refuse_non_finite(run_.source.directory(), tensor, *bad);
     }
-    for (size_t i = 0; i < modules.size(); ++i) jobs.push_back({modules[i], weights[i]});
     const Assignment& first = run_.plan.assignments.at(modules.front());
+    MatrixSet set{{}, first.scheme, nullptr};
+    for (size_t i = 0; i < modules.size(); ++i) set.jobs.push_back({modules[i], weights[i]});
     std::vector<LinearReport> rows;
     const Stopwatch watch;
-    const auto results = first.quantizer->quantize(jobs, *first.scheme, nullptr, run_.backend, rows);
+    const auto results = first.quantizer->quantize(set, run_.backend, rows);
     for (size_t i = 0; i < modules.size(); ++i) {
       run_.put_whole(run_.plan.assignments.at(modules[i]), results[i]);
       rows[i].seconds = watch.seconds() / static_cast<double>(modules.size());

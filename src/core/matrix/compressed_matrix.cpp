@@ -91,9 +91,9 @@ CompressedMatrix compress_matrix(const MatrixScheme& scheme, const TensorView& w
   if (needs_gram && statistics->tokens == 0) refuse("GPTQ got a gram matrix that has seen no tokens");
   if (const auto bad = backend.scan(weight).first_non_finite) throw Error(ErrorCode::numeric, fmt::format("matrix: weight has NaN or Inf at [{}, {}]", *bad / columns, *bad % columns));
 
-  const MatrixJob job{{}, weight, global_scale};
+  const MatrixSet set{{{{}, weight, global_scale}}, &scheme.scheme(), statistics};
   std::vector<LinearReport> rows;
-  std::vector<QuantizedMatrix> results = scheme.quantizer().quantize(std::span(&job, 1), scheme.scheme(), statistics, backend, rows);
+  std::vector<QuantizedMatrix> results = scheme.quantizer().quantize(set, backend, rows);
   auto parts = parts_of(scheme, weight.dtype);
   parts->matrix = std::move(results[0]);
   if (parts->matrix.codes.device() != Device{}) parts->matrix.codes = backend.to_host(parts->matrix.codes);  // outlives the backend
