@@ -67,10 +67,10 @@ void measure(const char* scheme_name, int32_t method) {
   const llmc::TensorView view(w.data(), llmc::DType::f32, {kRows, kColumns}), inputs(x.data(), llmc::DType::f32, {512, kColumns});
   llmc::Statistics statistics = llmc::new_statistics(kColumns, llmc::StatisticsParts::all);
   llmc::add_values(statistics, inputs, 1, *backend, [] {});
-  const llmc::MatrixJob job{{}, view};
+  const llmc::MatrixSet set{{{{}, view, {}}}, &inner.scheme(), &statistics};
   const auto kernel = [&] {
     std::vector<llmc::LinearReport> rows;
-    inner.quantizer().quantize(std::span(&job, 1), inner.scheme(), &statistics, *backend, rows);
+    inner.quantizer().quantize(set, *backend, rows);
   };
   std::vector<double> calls, kernels;  // taken in turn: the machine's mood is the same for both
   for (int i = 0; i < kCalls; ++i) {
