@@ -57,9 +57,7 @@ class CudaBackend final : public Backend {
 
   Tensor zeros(DType dtype, Shape shape) override {
     select();
-    Tensor made = heap_.zeros(dtype, std::move(shape));
-    grams_.forget(made.data());
-    return made;
+    return grams_.zeros(dtype, std::move(shape));
   }
 
   Tensor to_host(const TensorView& values) override {

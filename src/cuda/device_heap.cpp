@@ -64,14 +64,14 @@ void DeviceHeap::trim() noexcept {
   unused_.clear();
 }
 
-Tensor DeviceHeap::tensor(DType dtype, Shape shape) {
+Tensor DeviceHeap::tensor(DType dtype, Shape shape, DeviceMemory* owner) {
   const auto bytes = byte_count(shape, dtype);
   if (!bytes) throw Error(ErrorCode::invalid_argument, "cuda: shape " + to_string(shape) + " has a negative or too large size");
-  return Tensor(dtype, std::move(shape), allocate(static_cast<size_t>(*bytes)), *this);
+  return Tensor(dtype, std::move(shape), allocate(static_cast<size_t>(*bytes)), owner ? *owner : *this);
 }
 
-Tensor DeviceHeap::zeros(DType dtype, Shape shape) {
-  Tensor made = tensor(dtype, std::move(shape));
+Tensor DeviceHeap::zeros(DType dtype, Shape shape, DeviceMemory* owner) {
+  Tensor made = tensor(dtype, std::move(shape), owner);
   check(cudaMemsetAsync(made.data(), 0, static_cast<size_t>(made.bytes()), stream_), "cudaMemsetAsync");
   return made;
 }

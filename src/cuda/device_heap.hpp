@@ -23,8 +23,9 @@ class DeviceHeap final : public DeviceMemory {
   Device device() const override { return device_; }
   void release(std::byte* bytes) noexcept override;
 
-  Tensor tensor(DType dtype, Shape shape);  // uninitialized; throws Error(out_of_memory)
-  Tensor zeros(DType dtype, Shape shape);
+  // Uninitialized; throws Error(out_of_memory). `owner`: who is told when the tensor goes, and then gives the memory back here; null: this heap.
+  Tensor tensor(DType dtype, Shape shape, DeviceMemory* owner = nullptr);
+  Tensor zeros(DType dtype, Shape shape, DeviceMemory* owner = nullptr);
   Tensor upload(const TensorView& host);  // from memory that may change once this returns
   template <class T>
   Tensor upload(const std::vector<T>& host, DType dtype) { return upload(TensorView(host.data(), dtype, {static_cast<int64_t>(host.size() * sizeof(T) / item_size(dtype))})); }

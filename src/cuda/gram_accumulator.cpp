@@ -11,6 +11,11 @@ namespace {
 constexpr int64_t kMostTokens = 32768, kMostBytes = int64_t{512} << 20;  // of values that wait; the bits of a gram depend on the tokens
 }
 
+void GramAccumulator::release(std::byte* bytes) noexcept {
+  waiting_.erase(bytes);
+  engine_.heap.release(bytes);
+}
+
 void GramAccumulator::add(const TensorView& x, float* gram) {
   const int64_t width = x.columns(), row_bytes = width * static_cast<int64_t>(item_size(x.dtype)), room = std::clamp(kMostBytes / row_bytes, int64_t{1024}, kMostTokens);
   Waiting& waiting = waiting_[gram];

@@ -6,13 +6,17 @@
 
 namespace llmc::cuda {
 
-class GramAccumulator {
+// The memory of grams is its own, so that it knows when one goes: what waited for it must never reach what lies there next.
+class GramAccumulator final : public DeviceMemory {
  public:
   explicit GramAccumulator(Engine& engine) : engine_(engine) {}
 
+  Tensor zeros(DType dtype, Shape shape) { return engine_.heap.zeros(dtype, std::move(shape), this); }  // dies before the accumulator
   void add(const TensorView& x, float* gram);  // both on the device
   void finish(const void* gram);               // everything given so far is in it
-  void forget(const void* gram) { waiting_.erase(gram); }  // a new one lies where an old one lay
+
+  Device device() const override { return engine_.heap.device(); }
+  void release(std::byte* bytes) noexcept override;
 
  private:
   struct Waiting {

@@ -1,5 +1,8 @@
 // Whole runs on micro-llama with the device's backend.
+#include <atomic>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/compressed_tensors.hpp"
@@ -129,6 +132,47 @@ TEST_CASE("device: a limit on its memory has the same effect as that much memory
   CHECK(file_of(scratch / "tight") == file_of(scratch / "roomy"));
   CHECK_THROWS_WITH(run_recipe(*cuda_backend(33 << 20), kSmoothAndGptq, scratch / "none"), Catch::Contains("cuda: no memory for") && Catch::Contains("the limit is 34603008"));
   CHECK_FALSE(std::filesystem::exists(scratch / "none"));
+}
+
+TEST_CASE("device: what the loader's thread finds ends the run, named, and nothing is left") {
+  const ScratchFolder scratch;
+  const std::string model = scratch / "model", tensor = "model.layers.1.mlp.up_proj.weight";
+  std::filesystem::copy(golden("micro-llama"), model);
+  const std::string shard = model + "/model.safetensors";
+  std::filesystem::permissions(shard, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+  const auto entry = SafetensorsFile(shard).entry(tensor);
+  std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(entry.offset + 2 * 5);
+  file.write("\xC0\x7F", 2);  // bfloat16 NaN
+  file.close();
+  OneshotOptions options = micro_llama(scratch / "out");
+  options.model_dir = model;
+  options.recipe = kSmoothAndGptq;
+  CHECK_THROWS_WITH(oneshot(options, *cuda_backend(), {}), Catch::Contains(tensor) && Catch::Contains("NaN or Inf at element 5"));
+  CHECK_FALSE(std::filesystem::exists(scratch / "out"));
+}
+
+TEST_CASE("device: a run that is cancelled while the next block is on its way leaves nothing") {
+  const auto cuda = cuda_backend();
+  for (int64_t at = 1; at <= 12; at += 3) {
+    const ScratchFolder scratch;
+    std::atomic<bool> cancel = false;
+    cuda->watch(&cancel);
+    OneshotOptions options = micro_llama(scratch / "out");
+    options.recipe = kSmoothAndGptq;
+    Callbacks callbacks;
+    callbacks.progress = [&](const Progress& progress) { cancel = progress.step >= at; };
+    callbacks.cancel = &cancel;
+    try {
+      oneshot(options, *cuda, callbacks);
+      FAIL("expected a cancelled run");
+    } catch (const Error& error) {
+      INFO(at << " " << error.what());
+      CHECK(error.code() == ErrorCode::cancelled);
+    }
+    CHECK_FALSE(std::filesystem::exists(scratch / "out"));
+    cuda->watch(nullptr);
+  }
 }
 
 TEST_CASE("device: a module of another build is refused") {
