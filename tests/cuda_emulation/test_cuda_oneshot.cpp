@@ -104,6 +104,24 @@ TEST_CASE("device: SmoothQuant and GPTQ cost as much quality as on the CPU, and 
   CHECK(perplexity(scratch / "cpu", *cuda_backend()) == Approx(on_cpu).epsilon(0.02));  // measured on the device
 }
 
+TEST_CASE("device: a block's sets that are known together are solved side by side, as well as on the CPU") {
+  const ScratchFolder scratch;
+  const auto cpu = backend(), cuda = cuda_backend();
+  const auto run = [&](Backend& device, const std::string& name) {
+    OneshotOptions options = micro_llama(scratch / name);
+    options.recipe = kSmoothAndGptq;
+    options.propagation = Propagation::layer;
+    return oneshot(options, device, {});
+  };
+  const Report want = run(*cpu, "cpu"), got = run(*cuda, "cuda");
+  REQUIRE(got.linears.size() == want.linears.size());
+  for (size_t i = 0; i < want.linears.size(); ++i) {
+    CHECK(got.linears[i].name == want.linears[i].name);
+    CHECK(got.linears[i].relative_error == Approx(want.linears[i].relative_error).epsilon(0.05));
+  }
+  CHECK(perplexity(scratch / "cuda", *cpu) == Approx(perplexity(scratch / "cpu", *cpu)).epsilon(0.05));
+}
+
 #if !defined(LLMC_TESTS_ON_DEVICE)  // where memory can be as small as the test wants
 TEST_CASE("device: activations that do not fit wait on the host, and the bytes are the same") {
   const ScratchFolder scratch;
