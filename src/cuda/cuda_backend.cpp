@@ -196,7 +196,7 @@ class CudaBackend final : public Backend {
     if (codes.device == Device{}) return std::nullopt;
     select();
     const int64_t row_bytes = code_row_bytes(args, CodeLayout::packed, codes.columns());
-    if (row_bytes == codes.columns()) return to_host(codes);
+    if (args.type == NumberType::floating && args.num_bits == 8) return to_host(codes);
     const Tensor packed = heap_.tensor(DType::u8, {codes.rows(), row_bytes});
     pack_code_rows(codes.as<uint8_t>(), codes.rows(), codes.columns(), args.num_bits, args.type == NumberType::integer, const_cast<std::byte*>(packed.data()), row_bytes, stream_.handle);
     return to_host(packed);
