@@ -1,5 +1,7 @@
-// How long a running call goes on after llmc_session_cancel: milliseconds, the longest of several, for GPTQ of COLUMNS x COLUMNS at moments spread over its whole length
-// (factorization and column loop) and for verifying one matrix of that size. usage: cancel_latency [COLUMNS]   (default 8192: 2 GB of memory, some minutes)
+// How long a running call goes on after llmc_session_cancel: milliseconds, the longest of several, for GPTQ
+// of COLUMNS x COLUMNS at moments spread over its whole length
+// (factorization and column loop) and for verifying one matrix of that size. usage: cancel_latency [COLUMNS]
+// (default 8192: 2 GB of memory, some minutes)
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,7 +21,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 void require(bool condition, const char* what) {
   if (condition) return;
@@ -47,9 +51,13 @@ void measure(const char* name, llmc_session* session, const std::function<llmc_s
     other.join();
     require(status == LLMC_OK || status == LLMC_CANCELLED, name);
     if (status == LLMC_OK) call();  // uses the request up
-    else ++cancelled, longest = std::max(longest, std::chrono::duration<double>(ended - asked).count());
+    else {
+      ++cancelled;
+      longest = std::max(longest, std::chrono::duration<double>(ended - asked).count());
+    }
   }
-  std::printf("%-12s whole %6.2f s, %d of %d calls cancelled, longest wait %7.1f ms\n", name, whole, cancelled, kMoments, longest * 1000);
+  std::printf("%-12s whole %6.2f s, %d of %d calls cancelled, longest wait %7.1f ms\n", name, whole,
+              cancelled, kMoments, longest * 1000);
 }
 
 }  // namespace
@@ -63,27 +71,35 @@ int main(int argc, char** argv) {
   options.struct_size = sizeof options;
   options.scheme = "W4A16";
   options.method = LLMC_METHOD_GPTQ;
-  require(!llmc_session_create(nullptr, &session, nullptr) && !llmc_scheme_create(&options, &scheme, nullptr) && !llmc_gram_create(n, LLMC_GRAM_ALL, &gram, nullptr), "setting up");
+  require(!llmc_session_create(nullptr, &session, nullptr) &&
+              !llmc_scheme_create(&options, &scheme, nullptr) &&
+              !llmc_gram_create(n, LLMC_GRAM_ALL, &gram, nullptr),
+          "setting up");
   std::vector<float> x(static_cast<size_t>(512 * n)), w(static_cast<size_t>(n * n));
   uint32_t state = 1;
   for (auto* values : {&x, &w})
-    for (float& value : *values) value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1.0f;
+    for (float& value : *values)
+      value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1.0f;
   const int64_t x_shape[2] = {512, n}, w_shape[2] = {n, n};
   llmc_tensor values{}, weight{};
   values.struct_size = weight.struct_size = sizeof values;
   values.dtype = weight.dtype = LLMC_DTYPE_FLOAT32;
   values.ndim = weight.ndim = 2;
-  values.data = x.data(), values.shape = x_shape;
-  weight.data = w.data(), weight.shape = w_shape;
+  values.data = x.data();
+  values.shape = x_shape;
+  weight.data = w.data();
+  weight.shape = w_shape;
   require(!llmc_gram_add(session, gram, &values, nullptr), "llmc_gram_add");
   measure("gptq", session, [&] {
     llmc_matrix* matrix = nullptr;
-    const llmc_status status = llmc_quantize_matrix(session, scheme, &weight, gram, nullptr, &matrix, nullptr);
+    const llmc_status status = llmc_quantize_matrix(session, scheme, &weight, gram, nullptr, &matrix,
+                                                    nullptr);
     llmc_matrix_free(matrix);
     return status;
   });
 
-  const std::string folder = (std::filesystem::temp_directory_path() / ("llmc-cancel-" + std::to_string(getpid()))).string();
+  const std::string folder =
+      (std::filesystem::temp_directory_path() / ("llmc-cancel-" + std::to_string(getpid()))).string();
   llmc_writer_options writer_options{};
   writer_options.struct_size = sizeof writer_options;
   writer_options.output_dir = folder.c_str();
@@ -92,9 +108,15 @@ int main(int argc, char** argv) {
   llmc_matrix* matrix = nullptr;
   options.method = LLMC_METHOD_RTN;
   llmc_scheme* plain = nullptr;
-  require(!llmc_scheme_create(&options, &plain, nullptr) && !llmc_quantize_matrix(session, plain, &weight, nullptr, nullptr, &matrix, nullptr), "rounding");
-  require(!llmc_writer_create(&writer_options, &writer, nullptr) && !llmc_writer_plan_matrix(writer, "model.layers.0.mlp.up_proj", plain, LLMC_DTYPE_FLOAT32, n, n, nullptr) &&
-              !llmc_writer_add_matrix(session, writer, "model.layers.0.mlp.up_proj", matrix, nullptr) && !llmc_writer_finish(session, writer, nullptr), "writing");
+  require(!llmc_scheme_create(&options, &plain, nullptr) &&
+              !llmc_quantize_matrix(session, plain, &weight, nullptr, nullptr, &matrix, nullptr),
+          "rounding");
+  require(!llmc_writer_create(&writer_options, &writer, nullptr) &&
+              !llmc_writer_plan_matrix(writer, "model.layers.0.mlp.up_proj", plain, LLMC_DTYPE_FLOAT32, n, n,
+                                       nullptr) &&
+              !llmc_writer_add_matrix(session, writer, "model.layers.0.mlp.up_proj", matrix, nullptr) &&
+              !llmc_writer_finish(session, writer, nullptr),
+          "writing");
   llmc_verify_options verify{};
   verify.struct_size = sizeof verify;
   verify.model_dir = folder.c_str();

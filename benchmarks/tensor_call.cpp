@@ -1,4 +1,5 @@
-// What one llmc_quantize_matrix call costs over the work inside it, on a tiny matrix: microseconds, the fastest tenth of many calls, one thread.
+// What one llmc_quantize_matrix call costs over the work inside it, on a tiny matrix: microseconds, the
+// fastest tenth of many calls, one thread.
 // usage: tensor_call
 #include <algorithm>
 #include <chrono>
@@ -40,17 +41,24 @@ void measure(const char* scheme_name, int32_t method) {
   options.method = method;
   llmc_scheme* scheme = nullptr;
   llmc_gram* gram = nullptr;
-  if (llmc_session_create(&session_options, &session, nullptr) || llmc_scheme_create(&options, &scheme, nullptr) || llmc_gram_create(kColumns, LLMC_GRAM_ALL, &gram, nullptr)) std::abort();
+  if (llmc_session_create(&session_options, &session, nullptr) ||
+      llmc_scheme_create(&options, &scheme, nullptr) ||
+      llmc_gram_create(kColumns, LLMC_GRAM_ALL, &gram, nullptr))
+    std::abort();
   std::vector<float> x(512 * kColumns), w(kRows * kColumns);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>((i * 2654435761u >> 8) % 2001) / 1000.0f - 1.0f;
-  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>((i * 2246822519u >> 8) % 2001) / 1000.0f - 1.0f;
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>((i * 2654435761u >> 8) % 2001) / 1000.0f - 1.0f;
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] = static_cast<float>((i * 2246822519u >> 8) % 2001) / 1000.0f - 1.0f;
   const int64_t x_shape[2] = {512, kColumns}, w_shape[2] = {kRows, kColumns};
   llmc_tensor values{}, weight{};
   values.struct_size = weight.struct_size = sizeof values;
   values.dtype = weight.dtype = LLMC_DTYPE_FLOAT32;
   values.ndim = weight.ndim = 2;
-  values.data = x.data(), values.shape = x_shape;
-  weight.data = w.data(), weight.shape = w_shape;
+  values.data = x.data();
+  values.shape = x_shape;
+  weight.data = w.data();
+  weight.shape = w_shape;
   if (llmc_gram_add(session, gram, &values, nullptr)) std::abort();
   const auto call = [&] {
     llmc_matrix* matrix = nullptr;
@@ -64,7 +72,8 @@ void measure(const char* scheme_name, int32_t method) {
   inner_options.scheme = scheme_name;
   inner_options.gptq = method == LLMC_METHOD_GPTQ;
   const llmc::MatrixScheme inner(inner_options);
-  const llmc::TensorView view(w.data(), llmc::DType::f32, {kRows, kColumns}), inputs(x.data(), llmc::DType::f32, {512, kColumns});
+  const llmc::TensorView view(w.data(), llmc::DType::f32, {kRows, kColumns}),
+      inputs(x.data(), llmc::DType::f32, {512, kColumns});
   llmc::Statistics statistics = llmc::new_statistics(kColumns, llmc::StatisticsParts::all);
   llmc::add_values(statistics, inputs, 1, *backend, [] {});
   const llmc::MatrixSet set{{{{}, view, {}}}, &inner.scheme(), &statistics};
@@ -77,7 +86,9 @@ void measure(const char* scheme_name, int32_t method) {
     calls.push_back(microseconds(call));
     kernels.push_back(microseconds(kernel));
   }
-  std::printf("%-12s %-4s call %7.1f us, work inside %7.1f us, overhead %5.1f us\n", scheme_name, method == LLMC_METHOD_GPTQ ? "GPTQ" : "RTN", tenth(calls), tenth(kernels), tenth(calls) - tenth(kernels));
+  std::printf("%-12s %-4s call %7.1f us, work inside %7.1f us, overhead %5.1f us\n", scheme_name,
+              method == LLMC_METHOD_GPTQ ? "GPTQ" : "RTN", tenth(calls), tenth(kernels),
+              tenth(calls) - tenth(kernels));
   llmc_gram_free(gram);
   llmc_scheme_free(scheme);
   llmc_session_free(session);

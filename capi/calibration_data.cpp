@@ -10,31 +10,53 @@ namespace llmc::capi {
 namespace {
 
 constexpr int64_t kDefaultSamples = 512;
-constexpr const char* kDefaultTemplateDate = "2024-07-26";  // never today: calibration tokens must not change from day to day
+// never today: calibration tokens must not change from day to day
+constexpr const char* kDefaultTemplateDate = "2024-07-26";
 
 }  // namespace
 
-TokenBatch copy_sequences(const int32_t* token_ids, const int64_t* sequence_starts, int64_t num_sequences, const std::string& where) {
-  if (!token_ids || !sequence_starts || num_sequences < 1) throw Error(ErrorCode::invalid_argument, where + "token_ids: wanted it, sequence_starts and num_sequences together");
-  if (sequence_starts[0] != 0) throw Error(ErrorCode::invalid_argument, where + "sequence_starts[0] is " + std::to_string(sequence_starts[0]) + "; wanted 0");
+TokenBatch copy_sequences(const int32_t* token_ids,
+                          const int64_t* sequence_starts,
+                          int64_t num_sequences,
+                          const std::string& where) {
+  if (!token_ids || !sequence_starts || num_sequences < 1)
+    throw Error(ErrorCode::invalid_argument,
+                where + "token_ids: wanted it, sequence_starts and num_sequences together");
+  if (sequence_starts[0] != 0)
+    throw Error(ErrorCode::invalid_argument,
+                where + "sequence_starts[0] is " + std::to_string(sequence_starts[0]) + "; wanted 0");
   for (int64_t s = 0; s < num_sequences; ++s)
-    if (sequence_starts[s + 1] < sequence_starts[s]) throw Error(ErrorCode::invalid_argument, where + "sequence_starts decreases at index " + std::to_string(s + 1));
+    if (sequence_starts[s + 1] < sequence_starts[s])
+      throw Error(ErrorCode::invalid_argument,
+                  where + "sequence_starts decreases at index " + std::to_string(s + 1));
   TokenBatch batch;
   batch.sequence_starts.assign(sequence_starts, sequence_starts + num_sequences + 1);
   batch.token_ids.assign(token_ids, token_ids + batch.sequence_starts.back());
   return batch;
 }
 
-std::string template_date(const llmc_oneshot_options& options) { return options.template_date && *options.template_date ? options.template_date : kDefaultTemplateDate; }
+std::string template_date(const llmc_oneshot_options& options) {
+  return options.template_date && *options.template_date ? options.template_date : kDefaultTemplateDate;
+}
 
 CalibrationData load_calibration(const llmc_oneshot_options& options, const Backend& backend) {
   CalibrationData data;
   const std::string path = text_or_empty(options.dataset);
-  if (options.token_ids && !path.empty()) throw Error(ErrorCode::invalid_argument, "oneshot: dataset and token_ids were both given; wanted one of them");
-  if (options.num_calibration_samples < 0 || options.max_seq_length < 0) throw Error(ErrorCode::invalid_argument, "oneshot: num_calibration_samples and max_seq_length must not be negative");
-  if (!options.token_ids && (options.sequence_starts || options.num_sequences)) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options: sequence_starts or num_sequences without token_ids");
-  const bool shuffle = tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle"), concatenate = tri_state(options.concatenate_data, false, "llmc_oneshot_options.concatenate_data");
-  if (options.token_ids) data.tokens = copy_sequences(options.token_ids, options.sequence_starts, options.num_sequences, "llmc_oneshot_options.");
+  if (options.token_ids && !path.empty())
+    throw Error(ErrorCode::invalid_argument,
+                "oneshot: dataset and token_ids were both given; wanted one of them");
+  if (options.num_calibration_samples < 0 || options.max_seq_length < 0)
+    throw Error(ErrorCode::invalid_argument,
+                "oneshot: num_calibration_samples and max_seq_length must not be negative");
+  if (!options.token_ids && (options.sequence_starts || options.num_sequences))
+    throw Error(ErrorCode::invalid_argument,
+                "llmc_oneshot_options: sequence_starts or num_sequences without token_ids");
+  const bool shuffle = tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle"),
+             concatenate = tri_state(options.concatenate_data, false,
+                                     "llmc_oneshot_options.concatenate_data");
+  if (options.token_ids)
+    data.tokens = copy_sequences(options.token_ids, options.sequence_starts, options.num_sequences,
+                                 "llmc_oneshot_options.");
   if (path.empty()) return data;
 
   text::DatasetOptions wanted;
@@ -50,7 +72,8 @@ CalibrationData load_calibration(const llmc_oneshot_options& options, const Back
   const std::string folder = options.tokenizer_dir ? options.tokenizer_dir : text_or_empty(options.model_dir);
   std::optional<text::Tokenizer> tokenizer;
   std::error_code ignored;
-  if (!folder.empty() && std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", ignored)) tokenizer.emplace(folder);
+  if (!folder.empty() && std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", ignored))
+    tokenizer.emplace(folder);
   text::Dataset set = text::load_dataset(tokenizer ? &*tokenizer : nullptr, wanted);
   data.tokens = TokenBatch{std::move(set.token_ids), std::move(set.sequence_starts)};
   data.notes = std::move(set.notes);

@@ -14,8 +14,12 @@ struct CalibrationData {
   std::vector<std::string> notes;
 };
 std::string template_date(const llmc_oneshot_options& options);  // the given one, or the fixed default
-// Checked: [num_sequences + 1] starts from 0 that never fall. `where` begins the error text: "llmc_oneshot_options.".
-TokenBatch copy_sequences(const int32_t* token_ids, const int64_t* sequence_starts, int64_t num_sequences, const std::string& where);
+// Checked: [num_sequences + 1] starts from 0 that never fall. `where` begins the error text:
+// "llmc_oneshot_options.".
+TokenBatch copy_sequences(const int32_t* token_ids,
+                          const int64_t* sequence_starts,
+                          int64_t num_sequences,
+                          const std::string& where);
 CalibrationData load_calibration(const llmc_oneshot_options& options, const Backend& backend);
 
 }  // namespace llmc::capi

@@ -45,7 +45,8 @@ llmc_status guard(llmc_error** error, Body&& body) noexcept {
   } catch (const std::exception& problem) {
     return report_error(error, LLMC_INTERNAL, problem.what());
   } catch (...) {
-    return report_error(error, LLMC_INTERNAL, "an exception of unknown type reached the C interface (a callback that throws?)");
+    return report_error(error, LLMC_INTERNAL,
+                        "an exception of unknown type reached the C interface (a callback that throws?)");
   }
 }
 
@@ -56,10 +57,17 @@ Options read_options(const Options* given, const char* name) {
   options.struct_size = sizeof(Options);
   if (!given) return options;
   const uint32_t size = given->struct_size;
-  if (size < 8 || size % 8 || size > 65536) throw Error(ErrorCode::invalid_argument, std::string(name) + ".struct_size is " + std::to_string(size) + "; wanted sizeof(" + name + "), " + std::to_string(sizeof(Options)));
+  if (size < 8 || size % 8 || size > 65536)
+    throw Error(ErrorCode::invalid_argument,
+                std::string(name) + ".struct_size is " + std::to_string(size) + "; wanted sizeof(" + name +
+                    "), " + std::to_string(sizeof(Options)));
   const unsigned char* bytes = reinterpret_cast<const unsigned char*>(given);
   for (uint32_t i = sizeof(Options); i < size; ++i)
-    if (bytes[i]) throw Error(ErrorCode::unsupported, std::string(name) + ": byte " + std::to_string(i) + " is set, but this library knows only " + std::to_string(sizeof(Options)) + " bytes of it; a newer library is needed");
+    if (bytes[i])
+      throw Error(ErrorCode::unsupported,
+                  std::string(name) + ": byte " + std::to_string(i) +
+                      " is set, but this library knows only " + std::to_string(sizeof(Options)) +
+                      " bytes of it; a newer library is needed");
   std::memcpy(&options, given, size < sizeof(Options) ? size : sizeof(Options));
   return options;
 }
@@ -74,7 +82,9 @@ inline std::string required(const char* text, const char* what) {
 inline bool tri_state(int32_t value, bool otherwise, const char* what) {
   if (value == LLMC_DEFAULT) return otherwise;
   if (value == LLMC_ON || value == LLMC_OFF) return value == LLMC_ON;
-  throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted LLMC_DEFAULT, LLMC_ON or LLMC_OFF");
+  throw Error(
+      ErrorCode::invalid_argument,
+      std::string(what) + " is " + std::to_string(value) + "; wanted LLMC_DEFAULT, LLMC_ON or LLMC_OFF");
 }
 
 // An option that is 1 or 2; nothing for 0, the default.
@@ -83,7 +93,8 @@ std::optional<T> choice(int32_t value, T first, T second, const char* what) {
   if (value == 0) return std::nullopt;
   if (value == 1) return first;
   if (value == 2) return second;
-  throw Error(ErrorCode::invalid_argument, std::string(what) + " is " + std::to_string(value) + "; wanted 0, 1 or 2");
+  throw Error(ErrorCode::invalid_argument,
+              std::string(what) + " is " + std::to_string(value) + "; wanted 0, 1 or 2");
 }
 
 }  // namespace llmc::capi

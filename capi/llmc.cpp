@@ -25,15 +25,23 @@ OneshotOptions convert(const llmc_oneshot_options& given) {
   options.recipe = text_or_empty(given.recipe);
   options.scheme = text_or_empty(given.scheme);
   options.stage = text_or_empty(given.stage);
-  if (options.recipe.empty() == options.scheme.empty()) throw Error(ErrorCode::invalid_argument, options.recipe.empty() ? "oneshot: no recipe and no scheme; wanted one of them" : "oneshot: recipe and scheme were both given; wanted one of them");
-  options.compat = choice(given.compat, Compat::vllm, Compat::reference, "llmc_oneshot_options.compat").value_or(Compat::vllm);
-  options.rounding = choice(given.rounding, Rounding::exact, Rounding::reference, "llmc_oneshot_options.rounding");
-  options.propagation = choice(given.propagation, Propagation::sublayer, Propagation::layer, "llmc_oneshot_options.propagation");
+  if (options.recipe.empty() == options.scheme.empty())
+    throw Error(ErrorCode::invalid_argument,
+                options.recipe.empty() ? "oneshot: no recipe and no scheme; wanted one of them"
+                                       : "oneshot: recipe and scheme were both given; wanted one of them");
+  options.compat = choice(given.compat, Compat::vllm, Compat::reference, "llmc_oneshot_options.compat")
+                       .value_or(Compat::vllm);
+  options.rounding = choice(given.rounding, Rounding::exact, Rounding::reference,
+                            "llmc_oneshot_options.rounding");
+  options.propagation = choice(given.propagation, Propagation::sublayer, Propagation::layer,
+                               "llmc_oneshot_options.propagation");
   options.save_compressed = tri_state(given.save_compressed, true, "llmc_oneshot_options.save_compressed");
-  options.tie_word_embeddings = tri_state(given.tie_word_embeddings, true, "llmc_oneshot_options.tie_word_embeddings");
+  options.tie_word_embeddings = tri_state(given.tie_word_embeddings, true,
+                                          "llmc_oneshot_options.tie_word_embeddings");
   options.overwrite = tri_state(given.overwrite, false, "llmc_oneshot_options.overwrite");
   if (given.reserved) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.reserved is not 0");
-  if (given.max_shard_bytes < 0) throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.max_shard_bytes is negative");
+  if (given.max_shard_bytes < 0)
+    throw Error(ErrorCode::invalid_argument, "llmc_oneshot_options.max_shard_bytes is negative");
   if (given.max_shard_bytes) options.max_shard_bytes = given.max_shard_bytes;
   options.template_date = template_date(given);
   return options;
@@ -43,7 +51,10 @@ OneshotOptions convert(const llmc_oneshot_options& given) {
 
 using namespace llmc::capi;
 
-llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* given, llmc_report** report, llmc_error** error) {
+llmc_status llmc_oneshot(llmc_session* session,
+                         const llmc_oneshot_options* given,
+                         llmc_report** report,
+                         llmc_error** error) {
   if (report) *report = nullptr;
   return guard(error, [&] {
     const SessionLock lock(session);
@@ -51,10 +62,15 @@ llmc_status llmc_oneshot(llmc_session* session, const llmc_oneshot_options* give
     llmc::OneshotOptions options = convert(c_options);
     options.model_dir = text_or_empty(c_options.model_dir);
     if (options.model_dir.empty() == !c_options.source)
-      throw llmc::Error(llmc::ErrorCode::invalid_argument, c_options.source ? "oneshot: model_dir and source were both given; wanted one of them" : "llmc_oneshot_options.model_dir is missing");
+      throw llmc::Error(llmc::ErrorCode::invalid_argument,
+                        c_options.source ? "oneshot: model_dir and source were both given; wanted one of them"
+                                         : "llmc_oneshot_options.model_dir is missing");
     options.custom_quantizers = session->modifiers;
     std::optional<CallbackSource> source;
-    if (c_options.source) source.emplace(*c_options.source), options.source = &*source;
+    if (c_options.source) {
+      source.emplace(*c_options.source);
+      options.source = &*source;
+    }
     const llmc::Callbacks callbacks = session->callbacks();
     CalibrationData data = load_calibration(c_options, *session->backend);
     options.calibration = std::move(data.tokens);
@@ -74,8 +90,10 @@ void llmc_error_free(llmc_error* error) {
 }
 
 const char* llmc_status_name(llmc_status status) {
-  static constexpr const char* kNames[] = {"LLMC_OK", "LLMC_INVALID_ARGUMENT", "LLMC_NOT_FOUND", "LLMC_IO", "LLMC_BAD_FILE", "LLMC_UNSUPPORTED",
-                                           "LLMC_NUMERIC", "LLMC_OUT_OF_MEMORY", "LLMC_CANCELLED", "LLMC_EXISTS", "LLMC_INTERNAL"};
+  static constexpr const char* kNames[] = {"LLMC_OK",      "LLMC_INVALID_ARGUMENT", "LLMC_NOT_FOUND",
+                                           "LLMC_IO",      "LLMC_BAD_FILE",         "LLMC_UNSUPPORTED",
+                                           "LLMC_NUMERIC", "LLMC_OUT_OF_MEMORY",    "LLMC_CANCELLED",
+                                           "LLMC_EXISTS",  "LLMC_INTERNAL"};
   return status >= 0 && status <= LLMC_INTERNAL ? kNames[status] : "LLMC_UNKNOWN";
 }
 

@@ -1,9 +1,11 @@
-// llmc from C++17: a header-only layer over the C interface (llmc.h and llmc_tools.h are the manual). Link libllmc, nothing else.
+// llmc from C++17: a header-only layer over the C interface (llmc.h and llmc_tools.h are the manual). Link
+// libllmc, nothing else.
 // llmc_model.hpp has the model in parts, llmc_tensor.hpp the parts for a forward pass of your own.
 //
 //   llmc::Session session;
 //   llmc::Oneshot job;
-//   job.model = "Llama-3-8B"; job.recipe = "w4a16.yaml"; job.dataset = "chats.jsonl"; job.output = "Llama-3-8B-W4A16";
+//   job.model = "Llama-3-8B"; job.recipe = "w4a16.yaml"; job.dataset = "chats.jsonl"; job.output =
+//   "Llama-3-8B-W4A16";
 //   llmc::Report report = session.oneshot(job);                // throws llmc::Error
 //
 // A callback may throw: the call ends, and the exception goes on in the caller once the library has returned.
@@ -29,8 +31,8 @@ inline namespace c_interface {  // other names for the linker than the C++ core'
 class Error : public std::runtime_error {
  public:
   Error(llmc_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
-  llmc_status status() const noexcept { return status_; }                         // LLMC_IO
-  const char* name() const noexcept { return llmc_status_name(status_); }        // "LLMC_IO"
+  llmc_status status() const noexcept { return status_; }                  // LLMC_IO
+  const char* name() const noexcept { return llmc_status_name(status_); }  // "LLMC_IO"
 
  private:
   llmc_status status_;
@@ -75,7 +77,9 @@ Options options() {
 }
 
 inline const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
-inline int32_t tri_state(const std::optional<bool>& on) { return !on ? LLMC_DEFAULT : *on ? LLMC_ON : LLMC_OFF; }
+inline int32_t tri_state(const std::optional<bool>& on) {
+  return !on ? LLMC_DEFAULT : *on ? LLMC_ON : LLMC_OFF;
+}
 
 }  // namespace detail
 
@@ -88,15 +92,16 @@ struct Source {
   };
   std::string config_json;      // the text of config.json
   std::vector<Tensor> tensors;  // the output keeps their order
-  // Writes bytes [offset, offset + bytes) of tensors[tensor] to `to`, as llmc_read_fn does; may throw. One call at a time, perhaps on a thread of llmc's.
+  // Writes bytes [offset, offset + bytes) of tensors[tensor] to `to`, as llmc_read_fn does; may throw. One
+  // call at a time, perhaps on a thread of llmc's.
   std::function<void(int64_t tensor, int64_t offset, int64_t bytes, void* to)> read;
 };
 
 struct SessionOptions {
   int32_t device_type = LLMC_DEVICE_CPU, device_index = 0;
-  int32_t threads = 0;   // 0: the cores this process may use
-  std::string cpu_isa;      // empty: the best there is
-  std::string cuda_module;  // empty: beside the library
+  int32_t threads = 0;                                // 0: the cores this process may use
+  std::string cpu_isa;                                // empty: the best there is
+  std::string cuda_module;                            // empty: beside the library
   int64_t memory_limit = 0, device_memory_limit = 0;  // bytes; 0: none
   std::function<void(const llmc_progress&)> progress;
   std::function<void(int32_t level, const char* line)> log;
@@ -108,7 +113,7 @@ struct Oneshot {
   const Source* source = nullptr;               // instead of model
   std::vector<std::vector<int32_t>> token_ids;  // instead of a data set
   int64_t num_calibration_samples = 0, max_seq_length = 0, max_shard_bytes = 0;
-  std::optional<uint64_t> shuffle_seed;         // set: shuffled
+  std::optional<uint64_t> shuffle_seed;  // set: shuffled
   std::optional<bool> concatenate_data, save_compressed, tie_word_embeddings, overwrite;
   int32_t compat = 0, rounding = 0, propagation = 0;  // LLMC_COMPAT_*, LLMC_ROUNDING_*, LLMC_PROPAGATION_*
 };
@@ -139,7 +144,8 @@ class Report {
     for (int64_t i = 0; i < llmc_report_count(report_.get()); ++i) {
       auto f = detail::options<llmc_linear_facts>();
       detail::checked([&](llmc_error** error) { return llmc_report_linear(report_.get(), i, &f, error); });
-      linears.push_back({f.name, f.scheme, f.method, f.note, f.relative_error, f.loss, f.dampening, f.seconds});
+      linears.push_back(
+          {f.name, f.scheme, f.method, f.note, f.relative_error, f.loss, f.dampening, f.seconds});
     }
     return linears;
   }
@@ -154,8 +160,16 @@ namespace detail {
 class LentSource {
  public:
   explicit LentSource(const Source& source) : source_(source) {
-    for (const Source::Tensor& tensor : source_.tensors) tensors_.push_back({sizeof(llmc_source_tensor), tensor.dtype, tensor.name.c_str(), tensor.shape.data(), static_cast<int32_t>(tensor.shape.size()), 0});
-    raw_ = {sizeof raw_, 0, source_.config_json.c_str(), tensors_.data(), static_cast<int64_t>(tensors_.size()), source_.read ? on_read : nullptr, this};
+    for (const Source::Tensor& tensor : source_.tensors)
+      tensors_.push_back({sizeof(llmc_source_tensor), tensor.dtype, tensor.name.c_str(), tensor.shape.data(),
+                          static_cast<int32_t>(tensor.shape.size()), 0});
+    raw_ = {sizeof raw_,
+            0,
+            source_.config_json.c_str(),
+            tensors_.data(),
+            static_cast<int64_t>(tensors_.size()),
+            source_.read ? on_read : nullptr,
+            this};
   }
   LentSource(const LentSource&) = delete;
   LentSource& operator=(const LentSource&) = delete;
@@ -229,7 +243,8 @@ class OneshotArguments {
   std::optional<LentSource> source_;
 };
 
-// What is behind a Session, and what a Model of it keeps alive. Stays where it is when they move: the C callbacks point to it.
+// What is behind a Session, and what a Model of it keeps alive. Stays where it is when they move: the C
+// callbacks point to it.
 struct SessionState {
   struct Modifier {
     SessionState* state;
@@ -255,7 +270,8 @@ struct SessionState {
     }
   }
   static void on_progress(const llmc_progress* progress, void* state) {
-    static_cast<SessionState*>(state)->guarded([&] { static_cast<SessionState*>(state)->progress(*progress); });
+    static_cast<SessionState*>(state)->guarded(
+        [&] { static_cast<SessionState*>(state)->progress(*progress); });
   }
   static void on_log(int32_t level, const char* line, void* state) {
     static_cast<SessionState*>(state)->guarded([&] { static_cast<SessionState*>(state)->log(level, line); });
@@ -272,7 +288,8 @@ struct SessionState {
     const llmc_status status = call(session.get(), &error);
     OwnedError owner(error);
     std::exception_ptr problem = std::exchange(thrown, nullptr);
-    std::exception_ptr unread = source ? source->take_thrown() : nullptr;  // taken in any case: the next call starts afresh
+    // taken in any case: the next call starts afresh
+    std::exception_ptr unread = source ? source->take_thrown() : nullptr;
     if (!problem) problem = std::move(unread);
     if (problem) std::rethrow_exception(problem);
     check(status, std::move(owner));
@@ -281,12 +298,14 @@ struct SessionState {
   template <class Object, class Call>
   Object made(Call&& call, LentSource* source = nullptr) {
     Object object;
-    this->call([&](llmc_session* on, llmc_error** error) {
-      typename Object::pointer raw = nullptr;
-      const llmc_status status = call(on, &raw, error);
-      object.reset(raw);
-      return status;
-    }, source);
+    this->call(
+        [&](llmc_session* on, llmc_error** error) {
+          typename Object::pointer raw = nullptr;
+          const llmc_status status = call(on, &raw, error);
+          object.reset(raw);
+          return status;
+        },
+        source);
     return object;
   }
 };
@@ -323,8 +342,11 @@ class Session {
   // From any thread, any callback, a signal handler.
   void cancel() const noexcept { llmc_session_cancel(get()); }
 
-  // Recipes of this session may name the modifier `type` from now on. `quantize` sees matrix by matrix and changes job.codes in place (llmc_tensor.h); it may throw.
-  void add_modifier(const std::string& type, int32_t needs, std::function<void(const llmc_matrix_job&)> quantize) {
+  // Recipes of this session may name the modifier `type` from now on. `quantize` sees matrix by matrix and
+  // changes job.codes in place (llmc_tensor.h); it may throw.
+  void add_modifier(const std::string& type,
+                    int32_t needs,
+                    std::function<void(const llmc_matrix_job&)> quantize) {
     auto modifier = detail::options<llmc_modifier>();
     modifier.needs = needs;
     modifier.type = type.c_str();
@@ -333,14 +355,23 @@ class Session {
     held->quantize = std::move(quantize);
     if (held->quantize) modifier.quantize = detail::SessionState::on_matrix;
     modifier.user_data = held.get();
-    state_->modifiers.reserve(state_->modifiers.size() + 1);  // what can throw comes before C has the pointer
-    state_->call([&](llmc_session* session, llmc_error** error) { return llmc_session_add_modifier(session, &modifier, error); });
+    // what can throw comes before C has the pointer
+    state_->modifiers.reserve(state_->modifiers.size() + 1);
+    state_->call([&](llmc_session* session, llmc_error** error) {
+      return llmc_session_add_modifier(session, &modifier, error);
+    });
     state_->modifiers.push_back(std::move(held));
   }
 
   Report oneshot(const Oneshot& job) {
     detail::OneshotArguments options(job);
-    return Report(state_->made<detail::OwnedReport>([&](llmc_session* session, llmc_report** report, llmc_error** error) { return llmc_oneshot(session, options.get(), report, error); }, options.source()).release());
+    return Report(state_
+                      ->made<detail::OwnedReport>(
+                          [&](llmc_session* session, llmc_report** report, llmc_error** error) {
+                            return llmc_oneshot(session, options.get(), report, error);
+                          },
+                          options.source())
+                      .release());
   }
 
   // JSON text, whose keys llmc_tools.h names.
@@ -378,17 +409,24 @@ class Session {
     return json_of(llmc_dequantize, options);
   }
 
-  // For calls of the C interface on this session: call(session, &error) returns its status. An error, or what a callback threw, goes on here.
+  // For calls of the C interface on this session: call(session, &error) returns its status. An error, or what
+  // a callback threw, goes on here.
   template <class Call>
   void call(Call&& call) {
     state_->call(std::forward<Call>(call));
   }
-  const std::shared_ptr<detail::SessionState>& state() const noexcept { return state_; }  // for the other headers
+  // for the other headers
+  const std::shared_ptr<detail::SessionState>& state() const noexcept { return state_; }
 
  private:
   template <class Options>
-  std::string json_of(llmc_status (*function)(llmc_session*, const Options*, char**, llmc_error**), const Options& options) {
-    return state_->made<detail::OwnedJson>([&](llmc_session* session, char** json, llmc_error** error) { return function(session, &options, json, error); }).get();
+  std::string json_of(llmc_status (*function)(llmc_session*, const Options*, char**, llmc_error**),
+                      const Options& options) {
+    return state_
+        ->made<detail::OwnedJson>([&](llmc_session* session, char** json, llmc_error** error) {
+          return function(session, &options, json, error);
+        })
+        .get();
   }
 
   std::shared_ptr<detail::SessionState> state_;  // never shared but with Models

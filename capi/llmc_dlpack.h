@@ -8,11 +8,13 @@
 extern "C" {
 #endif
 
-/* dl_tensor: a `const DLTensor *`, such as &managed->dl_tensor; a pointer without type, so that this header needs no dlpack.h and fits any version of it.
- * `tensor`: struct_size must be set. It borrows the DLTensor's data, shape and strides: keep the DLManagedTensor until you are done, then call its deleter.
- * Memory of CUDA devices is described as such; pinned host memory counts as the CPU's. LLMC_UNSUPPORTED for other devices, vector lanes and dtypes llmc
- * does not know. `stream` is set to NULL: DLPack hands over memory that is ready on the consumer's stream. */
-LLMC_API llmc_status llmc_tensor_from_dlpack(const void *dl_tensor, llmc_tensor *tensor, llmc_error **error);
+/* dl_tensor: a `const DLTensor *`, such as &managed->dl_tensor; a pointer without type, so that this header
+ * needs no dlpack.h and fits any version of it. `tensor`: struct_size must be set. It borrows the
+ * DLTensor's data, shape and strides: keep the DLManagedTensor until you are done, then call its deleter.
+ * Memory of CUDA devices is described as such; pinned host memory counts as the CPU's. LLMC_UNSUPPORTED for
+ * other devices, vector lanes and dtypes llmc does not know. `stream` is set to NULL: DLPack hands over
+ * memory that is ready on the consumer's stream. */
+LLMC_API llmc_status llmc_tensor_from_dlpack(const void* dl_tensor, llmc_tensor* tensor, llmc_error** error);
 
 #ifdef __cplusplus
 }

@@ -16,11 +16,17 @@ using llmc::Error;
 using llmc::ErrorCode;
 
 struct llmc_model {
-  llmc_model(llmc_session* owner, std::string directory) : session(owner), model_dir(std::move(directory)), model(model_dir) {}
-  llmc_model(llmc_session* owner, const llmc_tensor_source& given) : session(owner), source(given), model(*source) {}
+  llmc_model(llmc_session* owner, std::string directory)
+      : session(owner),
+        model_dir(std::move(directory)),
+        model(model_dir) {}
+  llmc_model(llmc_session* owner, const llmc_tensor_source& given)
+      : session(owner),
+        source(given),
+        model(*source) {}
 
   llmc_session* const session;
-  const std::string model_dir;                 // empty: from a source
+  const std::string model_dir;  // empty: from a source
   const std::optional<CallbackSource> source;
   llmc::Model model;
   std::optional<llmc::TokenBatch> calibration;  // nothing before the first sequence
@@ -37,7 +43,9 @@ llmc_session* session_of(const llmc_model* model) {
 }
 
 void refuse(const void* given, const char* call, const char* what) {
-  if (given) throw Error(ErrorCode::invalid_argument, std::string(call) + ": llmc_oneshot_options." + what + " is given; wanted NULL");
+  if (given)
+    throw Error(ErrorCode::invalid_argument,
+                std::string(call) + ": llmc_oneshot_options." + what + " is given; wanted NULL");
 }
 
 // All or nothing, and in place: many small additions must not copy what is there each time.
@@ -49,7 +57,8 @@ void append(std::optional<llmc::TokenBatch>& all, const llmc::TokenBatch& more) 
   const int64_t first = all->tokens();
   const size_t sequences = all->sequence_starts.size();
   try {
-    for (size_t s = 1; s < more.sequence_starts.size(); ++s) all->sequence_starts.push_back(first + more.sequence_starts[s]);
+    for (size_t s = 1; s < more.sequence_starts.size(); ++s)
+      all->sequence_starts.push_back(first + more.sequence_starts[s]);
     all->token_ids.insert(all->token_ids.end(), more.token_ids.begin(), more.token_ids.end());
   } catch (...) {
     all->sequence_starts.resize(sequences);
@@ -59,7 +68,10 @@ void append(std::optional<llmc::TokenBatch>& all, const llmc::TokenBatch& more) 
 
 }  // namespace
 
-llmc_status llmc_model_open(llmc_session* session, const char* model_dir, llmc_model** model, llmc_error** error) {
+llmc_status llmc_model_open(llmc_session* session,
+                            const char* model_dir,
+                            llmc_model** model,
+                            llmc_error** error) {
   if (model) *model = nullptr;
   return guard(error, [&] {
     const SessionLock lock(session);
@@ -68,7 +80,10 @@ llmc_status llmc_model_open(llmc_session* session, const char* model_dir, llmc_m
   });
 }
 
-llmc_status llmc_model_open_source(llmc_session* session, const llmc_tensor_source* source, llmc_model** model, llmc_error** error) {
+llmc_status llmc_model_open_source(llmc_session* session,
+                                   const llmc_tensor_source* source,
+                                   llmc_model** model,
+                                   llmc_error** error) {
   if (model) *model = nullptr;
   return guard(error, [&] {
     const SessionLock lock(session);
@@ -80,10 +95,15 @@ llmc_status llmc_model_open_source(llmc_session* session, const llmc_tensor_sour
 
 void llmc_model_free(llmc_model* model) { delete model; }
 
-llmc_status llmc_model_add_token_ids(llmc_model* model, const int32_t* token_ids, const int64_t* sequence_starts, int64_t num_sequences, llmc_error** error) {
+llmc_status llmc_model_add_token_ids(llmc_model* model,
+                                     const int32_t* token_ids,
+                                     const int64_t* sequence_starts,
+                                     int64_t num_sequences,
+                                     llmc_error** error) {
   return guard(error, [&] {
     const SessionLock lock(session_of(model));
-    append(model->calibration, copy_sequences(token_ids, sequence_starts, num_sequences, "llmc_model_add_token_ids: "));
+    append(model->calibration,
+           copy_sequences(token_ids, sequence_starts, num_sequences, "llmc_model_add_token_ids: "));
   });
 }
 
@@ -117,7 +137,9 @@ llmc_status llmc_model_add_data(llmc_model* model, const llmc_oneshot_options* g
 llmc_status llmc_model_save_statistics(llmc_model* model, const char* folder, llmc_error** error) {
   return guard(error, [&] {
     const SessionLock lock(session_of(model));
-    model->model.save_statistics(model->calibration ? &*model->calibration : nullptr, model->statistics, required(folder, "llmc_model_save_statistics: folder"), *model->session->backend, model->session->callbacks());
+    model->model.save_statistics(model->calibration ? &*model->calibration : nullptr, model->statistics,
+                                 required(folder, "llmc_model_save_statistics: folder"),
+                                 *model->session->backend, model->session->callbacks());
   });
 }
 

@@ -1,4 +1,5 @@
-// llmc from C++17, model level: llmc::Oneshot in parts (llmc_model.h is the manual). Header-only; throws llmc::Error.
+// llmc from C++17, model level: llmc::Oneshot in parts (llmc_model.h is the manual). Header-only; throws
+// llmc::Error.
 //
 //   llmc::Model model(session, "Llama-3-8B");
 //   model.add_token_ids(sequences);                      // or add_data, as often as wanted
@@ -9,8 +10,8 @@
 #ifndef LLMC_MODEL_HPP
 #define LLMC_MODEL_HPP
 
-#include <llmc.hpp>
 #include <llmc_model.h>
+#include <llmc.hpp>
 
 namespace llmc {
 inline namespace c_interface {
@@ -19,11 +20,19 @@ inline namespace c_interface {
 class Model {
  public:
   Model(const Session& session, const std::string& folder) : state_(session.state()) {
-    model_ = state_->made<Owned>([&](llmc_session* on, llmc_model** model, llmc_error** error) { return llmc_model_open(on, folder.c_str(), model, error); });
+    model_ = state_->made<Owned>([&](llmc_session* on, llmc_model** model, llmc_error** error) {
+      return llmc_model_open(on, folder.c_str(), model, error);
+    });
   }
   // From memory; `source` is asked until the model is destroyed.
-  Model(const Session& session, Source source) : state_(session.state()), source_(std::make_unique<Held>(std::move(source))) {
-    model_ = state_->made<Owned>([&](llmc_session* on, llmc_model** model, llmc_error** error) { return llmc_model_open_source(on, source_->lent.get(), model, error); }, &source_->lent);
+  Model(const Session& session, Source source)
+      : state_(session.state()),
+        source_(std::make_unique<Held>(std::move(source))) {
+    model_ = state_->made<Owned>(
+        [&](llmc_session* on, llmc_model** model, llmc_error** error) {
+          return llmc_model_open_source(on, source_->lent.get(), model, error);
+        },
+        &source_->lent);
   }
 
   Model(Model&&) noexcept = default;
@@ -39,14 +48,19 @@ class Model {
     Oneshot data;
     data.token_ids = sequences;
     const detail::OneshotArguments ids(data);
-    call([&](llmc_error** error) { return llmc_model_add_token_ids(model_.get(), ids.get()->token_ids, ids.get()->sequence_starts, ids.get()->num_sequences, error); });
+    call([&](llmc_error** error) {
+      return llmc_model_add_token_ids(model_.get(), ids.get()->token_ids, ids.get()->sequence_starts,
+                                      ids.get()->num_sequences, error);
+    });
   }
-  // Of `data`: dataset, tokenizer, text_column, template_date, num_calibration_samples, max_seq_length, shuffle_seed, concatenate_data.
+  // Of `data`: dataset, tokenizer, text_column, template_date, num_calibration_samples, max_seq_length,
+  // shuffle_seed, concatenate_data.
   void add_data(const Oneshot& data) {
     const detail::OneshotArguments options(data);
     call([&](llmc_error** error) { return llmc_model_add_data(model_.get(), options.get(), error); });
   }
-  // A forward pass once, any number of recipes after it: what the unquantized model shows on its data goes to `folder`, and is loaded instead of data.
+  // A forward pass once, any number of recipes after it: what the unquantized model shows on its data goes to
+  // `folder`, and is loaded instead of data.
   void save_statistics(const std::string& folder) {
     call([&](llmc_error** error) { return llmc_model_save_statistics(model_.get(), folder.c_str(), error); });
   }
@@ -59,7 +73,13 @@ class Model {
     call([&](llmc_error** error) { return llmc_model_quantize(model_.get(), options.get(), error); });
   }
   Report save() {
-    return Report(state_->made<detail::OwnedReport>([&](llmc_session*, llmc_report** report, llmc_error** error) { return llmc_model_save(model_.get(), report, error); }, lent()).release());
+    return Report(state_
+                      ->made<detail::OwnedReport>(
+                          [&](llmc_session*, llmc_report** report, llmc_error** error) {
+                            return llmc_model_save(model_.get(), report, error);
+                          },
+                          lent())
+                      .release());
   }
 
  private:

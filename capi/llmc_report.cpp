@@ -10,13 +10,21 @@ using llmc::ErrorCode;
 const char* llmc_report_json(const llmc_report* report) { return report ? report->json.c_str() : ""; }
 void llmc_report_free(llmc_report* report) { delete report; }
 
-int64_t llmc_report_count(const llmc_report* report) { return report ? static_cast<int64_t>(report->report.linears.size()) : 0; }
+int64_t llmc_report_count(const llmc_report* report) {
+  return report ? static_cast<int64_t>(report->report.linears.size()) : 0;
+}
 
-llmc_status llmc_report_linear(const llmc_report* report, int64_t index, llmc_linear_facts* to, llmc_error** error) {
+llmc_status llmc_report_linear(const llmc_report* report,
+                               int64_t index,
+                               llmc_linear_facts* to,
+                               llmc_error** error) {
   return guard(error, [&] {
     if (!report) throw Error(ErrorCode::invalid_argument, "llmc_report_linear: report is NULL");
     const int64_t count = llmc_report_count(report);
-    if (index < 0 || index >= count) throw Error(ErrorCode::invalid_argument, "llmc_report_linear: index is " + std::to_string(index) + "; the report has " + std::to_string(count) + " matrices");
+    if (index < 0 || index >= count)
+      throw Error(ErrorCode::invalid_argument,
+                  "llmc_report_linear: index is " + std::to_string(index) + "; the report has " +
+                      std::to_string(count) + " matrices");
     const llmc::LinearReport& row = report->report.linears[static_cast<size_t>(index)];
     llmc_linear_facts facts{};
     facts.name = row.name.c_str();

@@ -1,7 +1,8 @@
-// llmc from C++17, tensor level: a forward pass of your own (llmc_tensor.h is the manual). Header-only; throws llmc::Error.
+// llmc from C++17, tensor level: a forward pass of your own (llmc_tensor.h is the manual). Header-only;
+// throws llmc::Error.
 //
 //   llmc::Gram gram(columns);
-//   gram.add(session, {inputs, {tokens, columns}});                                  // as often as there are batches
+//   gram.add(session, {inputs, {tokens, columns}});                                  // every batch
 //   const llmc::Scheme scheme = llmc::Scheme::gptq("W4A16");
 //   const llmc::Matrix matrix = llmc::Matrix::quantize(session, scheme, {weight, {rows, columns}}, &gram);
 //   llmc::Writer writer(folder, config_json);
@@ -13,9 +14,9 @@
 #ifndef LLMC_TENSOR_HPP
 #define LLMC_TENSOR_HPP
 
-#include <llmc.hpp>
 #include <llmc_dlpack.h>
 #include <llmc_tensor.h>
+#include <llmc.hpp>
 
 #include <cstring>
 #include <type_traits>
@@ -26,21 +27,48 @@ inline namespace c_interface {
 // The dtype of a C++ number; types without one do not compile.
 template <class T>
 constexpr int32_t dtype_of() {
-  static_assert(std::is_arithmetic_v<T> && sizeof(T) <= 8 && !std::is_same_v<T, long double>, "not a number that tensors are made of");
+  static_assert(std::is_arithmetic_v<T> && sizeof(T) <= 8 && !std::is_same_v<T, long double>,
+                "not a number that tensors are made of");
   if constexpr (std::is_same_v<T, bool>) return LLMC_DTYPE_BOOL;
-  else if constexpr (std::is_floating_point_v<T>) return sizeof(T) == 4 ? LLMC_DTYPE_FLOAT32 : LLMC_DTYPE_FLOAT64;
-  else if constexpr (std::is_signed_v<T>) return sizeof(T) == 1 ? LLMC_DTYPE_INT8 : sizeof(T) == 2 ? LLMC_DTYPE_INT16 : sizeof(T) == 4 ? LLMC_DTYPE_INT32 : LLMC_DTYPE_INT64;
-  else return sizeof(T) == 1 ? LLMC_DTYPE_UINT8 : sizeof(T) == 2 ? LLMC_DTYPE_UINT16 : sizeof(T) == 4 ? LLMC_DTYPE_UINT32 : LLMC_DTYPE_UINT64;
+  else if constexpr (std::is_floating_point_v<T>)
+    return sizeof(T) == 4 ? LLMC_DTYPE_FLOAT32 : LLMC_DTYPE_FLOAT64;
+  else if constexpr (std::is_signed_v<T>)
+    return sizeof(T) == 1 ? LLMC_DTYPE_INT8
+        : sizeof(T) == 2  ? LLMC_DTYPE_INT16
+        : sizeof(T) == 4  ? LLMC_DTYPE_INT32
+                          : LLMC_DTYPE_INT64;
+  else
+    return sizeof(T) == 1 ? LLMC_DTYPE_UINT8
+        : sizeof(T) == 2  ? LLMC_DTYPE_UINT16
+        : sizeof(T) == 4  ? LLMC_DTYPE_UINT32
+                          : LLMC_DTYPE_UINT64;
 }
 
 // Bytes of an element; 0 for a number that llmc_tensor.h does not have.
 constexpr int64_t dtype_size(int32_t dtype) {
   switch (dtype) {
-    case LLMC_DTYPE_FLOAT64: case LLMC_DTYPE_INT64: case LLMC_DTYPE_UINT64: return 8;
-    case LLMC_DTYPE_FLOAT32: case LLMC_DTYPE_INT32: case LLMC_DTYPE_UINT32: return 4;
-    case LLMC_DTYPE_BFLOAT16: case LLMC_DTYPE_FLOAT16: case LLMC_DTYPE_INT16: case LLMC_DTYPE_UINT16: return 2;
-    case LLMC_DTYPE_FLOAT8_E4M3: case LLMC_DTYPE_FLOAT8_E5M2: case LLMC_DTYPE_FLOAT8_E8M0: case LLMC_DTYPE_INT8: case LLMC_DTYPE_UINT8: case LLMC_DTYPE_BOOL: return 1;
-    default: return 0;
+    case LLMC_DTYPE_FLOAT64:
+    case LLMC_DTYPE_INT64:
+    case LLMC_DTYPE_UINT64:
+      return 8;
+    case LLMC_DTYPE_FLOAT32:
+    case LLMC_DTYPE_INT32:
+    case LLMC_DTYPE_UINT32:
+      return 4;
+    case LLMC_DTYPE_BFLOAT16:
+    case LLMC_DTYPE_FLOAT16:
+    case LLMC_DTYPE_INT16:
+    case LLMC_DTYPE_UINT16:
+      return 2;
+    case LLMC_DTYPE_FLOAT8_E4M3:
+    case LLMC_DTYPE_FLOAT8_E5M2:
+    case LLMC_DTYPE_FLOAT8_E8M0:
+    case LLMC_DTYPE_INT8:
+    case LLMC_DTYPE_UINT8:
+    case LLMC_DTYPE_BOOL:
+      return 1;
+    default:
+      return 0;
   }
 }
 
@@ -48,10 +76,16 @@ constexpr int64_t dtype_size(int32_t dtype) {
 class TensorRef {
  public:
   template <class T>
-  TensorRef(const T* data, std::vector<int64_t> shape, std::vector<int64_t> strides = {}) : TensorRef(static_cast<const void*>(data), dtype_of<T>(), std::move(shape), std::move(strides)) {}
+  TensorRef(const T* data, std::vector<int64_t> shape, std::vector<int64_t> strides = {})
+      : TensorRef(static_cast<const void*>(data), dtype_of<T>(), std::move(shape), std::move(strides)) {}
   // For elements that C++ has no type for: LLMC_DTYPE_BFLOAT16.
-  TensorRef(const void* data, int32_t dtype, std::vector<int64_t> shape, std::vector<int64_t> strides = {}) : shape_(std::move(shape)), strides_(std::move(strides)) {
-    if (!strides_.empty() && strides_.size() != shape_.size()) throw Error(LLMC_INVALID_ARGUMENT, "TensorRef: got " + std::to_string(strides_.size()) + " strides for " + std::to_string(shape_.size()) + " dimensions");
+  TensorRef(const void* data, int32_t dtype, std::vector<int64_t> shape, std::vector<int64_t> strides = {})
+      : shape_(std::move(shape)),
+        strides_(std::move(strides)) {
+    if (!strides_.empty() && strides_.size() != shape_.size())
+      throw Error(LLMC_INVALID_ARGUMENT,
+                  "TensorRef: got " + std::to_string(strides_.size()) + " strides for " +
+                      std::to_string(shape_.size()) + " dimensions");
     raw_.data = const_cast<void*>(data);  // read alone, unless it is a MutableTensorRef's
     raw_.dtype = dtype;
   }
@@ -67,7 +101,8 @@ class TensorRef {
     return TensorRef(raw);
   }
 
-  // The memory is that of a GPU, filled on `stream` (cudaStream_t; null: its default one): for calls with a session on that GPU.
+  // The memory is that of a GPU, filled on `stream` (cudaStream_t; null: its default one): for calls with a
+  // session on that GPU.
   void on_cuda(int32_t index, void* stream = nullptr) noexcept {
     raw_.device_type = LLMC_DEVICE_CUDA;
     raw_.device_index = index;
@@ -82,13 +117,22 @@ class TensorRef {
     for (const int64_t extent : shape_) size *= extent;
     return size;
   }
-  const void* data() const noexcept { return raw_.data ? static_cast<const char*>(raw_.data) + raw_.byte_offset : nullptr; }
-  // The elements of a row-major tensor as numbers of their own dtype or as unsigned bits of their size: data<uint16_t>() for bfloat16.
+  const void* data() const noexcept {
+    return raw_.data ? static_cast<const char*>(raw_.data) + raw_.byte_offset : nullptr;
+  }
+  // The elements of a row-major tensor as numbers of their own dtype or as unsigned bits of their size:
+  // data<uint16_t>() for bfloat16.
   template <class T>
   const T* data() const {
-    const bool bits = std::is_unsigned_v<T> && !std::is_same_v<T, bool> && static_cast<int64_t>(sizeof(T)) == dtype_size(raw_.dtype);
-    if (!bits && dtype_of<T>() != raw_.dtype) throw Error(LLMC_INVALID_ARGUMENT, "TensorRef: asked for dtype " + std::to_string(dtype_of<T>()) + " of a tensor of dtype " + std::to_string(raw_.dtype));
-    if (!strides_.empty() || !on_cpu()) throw Error(LLMC_INVALID_ARGUMENT, "TensorRef: asked for the elements of a tensor with strides or on a GPU");
+    const bool bits = std::is_unsigned_v<T> && !std::is_same_v<T, bool> &&
+        static_cast<int64_t>(sizeof(T)) == dtype_size(raw_.dtype);
+    if (!bits && dtype_of<T>() != raw_.dtype)
+      throw Error(LLMC_INVALID_ARGUMENT,
+                  "TensorRef: asked for dtype " + std::to_string(dtype_of<T>()) + " of a tensor of dtype " +
+                      std::to_string(raw_.dtype));
+    if (!strides_.empty() || !on_cpu())
+      throw Error(LLMC_INVALID_ARGUMENT,
+                  "TensorRef: asked for the elements of a tensor with strides or on a GPU");
     return static_cast<const T*>(data());
   }
   // For C; valid as long as this object stays where it is.
@@ -113,7 +157,8 @@ class MutableTensorRef : public TensorRef {
   MutableTensorRef(T* data, std::vector<int64_t> shape) : TensorRef(data, std::move(shape)) {
     static_assert(!std::is_const_v<T>, "memory that may not be written to");
   }
-  MutableTensorRef(void* data, int32_t dtype, std::vector<int64_t> shape) : TensorRef(data, dtype, std::move(shape)) {}
+  MutableTensorRef(void* data, int32_t dtype, std::vector<int64_t> shape)
+      : TensorRef(data, dtype, std::move(shape)) {}
   explicit MutableTensorRef(const llmc_tensor& lent) : TensorRef(lent) {}
   void* data() const noexcept { return const_cast<void*>(TensorRef::data()); }
   template <class T>
@@ -136,12 +181,15 @@ inline const float* pointer(const std::optional<float>& value) { return value ? 
 }  // namespace detail
 
 // A model in memory, as a source: row-major tensors with their names.
-inline Source source_of(std::string config_json, const std::vector<std::pair<std::string, TensorRef>>& tensors) {
+inline Source source_of(std::string config_json,
+                        const std::vector<std::pair<std::string, TensorRef>>& tensors) {
   Source source;
   source.config_json = std::move(config_json);
   std::vector<const char*> data;
   for (const auto& [name, tensor] : tensors) {
-    if (tensor.raw().strides || !tensor.on_cpu()) throw Error(LLMC_INVALID_ARGUMENT, "source_of: '" + name + "' has strides or is on a GPU, wanted row-major memory");
+    if (tensor.raw().strides || !tensor.on_cpu())
+      throw Error(LLMC_INVALID_ARGUMENT,
+                  "source_of: '" + name + "' has strides or is on a GPU, wanted row-major memory");
     source.tensors.push_back({name, tensor.dtype(), tensor.shape()});
     data.push_back(static_cast<const char*>(tensor.data()));
   }
@@ -165,9 +213,13 @@ struct Smoothing {
 // Statistics of what a Linear reads.
 class Gram {
  public:
-  explicit Gram(int64_t channels, int32_t parts = LLMC_GRAM_ALL) : gram_(detail::made<Owned>([&](llmc_gram** gram, llmc_error** error) { return llmc_gram_create(channels, parts, gram, error); })) {}
+  explicit Gram(int64_t channels, int32_t parts = LLMC_GRAM_ALL)
+      : gram_(detail::made<Owned>([&](llmc_gram** gram, llmc_error** error) {
+          return llmc_gram_create(channels, parts, gram, error);
+        })) {}
   static Gram load(const std::string& path) {
-    return Gram(detail::made<Owned>([&](llmc_gram** gram, llmc_error** error) { return llmc_gram_load(path.c_str(), gram, error); }));
+    return Gram(detail::made<Owned>(
+        [&](llmc_gram** gram, llmc_error** error) { return llmc_gram_load(path.c_str(), gram, error); }));
   }
   void save(const std::string& path) const {
     detail::checked([&](llmc_error** error) { return llmc_gram_save(get(), path.c_str(), error); });
@@ -197,7 +249,8 @@ class Gram {
     llmc_gram_data data{};
     data.channels = channels();
     const auto n = static_cast<size_t>(data.channels);
-    Channels result{std::vector<float>(n), std::vector<float>(n), std::vector<double>(n), std::vector<double>(n)};
+    Channels result{std::vector<float>(n), std::vector<float>(n), std::vector<double>(n),
+                    std::vector<double>(n)};
     data.minimum = result.minimum.data();
     data.maximum = result.maximum.data();
     data.sum_absolute = result.sum_absolute.data();
@@ -214,7 +267,10 @@ class Gram {
     options.strength = how.strength.value_or(0);
     std::vector<float> scales(static_cast<size_t>(channels()));
     const std::vector<llmc_tensor> raws = detail::raws(weights);
-    detail::checked([&](llmc_error** error) { return llmc_smooth_scales(get(), raws.data(), static_cast<int32_t>(raws.size()), &options, scales.data(), static_cast<int64_t>(scales.size()), error); });
+    detail::checked([&](llmc_error** error) {
+      return llmc_smooth_scales(get(), raws.data(), static_cast<int32_t>(raws.size()), &options,
+                                scales.data(), static_cast<int64_t>(scales.size()), error);
+    });
     return scales;
   }
 
@@ -231,16 +287,22 @@ class Gram {
   Owned gram_;
 };
 
-// Changes `tensor` [.., channels] (float32, bfloat16 or float16) in place, rounded once to its dtype. scales: one per channel. operation: LLMC_SMOOTH_*.
-inline void smooth_apply(const MutableTensorRef& tensor, const std::vector<float>& scales, int32_t operation) {
+// Changes `tensor` [.., channels] (float32, bfloat16 or float16) in place, rounded once to its dtype. scales:
+// one per channel. operation: LLMC_SMOOTH_*.
+inline void smooth_apply(const MutableTensorRef& tensor,
+                         const std::vector<float>& scales,
+                         int32_t operation) {
   llmc_tensor raw = tensor.raw();
-  detail::checked([&](llmc_error** error) { return llmc_smooth_apply(&raw, scales.data(), static_cast<int64_t>(scales.size()), operation, error); });
+  detail::checked([&](llmc_error** error) {
+    return llmc_smooth_apply(&raw, scales.data(), static_cast<int64_t>(scales.size()), operation, error);
+  });
 }
 
 // The fields of llmc_scheme_options; empty and zero mean default.
 struct SchemeOptions {
   std::string scheme;
-  int32_t method = 0, compat = 0, rounding = 0, dampening = 0;  // LLMC_METHOD_*, LLMC_COMPAT_*, LLMC_ROUNDING_*, LLMC_DAMPENING_*
+  // LLMC_METHOD_*, LLMC_COMPAT_*, LLMC_ROUNDING_*, LLMC_DAMPENING_*
+  int32_t method = 0, compat = 0, rounding = 0, dampening = 0;
   std::optional<bool> activation_order;
   double dampening_frac = 0;
   int64_t block_size = 0;
@@ -259,18 +321,26 @@ class Scheme {
     options.dampening = wanted.dampening;
     options.dampening_frac = wanted.dampening_frac;
     options.block_size = wanted.block_size;
-    scheme_ = detail::made<Owned>([&](llmc_scheme** scheme, llmc_error** error) { return llmc_scheme_create(&options, scheme, error); });
+    scheme_ = detail::made<Owned>([&](llmc_scheme** scheme, llmc_error** error) {
+      return llmc_scheme_create(&options, scheme, error);
+    });
   }
   // A preset, or YAML or JSON text.
   static Scheme rtn(std::string scheme) { return with_method(std::move(scheme), LLMC_METHOD_RTN); }
   static Scheme gptq(std::string scheme) { return with_method(std::move(scheme), LLMC_METHOD_GPTQ); }
 
   std::string format() const { return llmc_scheme_format(get()); }
-  // One global scale for weights that a server fuses into one layer. Schemes with strategy tensor_group (NVFP4) alone.
-  float global_scale(Session& session, const std::vector<TensorRef>& weights, const Gram* gram = nullptr) const {
+  // One global scale for weights that a server fuses into one layer. Schemes with strategy tensor_group
+  // (NVFP4) alone.
+  float global_scale(Session& session,
+                     const std::vector<TensorRef>& weights,
+                     const Gram* gram = nullptr) const {
     float scale = 0;
     const std::vector<llmc_tensor> raws = detail::raws(weights);
-    session.call([&](llmc_session* on, llmc_error** error) { return llmc_global_scale(on, get(), raws.data(), static_cast<int32_t>(raws.size()), gram ? gram->get() : nullptr, &scale, error); });
+    session.call([&](llmc_session* on, llmc_error** error) {
+      return llmc_global_scale(on, get(), raws.data(), static_cast<int32_t>(raws.size()),
+                               gram ? gram->get() : nullptr, &scale, error);
+    });
     return scale;
   }
 
@@ -312,7 +382,8 @@ class Packed {
     for (int32_t i = 0; i < llmc_packed_count(packed_.get()); ++i) {
       const char* name = nullptr;
       auto raw = detail::options<llmc_tensor>();
-      detail::checked([&](llmc_error** error) { return llmc_packed_tensor(packed_.get(), i, &name, &raw, error); });
+      detail::checked(
+          [&](llmc_error** error) { return llmc_packed_tensor(packed_.get(), i, &name, &raw, error); });
       tensors.emplace_back(name, TensorRef(raw));
     }
     return tensors;
@@ -325,28 +396,47 @@ class Packed {
 // A quantized matrix: codes, scales, perhaps zero points.
 class Matrix {
  public:
-  // weight: [rows, columns] float32, bfloat16 or float16. gram: of the inputs; GPTQ needs it. global_scale: of weights that a server fuses (Scheme::global_scale).
-  static Matrix quantize(Session& session, const Scheme& scheme, const TensorRef& weight, const Gram* gram = nullptr, std::optional<float> global_scale = std::nullopt) {
+  // weight: [rows, columns] float32, bfloat16 or float16. gram: of the inputs; GPTQ needs it. global_scale:
+  // of weights that a server fuses (Scheme::global_scale).
+  static Matrix quantize(Session& session,
+                         const Scheme& scheme,
+                         const TensorRef& weight,
+                         const Gram* gram = nullptr,
+                         std::optional<float> global_scale = std::nullopt) {
     const llmc_tensor raw = weight.raw();
     Matrix made;
     session.call([&](llmc_session* on, llmc_error** error) {
-      return made.take([&](llmc_matrix** matrix) { return llmc_quantize_matrix(on, scheme.get(), &raw, gram ? gram->get() : nullptr, detail::pointer(global_scale), matrix, error); });
+      return made.take([&](llmc_matrix** matrix) {
+        return llmc_quantize_matrix(on, scheme.get(), &raw, gram ? gram->get() : nullptr,
+                                    detail::pointer(global_scale), matrix, error);
+      });
     });
     return made;
   }
   // Parts made elsewhere; they are copied. model_dtype: of the weight that the codes stand for.
-  static Matrix from_parts(const Scheme& scheme, const TensorRef& codes, const TensorRef& scales, const std::optional<TensorRef>& zero_points, std::optional<float> global_scale, int32_t model_dtype) {
-    const llmc_tensor raw_codes = codes.raw(), raw_scales = scales.raw(), raw_zero_points = zero_points ? zero_points->raw() : llmc_tensor{};
+  static Matrix from_parts(const Scheme& scheme,
+                           const TensorRef& codes,
+                           const TensorRef& scales,
+                           const std::optional<TensorRef>& zero_points,
+                           std::optional<float> global_scale,
+                           int32_t model_dtype) {
+    const llmc_tensor raw_codes = codes.raw(), raw_scales = scales.raw(),
+                      raw_zero_points = zero_points ? zero_points->raw() : llmc_tensor{};
     Matrix made;
     detail::checked([&](llmc_error** error) {
       return made.take([&](llmc_matrix** matrix) {
-        return llmc_matrix_create(scheme.get(), &raw_codes, &raw_scales, zero_points ? &raw_zero_points : nullptr, detail::pointer(global_scale), model_dtype, matrix, error);
+        return llmc_matrix_create(scheme.get(), &raw_codes, &raw_scales,
+                                  zero_points ? &raw_zero_points : nullptr, detail::pointer(global_scale),
+                                  model_dtype, matrix, error);
       });
     });
     return made;
   }
   // The inverse of pack: names and tensors as a Packed has them, in any order.
-  static Matrix unpack(Session& session, const Scheme& scheme, const std::vector<std::pair<std::string, TensorRef>>& tensors, int32_t model_dtype) {
+  static Matrix unpack(Session& session,
+                       const Scheme& scheme,
+                       const std::vector<std::pair<std::string, TensorRef>>& tensors,
+                       int32_t model_dtype) {
     std::vector<const char*> names;
     std::vector<llmc_tensor> raws;
     for (const auto& [name, tensor] : tensors) {
@@ -355,7 +445,10 @@ class Matrix {
     }
     Matrix made;
     session.call([&](llmc_session* on, llmc_error** error) {
-      return made.take([&](llmc_matrix** matrix) { return llmc_unpack(on, scheme.get(), names.data(), raws.data(), static_cast<int32_t>(raws.size()), model_dtype, matrix, error); });
+      return made.take([&](llmc_matrix** matrix) {
+        return llmc_unpack(on, scheme.get(), names.data(), raws.data(), static_cast<int32_t>(raws.size()),
+                           model_dtype, matrix, error);
+      });
     });
     return made;
   }
@@ -363,9 +456,11 @@ class Matrix {
   MatrixFacts facts() const {
     auto f = detail::options<llmc_matrix_facts>();
     detail::checked([&](llmc_error** error) { return llmc_matrix_info(get(), &f, error); });
-    return {f.method, f.model_dtype, f.rows, f.columns, f.loss, f.relative_error, f.dampening, f.global_scale, f.scheme, f.format, f.note};
+    return {f.method,    f.model_dtype,  f.rows,   f.columns, f.loss, f.relative_error,
+            f.dampening, f.global_scale, f.scheme, f.format,  f.note};
   }
-  // Views: valid as long as this object, or what it was moved to, lives. llmc_tensor.h (LLMC_PART_*) says what they are; nothing where the matrix has no such part.
+  // Views: valid as long as this object, or what it was moved to, lives. llmc_tensor.h (LLMC_PART_*) says
+  // what they are; nothing where the matrix has no such part.
   TensorRef codes() const { return *part(LLMC_PART_CODES); }
   TensorRef scales() const { return *part(LLMC_PART_SCALES); }
   std::optional<TensorRef> zero_points() const { return part(LLMC_PART_ZERO_POINTS); }
@@ -373,7 +468,8 @@ class Matrix {
   // values: [rows, columns] float32, bfloat16 or float16, written: the weight as a server sees it.
   void dequantize(Session& session, const MutableTensorRef& values) const {
     llmc_tensor raw = values.raw();
-    session.call([&](llmc_session* on, llmc_error** error) { return llmc_matrix_dequantize(on, get(), &raw, error); });
+    session.call(
+        [&](llmc_session* on, llmc_error** error) { return llmc_matrix_dequantize(on, get(), &raw, error); });
   }
   Packed pack(Session& session) const { return Packed(session, get()); }
 
@@ -408,7 +504,8 @@ struct WriterOptions {
   std::optional<bool> overwrite;
 };
 
-// Writes a compressed-tensors folder: first the whole plan, then every planned tensor once, then finish(). Destroyed before that, it removes what it wrote.
+// Writes a compressed-tensors folder: first the whole plan, then every planned tensor once, then finish().
+// Destroyed before that, it removes what it wrote.
 class Writer {
  public:
   explicit Writer(const WriterOptions& wanted) {
@@ -418,29 +515,50 @@ class Writer {
     options.config_json = wanted.config_json.c_str();
     options.max_shard_bytes = wanted.max_shard_bytes;
     options.overwrite = detail::tri_state(wanted.overwrite);
-    writer_ = detail::made<Owned>([&](llmc_writer** writer, llmc_error** error) { return llmc_writer_create(&options, writer, error); });
+    writer_ = detail::made<Owned>([&](llmc_writer** writer, llmc_error** error) {
+      return llmc_writer_create(&options, writer, error);
+    });
   }
-  Writer(const std::string& output, const std::string& config_json) : Writer(WriterOptions{output, config_json, 0, 0, std::nullopt}) {}
+  Writer(const std::string& output, const std::string& config_json)
+      : Writer(WriterOptions{output, config_json, 0, 0, std::nullopt}) {}
 
   void plan_tensor(const std::string& name, int32_t dtype, const std::vector<int64_t>& shape) {
-    detail::checked([&](llmc_error** error) { return llmc_writer_plan_tensor(get(), name.c_str(), dtype, shape.data(), static_cast<int32_t>(shape.size()), error); });
+    detail::checked([&](llmc_error** error) {
+      return llmc_writer_plan_tensor(get(), name.c_str(), dtype, shape.data(),
+                                     static_cast<int32_t>(shape.size()), error);
+    });
   }
-  void plan_matrix(const std::string& module, const Scheme& scheme, int32_t model_dtype, int64_t rows, int64_t columns) {
-    detail::checked([&](llmc_error** error) { return llmc_writer_plan_matrix(get(), module.c_str(), scheme.get(), model_dtype, rows, columns, error); });
+  void plan_matrix(const std::string& module,
+                   const Scheme& scheme,
+                   int32_t model_dtype,
+                   int64_t rows,
+                   int64_t columns) {
+    detail::checked([&](llmc_error** error) {
+      return llmc_writer_plan_matrix(get(), module.c_str(), scheme.get(), model_dtype, rows, columns, error);
+    });
   }
   void add_tensor(Session& session, const std::string& name, const TensorRef& values) {
     const llmc_tensor raw = values.raw();
-    session.call([&](llmc_session* on, llmc_error** error) { return llmc_writer_add_tensor(on, get(), name.c_str(), &raw, error); });
+    session.call([&](llmc_session* on, llmc_error** error) {
+      return llmc_writer_add_tensor(on, get(), name.c_str(), &raw, error);
+    });
   }
   void add_matrix(Session& session, const std::string& module, const Matrix& matrix) {
-    session.call([&](llmc_session* on, llmc_error** error) { return llmc_writer_add_matrix(on, get(), module.c_str(), matrix.get(), error); });
+    session.call([&](llmc_session* on, llmc_error** error) {
+      return llmc_writer_add_matrix(on, get(), module.c_str(), matrix.get(), error);
+    });
   }
   // activation: LLMC_ACTIVATION_*.
   void add_range(const std::string& module, int32_t activation, float minimum, float maximum) {
-    detail::checked([&](llmc_error** error) { return llmc_writer_add_range(get(), module.c_str(), activation, minimum, maximum, error); });
+    detail::checked([&](llmc_error** error) {
+      return llmc_writer_add_range(get(), module.c_str(), activation, minimum, maximum, error);
+    });
   }
   void add_file(const std::string& name, const std::string& bytes) {
-    detail::checked([&](llmc_error** error) { return llmc_writer_add_file(get(), name.c_str(), bytes.data(), static_cast<int64_t>(bytes.size()), error); });
+    detail::checked([&](llmc_error** error) {
+      return llmc_writer_add_file(get(), name.c_str(), bytes.data(), static_cast<int64_t>(bytes.size()),
+                                  error);
+    });
   }
   void finish(Session& session) {
     session.call([&](llmc_session* on, llmc_error** error) { return llmc_writer_finish(on, get(), error); });

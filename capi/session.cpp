@@ -11,7 +11,8 @@ llmc::Callbacks llmc_session::callbacks() {
       const llmc_progress view{p.stage.c_str(), p.layer.c_str(), p.step, p.steps, p.loss};
       progress(&view, progress_user_data);
     };
-  if (log) callbacks.log = [this](int level, const std::string& line) { log(level, line.c_str(), log_user_data); };
+  if (log)
+    callbacks.log = [this](int level, const std::string& line) { log(level, line.c_str(), log_user_data); };
   return callbacks;
 }
 
@@ -19,7 +20,9 @@ namespace llmc::capi {
 
 SessionLock::SessionLock(llmc_session* session) : session_(session) {
   if (!session) throw Error(ErrorCode::invalid_argument, "session is NULL");
-  if (session->busy.exchange(true)) throw Error(ErrorCode::invalid_argument, "session: another call is running on it; one call at a time per session");
+  if (session->busy.exchange(true))
+    throw Error(ErrorCode::invalid_argument,
+                "session: another call is running on it; one call at a time per session");
 }
 
 SessionLock::~SessionLock() {
@@ -33,13 +36,20 @@ using llmc::capi::guard;
 
 namespace {
 
-std::unique_ptr<llmc::Backend> make_backend(const llmc_session_options& options, std::vector<std::string>& notes) {
-  const auto cpu = [&] { return llmc::make_cpu_backend({options.threads, llmc::capi::text_or_empty(options.cpu_isa)}); };
+std::unique_ptr<llmc::Backend> make_backend(const llmc_session_options& options,
+                                            std::vector<std::string>& notes) {
+  const auto cpu = [&] {
+    return llmc::make_cpu_backend({options.threads, llmc::capi::text_or_empty(options.cpu_isa)});
+  };
   if (options.device_type == LLMC_DEVICE_CPU) return cpu();
   try {
-    return llmc::make_cuda_backend({llmc::capi::text_or_empty(options.cuda_module), options.device_index, options.device_memory_limit}, cpu());
+    return llmc::make_cuda_backend(
+        {llmc::capi::text_or_empty(options.cuda_module), options.device_index, options.device_memory_limit},
+        cpu());
   } catch (const llmc::Error& error) {
-    if (options.device_type == LLMC_DEVICE_CUDA || (error.code() != llmc::ErrorCode::unsupported && error.code() != llmc::ErrorCode::out_of_memory)) throw;
+    if (options.device_type == LLMC_DEVICE_CUDA ||
+        (error.code() != llmc::ErrorCode::unsupported && error.code() != llmc::ErrorCode::out_of_memory))
+      throw;
     notes.push_back("ran on the CPU: " + std::string(error.what()));
     return cpu();
   }
@@ -47,16 +57,32 @@ std::unique_ptr<llmc::Backend> make_backend(const llmc_session_options& options,
 
 }  // namespace
 
-llmc_status llmc_session_create(const llmc_session_options* given, llmc_session** session, llmc_error** error) {
+llmc_status llmc_session_create(const llmc_session_options* given,
+                                llmc_session** session,
+                                llmc_error** error) {
   if (session) *session = nullptr;
   return guard(error, [&] {
-    if (!session) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_create: session is NULL");
+    if (!session)
+      throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_create: session is NULL");
     const auto options = llmc::capi::read_options(given, "llmc_session_options");
-    if (options.device_type < LLMC_DEVICE_CPU || options.device_type > LLMC_DEVICE_AUTO) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_type is " + std::to_string(options.device_type) + "; wanted LLMC_DEVICE_CPU, LLMC_DEVICE_CUDA or LLMC_DEVICE_AUTO");
-    if (options.device_index < 0 || (options.device_type == LLMC_DEVICE_CPU && options.device_index != 0)) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.device_index is " + std::to_string(options.device_index) + "; the CPU is device 0");
-    if (options.threads < 0 || options.threads > 1024) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options.threads is " + std::to_string(options.threads) + "; wanted 0 to 1024");
-    for (const auto& [limit, name] : {std::pair(options.memory_limit, "memory_limit"), {options.device_memory_limit, "device_memory_limit"}})
-      if (limit < 0) throw llmc::Error(llmc::ErrorCode::invalid_argument, "llmc_session_options." + std::string(name) + " is " + std::to_string(limit) + "; wanted bytes, or 0 for none");
+    if (options.device_type < LLMC_DEVICE_CPU || options.device_type > LLMC_DEVICE_AUTO)
+      throw llmc::Error(llmc::ErrorCode::invalid_argument,
+                        "llmc_session_options.device_type is " + std::to_string(options.device_type) +
+                            "; wanted LLMC_DEVICE_CPU, LLMC_DEVICE_CUDA or LLMC_DEVICE_AUTO");
+    if (options.device_index < 0 || (options.device_type == LLMC_DEVICE_CPU && options.device_index != 0))
+      throw llmc::Error(llmc::ErrorCode::invalid_argument,
+                        "llmc_session_options.device_index is " + std::to_string(options.device_index) +
+                            "; the CPU is device 0");
+    if (options.threads < 0 || options.threads > 1024)
+      throw llmc::Error(
+          llmc::ErrorCode::invalid_argument,
+          "llmc_session_options.threads is " + std::to_string(options.threads) + "; wanted 0 to 1024");
+    for (const auto& [limit, name] : {std::pair(options.memory_limit, "memory_limit"),
+                                      {options.device_memory_limit, "device_memory_limit"}})
+      if (limit < 0)
+        throw llmc::Error(llmc::ErrorCode::invalid_argument,
+                          "llmc_session_options." + std::string(name) + " is " + std::to_string(limit) +
+                              "; wanted bytes, or 0 for none");
     auto made = std::make_unique<llmc_session>();
     made->backend = make_backend(options, made->notes);
     made->backend->watch(&made->cancel);
@@ -71,7 +97,9 @@ llmc_status llmc_session_create(const llmc_session_options* given, llmc_session*
 }
 
 void llmc_session_free(llmc_session* session) { delete session; }
-const char* llmc_session_device(const llmc_session* session) { return session ? session->device.c_str() : ""; }
+const char* llmc_session_device(const llmc_session* session) {
+  return session ? session->device.c_str() : "";
+}
 void llmc_session_cancel(llmc_session* session) {
   if (session) session->cancel.store(true, std::memory_order_relaxed);
 }

@@ -14,7 +14,7 @@ struct llmc_session {
   std::unique_ptr<llmc::Backend> backend;
   std::string device;
   std::vector<llmc::CustomQuantizer> modifiers;  // the caller's own
-  std::vector<std::string> notes;  // about the device, for every report
+  std::vector<std::string> notes;                // about the device, for every report
   llmc_progress_fn progress = nullptr;
   void* progress_user_data = nullptr;
   llmc_log_fn log = nullptr;

@@ -35,14 +35,18 @@ struct llmc_writer {
 
 namespace llmc::capi {
 
-// Holds a gram or writer for one call: alone, or with other readers. Lock is std::unique_lock or std::shared_lock.
+// Holds a gram or writer for one call: alone, or with other readers. Lock is std::unique_lock or
+// std::shared_lock.
 template <class Lock>
 Lock use(std::shared_mutex& busy, const char* what) {
   Lock lock(busy, std::try_to_lock);
-  if (!lock) throw Error(ErrorCode::invalid_argument, std::string(what) + ": another call is using it; one call at a time");
+  if (!lock)
+    throw Error(ErrorCode::invalid_argument,
+                std::string(what) + ": another call is using it; one call at a time");
   return lock;
 }
-std::shared_lock<std::shared_mutex> read_gram(const llmc_gram* gram, const char* what);   // Error(invalid_argument) for NULL, busy, or half done
+// Error(invalid_argument) for NULL, busy, or half done
+std::shared_lock<std::shared_mutex> read_gram(const llmc_gram* gram, const char* what);
 std::unique_lock<std::shared_mutex> change_gram(llmc_gram* gram, const char* what);
 
 template <class Handle>
@@ -53,7 +57,8 @@ Handle& required_object(Handle* handle, const char* what) {
 
 // For calls that look at the session's cancel flag.
 inline void poll(const llmc_session& session, const char* call) {
-  if (session.cancel.load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, std::string(call) + ": cancelled");
+  if (session.cancel.load(std::memory_order_relaxed))
+    throw Error(ErrorCode::cancelled, std::string(call) + ": cancelled");
 }
 
 }  // namespace llmc::capi

@@ -15,7 +15,8 @@ std::string dashed(std::string name) {
 }
 
 // Old and Python names of options that have another name here.
-constexpr std::array<std::pair<const char*, const char*>, 3> kAliases{{{"--output-dir", "--output"}, {"--dataset-path", "--dataset"}, {"--processor", "--tokenizer"}}};
+constexpr std::array<std::pair<const char*, const char*>, 3> kAliases{
+    {{"--output-dir", "--output"}, {"--dataset-path", "--dataset"}, {"--processor", "--tokenizer"}}};
 
 }  // namespace
 
@@ -42,7 +43,9 @@ const std::vector<ArgumentRow>& argument_table() {
       {"batch_size", ignored, "sequences are packed by tokens; results do not depend on a batch size"},
       {"data_collator", ignored, "nothing is padded or cut to a batch"},
       {"num_calibration_samples", accepted, "default 512; a smaller set is used whole, with a note"},
-      {"shuffle_calibration_samples", accepted, "true shuffles with --shuffle-seed (default 0): the order of datasets' shuffle(seed); default: file order"},
+      {"shuffle_calibration_samples", accepted,
+       "true shuffles with --shuffle-seed (default 0): the order of datasets' shuffle(seed); default: file "
+       "order"},
       {"max_seq_length", accepted, "longer samples are cut; default: not cut"},
       {"pad_to_max_length", ignored, "nothing is ever padded"},
       {"text_column", accepted, "default text"},
@@ -62,7 +65,8 @@ const std::vector<ArgumentRow>& argument_table() {
       {"output_dir", accepted, "the same as --output"},
       {"log_dir", ignored, "redirect standard error"},
       {"enable_compile", ignored, "nothing to compile"},
-      {"preprocessing_func", refused, "Python code cannot run here; write the result as a .jsonl file with text or input_ids"},
+      {"preprocessing_func", refused,
+       "Python code cannot run here; write the result as a .jsonl file with text or input_ids"},
       {"raw_kwargs", refused, "pass arguments by name"},
       {"sequential_targets_per_subgraph", ignored, "the unit is the decoder layer"},
       {"propagate_error", accepted, "true, what llmc always does; false is refused"},
@@ -76,17 +80,24 @@ const std::vector<ArgumentRow>& argument_table() {
 std::string argument_table_markdown() {
   static constexpr const char* kWords[] = {"accepted", "ignored", "refused"};
   std::string out = "| argument | llmc | note |\n|---|---|---|\n";
-  for (const ArgumentRow& row : argument_table()) out += "| `" + std::string(row.name) + "` | " + kWords[static_cast<int>(row.disposition)] + " | " + row.note + " |\n";
+  for (const ArgumentRow& row : argument_table())
+    out += "| `" + std::string(row.name) + "` | " + kWords[static_cast<int>(row.disposition)] + " | " +
+        row.note + " |\n";
   return out;
 }
 
 void add_foreign_arguments(CLI::App& app, std::map<std::string, std::string>& given) {
   for (const ArgumentRow& row : argument_table()) {
     if (row.disposition == Disposition::accepted) continue;
-    app.add_option_function<std::string>("--" + dashed(row.name), [&given, row](const std::string& value) {
-      if (row.disposition == Disposition::refused) throw Failure("--" + dashed(row.name) + " is not supported: " + row.note);
-      given[row.name] = value;
-    })->group("")->expected(0, 1);  // not listed in --help
+    app.add_option_function<std::string>(
+           "--" + dashed(row.name),
+           [&given, row](const std::string& value) {
+             if (row.disposition == Disposition::refused)
+               throw Failure("--" + dashed(row.name) + " is not supported: " + row.note);
+             given[row.name] = value;
+           })
+        ->group("")
+        ->expected(0, 1);  // not listed in --help
   }
 }
 
@@ -109,7 +120,8 @@ std::vector<std::string> normalized_arguments(int argc, char** argv) {
 
 bool parse_switch(const std::string& name, const std::string& value) {
   std::string lower = value;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const char* yes : {"true", "1", "yes", "on", ""})
     if (lower == yes) return true;
   for (const char* no : {"false", "0", "no", "off"})

@@ -1,5 +1,5 @@
-// Every argument of llm-compressor's oneshot(): accepted, accepted and ignored, or refused. The table is printed by `llmc oneshot --arguments`
-// and stands in docs/oneshot-arguments.md; a test keeps the two equal.
+// Every argument of llm-compressor's oneshot(): accepted, accepted and ignored, or refused. The table is
+// printed by `llmc oneshot --arguments` and stands in docs/oneshot-arguments.md; a test keeps the two equal.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <map>
@@ -17,7 +17,8 @@ struct ArgumentRow {
 const std::vector<ArgumentRow>& argument_table();
 std::string argument_table_markdown();
 
-// Adds the ignored and refused rows to `app`: ignored ones swallow their value, refused ones fail with their note.
+// Adds the ignored and refused rows to `app`: ignored ones swallow their value, refused ones fail with their
+// note.
 // `given` receives name -> value of those that were used.
 void add_foreign_arguments(CLI::App& app, std::map<std::string, std::string>& given);
 

@@ -28,7 +28,10 @@ struct SessionSettings {  // the options every sub-command has
 
 class Session {
  public:
-  Session(const SessionSettings& settings, llmc_progress_fn progress = nullptr, llmc_log_fn log = nullptr, void* user_data = nullptr);
+  Session(const SessionSettings& settings,
+          llmc_progress_fn progress = nullptr,
+          llmc_log_fn log = nullptr,
+          void* user_data = nullptr);
   llmc_session* get() const { return session_.get(); }
 
  private:

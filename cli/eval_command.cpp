@@ -38,9 +38,15 @@ void run(const EvalArguments& arguments) {
     return;
   }
   const auto values = nlohmann::json::parse(result);
-  std::fputs(fmt::format("perplexity       {:.4f} over {} tokens\n", values.at("perplexity").get<double>(), values.at("tokens").get<int64_t>()).c_str(), stdout);
+  std::fputs(fmt::format("perplexity       {:.4f} over {} tokens\n", values.at("perplexity").get<double>(),
+                         values.at("tokens").get<int64_t>())
+                 .c_str(),
+             stdout);
   if (values.contains("kl"))
-    std::fputs(fmt::format("KL to reference  {:.5f} nats per token\ntop-1 agreement  {:.2f} %\n", values.at("kl").get<double>(), 100.0 * values.at("top1").get<double>()).c_str(), stdout);
+    std::fputs(fmt::format("KL to reference  {:.5f} nats per token\ntop-1 agreement  {:.2f} %\n",
+                           values.at("kl").get<double>(), 100.0 * values.at("top1").get<double>())
+                   .c_str(),
+               stdout);
 }
 
 }  // namespace
@@ -49,11 +55,15 @@ void add_eval_command(CLI::App& app) {
   auto arguments = std::make_shared<EvalArguments>();
   CLI::App& command = *app.add_subcommand("eval", "Perplexity of a text; distance to a reference model");
   command.add_option("--model", arguments->model, "Plain or compressed model folder")->required();
-  command.add_option("--reference", arguments->reference, "Model to compare with: KL divergence and top-1 agreement");
+  command.add_option("--reference", arguments->reference,
+                     "Model to compare with: KL divergence and top-1 agreement");
   command.add_option("--text", arguments->text, "Text file")->required();
-  command.add_option("--tokenizer", arguments->tokenizer, "Folder with tokenizer.json, when it is not the model's");
-  command.add_option("--window", arguments->window, "Tokens per independent window (512)")->check(CLI::Range(2, 1 << 20));
-  command.add_option("--dtype", arguments->dtype, "Dtype of the values between operations")->check(CLI::IsMember({"float32", "bfloat16"}));
+  command.add_option("--tokenizer", arguments->tokenizer,
+                     "Folder with tokenizer.json, when it is not the model's");
+  command.add_option("--window", arguments->window, "Tokens per independent window (512)")
+      ->check(CLI::Range(2, 1 << 20));
+  command.add_option("--dtype", arguments->dtype, "Dtype of the values between operations")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   command.add_flag("--json", arguments->json, "Print {\"perplexity\", \"tokens\", \"kl\", \"top1\"}");
   arguments->session.add_to(command);
   command.callback([arguments] { run(*arguments); });

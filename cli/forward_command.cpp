@@ -9,11 +9,18 @@ void add_forward_command(CLI::App& app) {
     std::string model, input_ids, output, dtype = "float32";
   };
   auto arguments = std::make_shared<ForwardArguments>();
-  CLI::App& command = *app.add_subcommand("forward", "Write logits and hidden states for given token ids (a debugging aid for new model families)");
+  CLI::App& command = *app.add_subcommand(
+      "forward",
+      "Write logits and hidden states for given token ids (a debugging aid for new model families)");
   command.add_option("--model", arguments->model, "Plain or compressed model folder")->required();
-  command.add_option("--input-ids", arguments->input_ids, "safetensors file with input_ids [sequences, length]")->required();
-  command.add_option("--output", arguments->output, "safetensors file to write: logits, hidden.0 .. hidden.N")->required();
-  command.add_option("--dtype", arguments->dtype, "Dtype of the values between operations")->check(CLI::IsMember({"float32", "bfloat16"}));
+  command
+      .add_option("--input-ids", arguments->input_ids, "safetensors file with input_ids [sequences, length]")
+      ->required();
+  command
+      .add_option("--output", arguments->output, "safetensors file to write: logits, hidden.0 .. hidden.N")
+      ->required();
+  command.add_option("--dtype", arguments->dtype, "Dtype of the values between operations")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   arguments->session.add_to(command);
   command.callback([arguments] {
     llmc_forward_options options{};

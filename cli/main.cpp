@@ -1,11 +1,13 @@
-// llmc: compress a model, measure it. Exit codes: 0 done, 1 a check found faults, 2 bad input or failure (one line on standard error), 130 cancelled.
+// llmc: compress a model, measure it. Exit codes: 0 done, 1 a check found faults, 2 bad input or failure (one
+// line on standard error), 130 cancelled.
 #include <cstdio>
 
 #include "argument_table.hpp"
 #include "command.hpp"
 
 int main(int argc, char** argv) {
-  CLI::App app("llmc " + std::string(llmc_version()) + ": compresses large language models in one shot", "llmc");
+  CLI::App app("llmc " + std::string(llmc_version()) + ": compresses large language models in one shot",
+               "llmc");
   app.require_subcommand(1);
   app.set_version_flag("--version", "llmc " + std::string(llmc_version()));
   cli::add_oneshot_command(app);

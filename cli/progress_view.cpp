@@ -15,7 +15,8 @@ constexpr auto kRedraw = std::chrono::milliseconds(100);
 
 std::string clock_text(double seconds) {
   const int64_t s = static_cast<int64_t>(seconds + 0.5);
-  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60) : fmt::format("{}:{:02}", s / 60, s % 60);
+  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+                   : fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
 std::string details(const llmc_progress& progress, double elapsed) {
@@ -41,8 +42,10 @@ void ProgressView::draw_bar(const llmc_progress& progress) {
   if (now - drawn_ < kRedraw && progress.step < progress.steps) return;
   drawn_ = now;
   const int filled = static_cast<int>(kBarWidth * progress.step / progress.steps);
-  const std::string line = fmt::format("\r\033[K[{}{}] {}", std::string(static_cast<size_t>(filled), '#'), std::string(static_cast<size_t>(kBarWidth - filled), '.'),
-                                       details(progress, std::chrono::duration<double>(now - start_).count()));
+  const std::string line = fmt::format(
+      "\r\033[K[{}{}] {}", std::string(static_cast<size_t>(filled), '#'),
+      std::string(static_cast<size_t>(kBarWidth - filled), '.'),
+      details(progress, std::chrono::duration<double>(now - start_).count()));
   std::fputs(line.c_str(), stderr);
   std::fflush(stderr);
   bar_shown_ = true;
@@ -53,7 +56,9 @@ void ProgressView::show(const llmc_progress& progress) {
   if (terminal_) return draw_bar(progress);
   if (layer_ == progress.layer) return;
   layer_ = progress.layer;
-  const std::string line = fmt::format("{} {}\n", progress.stage, details(progress, std::chrono::duration<double>(Clock::now() - start_).count()));
+  const std::string line = fmt::format(
+      "{} {}\n", progress.stage,
+      details(progress, std::chrono::duration<double>(Clock::now() - start_).count()));
   std::fputs(line.c_str(), stderr);
 }
 

@@ -1,4 +1,5 @@
-// Progress on standard error: a bar with layer, error and time left on a terminal; one plain line per layer otherwise; nothing when quiet.
+// Progress on standard error: a bar with layer, error and time left on a terminal; one plain line per layer
+// otherwise; nothing when quiet.
 #pragma once
 #include <chrono>
 #include <string>
@@ -15,8 +16,12 @@ class ProgressView {
   void log(int32_t level, const char* line);
   void finish() { clear_bar(); }  // before something is printed below it
 
-  static void on_progress(const llmc_progress* progress, void* view) { static_cast<ProgressView*>(view)->show(*progress); }
-  static void on_log(int32_t level, const char* line, void* view) { static_cast<ProgressView*>(view)->log(level, line); }
+  static void on_progress(const llmc_progress* progress, void* view) {
+    static_cast<ProgressView*>(view)->show(*progress);
+  }
+  static void on_log(int32_t level, const char* line, void* view) {
+    static_cast<ProgressView*>(view)->log(level, line);
+  }
 
  private:
   void draw_bar(const llmc_progress& progress);

@@ -4,20 +4,33 @@
 namespace cli {
 
 void SessionSettings::add_to(CLI::App& app) {
-  app.add_option("--threads", threads, "Worker threads; 0: all cores this process may use. The output does not depend on it.")->check(CLI::Range(0, 1024));
-  app.add_option("--device", device, "cpu; cuda: a GPU; auto: a GPU where there is one")->check(CLI::IsMember({"cpu", "cuda", "auto"}));
+  app.add_option("--threads", threads,
+                 "Worker threads; 0: all cores this process may use. The output does not depend on it.")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--device", device, "cpu; cuda: a GPU; auto: a GPU where there is one")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}));
   app.add_option("--device-index", device_index, "Which GPU")->check(CLI::NonNegativeNumber);
-  app.add_option("--cuda-module", cuda_module, "Path of libllmc_cuda.so; otherwise it is looked for beside the llmc library");
-  app.add_option("--memory-limit", memory_limit, "End a run that takes more memory, for example 16GB, before the system does")->transform(CLI::AsSizeValue(false));
-  app.add_option("--cpu-isa", cpu_isa, "Pin the instruction set (sse4, avx2, avx512, avx512_bf16, amx_bf16), so that bytes repeat on another machine");
+  app.add_option("--cuda-module", cuda_module,
+                 "Path of libllmc_cuda.so; otherwise it is looked for beside the llmc library");
+  app.add_option("--memory-limit", memory_limit,
+                 "End a run that takes more memory, for example 16GB, before the system does")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--cpu-isa", cpu_isa,
+                 "Pin the instruction set (sse4, avx2, avx512, avx512_bf16, amx_bf16), so that bytes repeat "
+                 "on another machine");
 }
 
 void Session::Free::operator()(llmc_session* session) const { llmc_session_free(session); }
 
-Session::Session(const SessionSettings& settings, llmc_progress_fn progress, llmc_log_fn log, void* user_data) {
+Session::Session(const SessionSettings& settings,
+                 llmc_progress_fn progress,
+                 llmc_log_fn log,
+                 void* user_data) {
   llmc_session_options options{};
   options.struct_size = sizeof options;
-  options.device_type = settings.device == "cuda" ? LLMC_DEVICE_CUDA : settings.device == "auto" ? LLMC_DEVICE_AUTO : LLMC_DEVICE_CPU;
+  options.device_type = settings.device == "cuda" ? LLMC_DEVICE_CUDA
+      : settings.device == "auto"                 ? LLMC_DEVICE_AUTO
+                                                  : LLMC_DEVICE_CPU;
   options.device_index = settings.device_index;
   options.cuda_module = settings.cuda_module.empty() ? nullptr : settings.cuda_module.c_str();
   options.threads = settings.threads;

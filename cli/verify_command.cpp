@@ -19,7 +19,8 @@ struct VerifyArguments {
 
 std::string fault_line(const nlohmann::json& fault) {
   const std::string tensor = fault.at("tensor"), got = fault.at("got"), wanted = fault.at("wanted");
-  return wanted.empty() ? fmt::format("{}: {}\n", tensor, got) : fmt::format("{}: got {}, wanted {}\n", tensor, got, wanted);
+  return wanted.empty() ? fmt::format("{}: {}\n", tensor, got)
+                        : fmt::format("{}: got {}, wanted {}\n", tensor, got, wanted);
 }
 
 struct KindRow {
@@ -35,14 +36,22 @@ std::string error_table(const nlohmann::json& matrices) {
     const std::string module = matrix.at("module");
     KindRow& row = rows[module.substr(module.rfind('.') + 1)];
     const double error = matrix.at("relative_error");
-    row.scheme = row.matrices && row.scheme != matrix.at("scheme").get<std::string>() ? "mixed" : matrix.at("scheme").get<std::string>();
+    row.scheme = row.matrices && row.scheme != matrix.at("scheme").get<std::string>()
+        ? "mixed"
+        : matrix.at("scheme").get<std::string>();
     row.compared = matrix.at("compared").get<std::string>();
-    row.error += error, row.worst = std::max(row.worst, error), row.rounding += matrix.at("rounding_error").get<double>();
+    row.error += error;
+    row.worst = std::max(row.worst, error);
+    row.rounding += matrix.at("rounding_error").get<double>();
     ++row.matrices;
   }
   if (rows.empty()) return "";
-  std::string out = fmt::format("{:<20} {:>8} {:<22} {:<20} {:>10} {:>10} {:>10}\n", "module", "matrices", "scheme", "compared", "mean error", "worst", "rounding");
-  for (const auto& [name, row] : rows) out += fmt::format("{:<20} {:>8} {:<22} {:<20} {:>10.4f} {:>10.4f} {:>10.4f}\n", name, row.matrices, row.scheme, row.compared, row.error / row.matrices, row.worst, row.rounding / row.matrices);
+  std::string out = fmt::format("{:<20} {:>8} {:<22} {:<20} {:>10} {:>10} {:>10}\n", "module", "matrices",
+                                "scheme", "compared", "mean error", "worst", "rounding");
+  for (const auto& [name, row] : rows)
+    out += fmt::format("{:<20} {:>8} {:<22} {:<20} {:>10.4f} {:>10.4f} {:>10.4f}\n", name, row.matrices,
+                       row.scheme, row.compared, row.error / row.matrices, row.worst,
+                       row.rounding / row.matrices);
   return out;
 }
 
@@ -65,7 +74,9 @@ void run(const VerifyArguments& arguments) {
     std::string out = error_table(report.at("matrices"));
     for (const auto& note : report.at("notes")) out += fmt::format("note: {}\n", note.get<std::string>());
     for (const auto& fault : faults) out += fault_line(fault);
-    out += fmt::format("{}: {} tensors, {} quantized matrices, {} fault{}\n", faults.empty() ? "sound" : "not sound", report.at("tensors").get<int64_t>(), report.at("quantized").get<int64_t>(), faults.size(), faults.size() == 1 ? "" : "s");
+    out += fmt::format("{}: {} tensors, {} quantized matrices, {} fault{}\n",
+                       faults.empty() ? "sound" : "not sound", report.at("tensors").get<int64_t>(),
+                       report.at("quantized").get<int64_t>(), faults.size(), faults.size() == 1 ? "" : "s");
     std::fputs(out.c_str(), stdout);
   }
   if (!faults.empty()) throw ExitCode{1};
@@ -75,9 +86,12 @@ void run(const VerifyArguments& arguments) {
 
 void add_verify_command(CLI::App& app) {
   auto arguments = std::make_shared<VerifyArguments>();
-  CLI::App& command = *app.add_subcommand("verify", "Check a compressed folder: every tensor decoded, names and config compared; exit code 1 with a list of faults");
+  CLI::App& command = *app.add_subcommand("verify",
+                                          "Check a compressed folder: every tensor decoded, names and config "
+                                          "compared; exit code 1 with a list of faults");
   command.add_option("model", arguments->model, "Compressed (or plain) model folder")->required();
-  command.add_option("--against", arguments->source, "The unquantized model it was made from: compares every value");
+  command.add_option("--against", arguments->source,
+                     "The unquantized model it was made from: compares every value");
   command.add_flag("--json", arguments->json, "Print {\"sound\", \"faults\", \"notes\", \"matrices\", ...}");
   arguments->session.add_to(command);
   command.callback([arguments] { run(*arguments); });

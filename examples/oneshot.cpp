@@ -1,5 +1,6 @@
 // Compresses a model from C++. usage: oneshot_cpp MODEL RECIPE DATASET OUTPUT
-// RECIPE is a file or the YAML text itself; DATASET may be "-" for recipes that need no data. Exits with the llmc_status, 0 on success.
+// RECIPE is a file or the YAML text itself; DATASET may be "-" for recipes that need no data. Exits with the
+// llmc_status, 0 on success.
 #include <iostream>
 #include <llmc.hpp>
 
@@ -10,8 +11,12 @@ int main(int argc, char** argv) {
   }
   try {
     llmc::SessionOptions options;
-    options.progress = [](const llmc_progress& p) { std::cerr << p.stage << ' ' << p.layer << ": step " << p.step << " of " << p.steps << '\n'; };
-    options.log = [](int32_t level, const char* line) { std::cerr << (level == LLMC_LOG_WARNING ? "warning: " : "note: ") << line << '\n'; };
+    options.progress = [](const llmc_progress& p) {
+      std::cerr << p.stage << ' ' << p.layer << ": step " << p.step << " of " << p.steps << '\n';
+    };
+    options.log = [](int32_t level, const char* line) {
+      std::cerr << (level == LLMC_LOG_WARNING ? "warning: " : "note: ") << line << '\n';
+    };
     llmc::Session session(options);
 
     llmc::Oneshot job;
@@ -21,7 +26,9 @@ int main(int argc, char** argv) {
     job.output = argv[4];
     const llmc::Report report = session.oneshot(job);
     const llmc_report_facts facts = report.facts();
-    std::cout << job.output << " (llmc " << llmc::version() << ", " << session.device() << "): " << facts.linears << " matrices, " << facts.bytes_before << " -> " << facts.bytes_after << " bytes\n";
+    std::cout << job.output << " (llmc " << llmc::version() << ", " << session.device()
+              << "): " << facts.linears << " matrices, " << facts.bytes_before << " -> " << facts.bytes_after
+              << " bytes\n";
     return LLMC_OK;
   } catch (const llmc::Error& error) {
     std::cerr << error.name() << ": " << error.what() << '\n';

@@ -15,12 +15,22 @@ def main():
     model, recipe, dataset, output = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     session = llmc.Session()
-    try: report = llmc.oneshot(model, recipe=recipe, dataset=None if dataset == "-" else dataset, output_dir=output, session=session)
+    try:
+        report = llmc.oneshot(
+            model,
+            recipe=recipe,
+            dataset=None if dataset == "-" else dataset,
+            output_dir=output,
+            session=session,
+        )
     except llmc.Error as error:
         print(error, file=sys.stderr)
         return error.status
-    print(f"{output} (llmc {llmc.__version__}, {session.device}): {report['bytes_before']} -> {report['bytes_after']} bytes")
+    print(
+        f"{output} (llmc {llmc.__version__}, {session.device}): {report['bytes_before']} -> {report['bytes_after']} bytes"
+    )
     return 0
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,7 +13,13 @@ fn compress(model: &str, recipe: &str, dataset: &str, output: &str) -> llmc::Res
         .on_progress(|p| eprintln!("{} {}: step {} of {}", p.stage, p.layer, p.step, p.steps))
         .on_log(|level, line| eprintln!("{level:?}: {line}"))
         .run_on(&mut session)?;
-    println!("{output} (llmc {}, {}): {} -> {} bytes", llmc::version(), session.device(), report.bytes_before(), report.bytes_after());
+    println!(
+        "{output} (llmc {}, {}): {} -> {} bytes",
+        llmc::version(),
+        session.device(),
+        report.bytes_before(),
+        report.bytes_after()
+    );
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
-#include "core/json/json_value.hpp"
 #include "core/checkpoint/quantization_config.hpp"
 #include "core/families/decoder_spec.hpp"
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 template <class Call>
@@ -21,7 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   expect_error_only([&] { llmc::dump_json_like_python(llmc::parse_json(text, "fuzz")); });
   expect_error_only([&] { llmc::build_graph(text); });
   expect_error_only([&] {
-    if (const auto config = llmc::parse_quantization_config(text)) llmc::GroupMatcher(*config).match("model.layers.0.mlp.up_proj");
+    if (const auto config = llmc::parse_quantization_config(text))
+      llmc::GroupMatcher(*config).match("model.layers.0.mlp.up_proj");
   });
   return 0;
 }

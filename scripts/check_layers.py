@@ -20,29 +20,81 @@ MAY_INCLUDE = {
     "src/core/calibration": ["llmc/", "core/"],
     "src/core": ["llmc/", "core/"],
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
-    "src/cpu": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/smoothing.hpp", "core/quantize/scale_grid.hpp", "core/quantize/activation_grid.hpp", "core/quantize/gptq_problem.hpp", "core/rope_tables.hpp", "cpu/", "hwy/"],
-    "src/cuda": ["llmc/", "core/quantize/number_formats.hpp", "core/quantize/smoothing.hpp", "core/quantize/scale_grid.hpp", "core/quantize/candidate_value.hpp", "core/quantize/activation_grid.hpp", "core/quantize/gptq_problem.hpp", "core/rope_tables.hpp", "cuda/"],
+    "src/cpu": [
+        "llmc/",
+        "core/quantize/number_formats.hpp",
+        "core/quantize/smoothing.hpp",
+        "core/quantize/scale_grid.hpp",
+        "core/quantize/activation_grid.hpp",
+        "core/quantize/gptq_problem.hpp",
+        "core/rope_tables.hpp",
+        "cpu/",
+        "hwy/",
+    ],
+    "src/cuda": [
+        "llmc/",
+        "core/quantize/number_formats.hpp",
+        "core/quantize/smoothing.hpp",
+        "core/quantize/scale_grid.hpp",
+        "core/quantize/candidate_value.hpp",
+        "core/quantize/activation_grid.hpp",
+        "core/quantize/gptq_problem.hpp",
+        "core/rope_tables.hpp",
+        "cuda/",
+    ],
     "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
-    "capi": ["llmc/", "llmc.h", "llmc_model.h", "oneshot_options.hpp", "report_object.hpp", "llmc_tools.h", "llmc_tensor.h", "llmc_dlpack.h", "text/text.hpp", "guard.hpp", "session.hpp", "callback_source.hpp", "calibration_data.hpp", "tensor_argument.hpp", "tensor_objects.hpp"],
-    "cli": ["llmc.h", "llmc_tools.h", "command.hpp", "argument_table.hpp", "progress_view.hpp", "summary_table.hpp"],
+    "capi": [
+        "llmc/",
+        "llmc.h",
+        "llmc_model.h",
+        "oneshot_options.hpp",
+        "report_object.hpp",
+        "llmc_tools.h",
+        "llmc_tensor.h",
+        "llmc_dlpack.h",
+        "text/text.hpp",
+        "guard.hpp",
+        "session.hpp",
+        "callback_source.hpp",
+        "calibration_data.hpp",
+        "tensor_argument.hpp",
+        "tensor_objects.hpp",
+    ],
+    "cli": [
+        "llmc.h",
+        "llmc_tools.h",
+        "command.hpp",
+        "argument_table.hpp",
+        "progress_view.hpp",
+        "summary_table.hpp",
+    ],
 }
 faults = []
 for top in ("include", "src", "capi", "cli"):
     for folder, _, files in os.walk(os.path.join(ROOT, top)):
         for name in files:
-            if not name.endswith((".hpp", ".cpp", ".h", ".c", ".inc", ".cu", ".cuh")): continue
+            if not name.endswith((".hpp", ".cpp", ".h", ".c", ".inc", ".cu", ".cuh")):
+                continue
             path = os.path.relpath(os.path.join(folder, name), ROOT)
             room = max((r for r in MAY_INCLUDE if path.startswith(r + "/")), key=len, default=None)
-            if room is None: continue
+            if room is None:
+                continue
             for number, line in enumerate(open(os.path.join(ROOT, path), encoding="utf-8"), 1):
                 m = re.match(r'\s*#\s*include\s+([<"])([^">]+)[">]', line)
-                if not m: continue
+                if not m:
+                    continue
                 target, where = m[2], f"{path}:{number}"
-                if m[1] == '"' and not any(target.startswith(p) for p in MAY_INCLUDE[room]): faults.append(f"{where}: {room} may not include \"{target}\"")
-                if THIRD_PARTY.match(target) and (room == "include/llmc" or (room == "capi" and name.endswith((".h", ".hpp")))): faults.append(f"{where}: third-party header <{target}>")
+                if m[1] == '"' and not any(target.startswith(p) for p in MAY_INCLUDE[room]):
+                    faults.append(f'{where}: {room} may not include "{target}"')
+                if THIRD_PARTY.match(target) and (
+                    room == "include/llmc" or (room == "capi" and name.endswith((".h", ".hpp")))
+                ):
+                    faults.append(f"{where}: third-party header <{target}>")
                 if room == "src/modifiers" and target.startswith("modifiers/"):
-                    stem = target[len("modifiers/"):].rsplit(".", 1)[0]
-                    if stem not in HELPERS_OF_MODIFIERS: faults.append(f"{where}: a modifier includes another modifier, \"{target}\"")
-for fault in faults: print(fault)
+                    stem = target[len("modifiers/") :].rsplit(".", 1)[0]
+                    if stem not in HELPERS_OF_MODIFIERS:
+                        faults.append(f'{where}: a modifier includes another modifier, "{target}"')
+for fault in faults:
+    print(fault)
 print(f"{len(faults)} layer faults")
 sys.exit(bool(faults))

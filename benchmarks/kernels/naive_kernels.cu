@@ -6,10 +6,12 @@ namespace llmc::cuda::naive {
 namespace {
 
 __global__ void gram_pairs(const Bf16* x, int64_t tokens, int64_t width, float* gram) {
-  const int64_t pair = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, row = pair / width, column = pair % width;
+  const int64_t pair = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, row = pair / width,
+                column = pair % width;
   if (row >= width || column > row) return;
   float sum = 0;
-  for (int64_t t = 0; t < tokens; ++t) sum = fmaf(to_float(x[t * width + row]), to_float(x[t * width + column]), sum);
+  for (int64_t t = 0; t < tokens; ++t)
+    sum = fmaf(to_float(x[t * width + row]), to_float(x[t * width + column]), sum);
   gram[row * width + column] += sum;
 }
 
@@ -23,13 +25,15 @@ __global__ void one_column(ColumnProblem p, float* current, int column, float lo
   p.codes[row * p.columns + p.order[column]] = static_cast<uint8_t>(static_cast<int8_t>(q));
   p.weights[row * p.columns + column] -= product;
   p.loss[row] += static_cast<double>(error) * static_cast<double>(error);
-  for (int later = column + 1; later < p.columns; ++later) w[later] -= error * p.inverses[column * kGptqBlock + later];
+  for (int later = column + 1; later < p.columns; ++later)
+    w[later] -= error * p.inverses[column * kGptqBlock + later];
 }
 
 __global__ void attend_channels(AttentionProblem p, int64_t tokens) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, width = int64_t{p.heads} * p.head_dim;
   if (i >= tokens * width) return;
-  const int64_t query = i / width, head = i % width / p.head_dim, channel = i % p.head_dim, kv_head = head / (p.heads / p.kv_heads);
+  const int64_t query = i / width, head = i % width / p.head_dim, channel = i % p.head_dim,
+                kv_head = head / (p.heads / p.kv_heads);
   const auto* const q = static_cast<const Bf16*>(p.queries) + (query * p.heads + head) * p.head_dim;
   float top = -INFINITY, total = 0, sum = 0;
   for (int64_t key = 0; key <= query; ++key) {  // one sequence
@@ -40,7 +44,9 @@ __global__ void attend_channels(AttentionProblem p, int64_t tokens) {
     const float highest = fmaxf(top, score), correction = expf(top - highest), weight = expf(score - highest);
     top = highest;
     total = total * correction + weight;
-    sum = sum * correction + weight * to_float(static_cast<const Bf16*>(p.values)[(key * p.kv_heads + kv_head) * p.head_dim + channel]);
+    sum = sum * correction +
+        weight *
+            to_float(static_cast<const Bf16*>(p.values)[(key * p.kv_heads + kv_head) * p.head_dim + channel]);
   }
   static_cast<Bf16*>(p.out)[i] = from_float<Bf16>(sum / total);
 }
@@ -54,7 +60,8 @@ __global__ void group_scales(const Bf16* w, int64_t cells, int64_t group, float*
 }
 __global__ void group_codes(const Bf16* w, const float* scales, int64_t count, int64_t group, int8_t* codes) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < count) codes[i] = static_cast<int8_t>(fminf(fmaxf(rintf(to_float(w[i]) / scales[i / group]), -8.0f), 7.0f));
+  if (i < count)
+    codes[i] = static_cast<int8_t>(fminf(fmaxf(rintf(to_float(w[i]) / scales[i / group]), -8.0f), 7.0f));
 }
 __global__ void pack_words(const int8_t* codes, int64_t words, uint32_t* out) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -69,16 +76,33 @@ unsigned blocks_for(int64_t count) { return static_cast<unsigned>(divide_up(coun
 }  // namespace
 
 void add_to_gram(const void* x, int64_t tokens, int64_t width, float* gram, cudaStream_t stream) {
-  LLMC_LAUNCH(gram_pairs, blocks_for(width * width), 256, 0, stream, static_cast<const Bf16*>(x), tokens, width, gram);
+  LLMC_LAUNCH(gram_pairs, blocks_for(width * width), 256, 0, stream, static_cast<const Bf16*>(x), tokens,
+              width, gram);
 }
-void quantize_column_block(const ColumnProblem& p, float* current, float low, float high, cudaStream_t stream) {
-  for (int column = 0; column < p.columns; ++column) LLMC_LAUNCH(one_column, blocks_for(p.rows), 256, 0, stream, p, current, column, low, high);
+void quantize_column_block(const ColumnProblem& p,
+                           float* current,
+                           float low,
+                           float high,
+                           cudaStream_t stream) {
+  for (int column = 0; column < p.columns; ++column)
+    LLMC_LAUNCH(one_column, blocks_for(p.rows), 256, 0, stream, p, current, column, low, high);
 }
-void attend(const AttentionProblem& p, int64_t tokens, cudaStream_t stream) { LLMC_LAUNCH(attend_channels, blocks_for(tokens * p.heads * p.head_dim), 256, 0, stream, p, tokens); }
-void quantize_group_rows(const void* weight, int64_t rows, int64_t columns, int64_t group, float* scales, int8_t* codes, uint32_t* words, cudaStream_t stream) {
+void attend(const AttentionProblem& p, int64_t tokens, cudaStream_t stream) {
+  LLMC_LAUNCH(attend_channels, blocks_for(tokens * p.heads * p.head_dim), 256, 0, stream, p, tokens);
+}
+void quantize_group_rows(const void* weight,
+                         int64_t rows,
+                         int64_t columns,
+                         int64_t group,
+                         float* scales,
+                         int8_t* codes,
+                         uint32_t* words,
+                         cudaStream_t stream) {
   const auto* const w = static_cast<const Bf16*>(weight);
-  LLMC_LAUNCH(group_scales, blocks_for(rows * columns / group), 256, 0, stream, w, rows * columns / group, group, scales);
-  LLMC_LAUNCH(group_codes, blocks_for(rows * columns), 256, 0, stream, w, scales, rows * columns, group, codes);
+  LLMC_LAUNCH(group_scales, blocks_for(rows * columns / group), 256, 0, stream, w, rows * columns / group,
+              group, scales);
+  LLMC_LAUNCH(group_codes, blocks_for(rows * columns), 256, 0, stream, w, scales, rows * columns, group,
+              codes);
   LLMC_LAUNCH(pack_words, blocks_for(rows * columns / 8), 256, 0, stream, codes, rows * columns / 8, words);
 }
 

@@ -17,8 +17,8 @@ enum class ErrorCode : int32_t {
   numeric = 6,           // NaN or Inf where a finite number is needed
   out_of_memory = 7,
   cancelled = 8,
-  exists = 9,            // the output is already there
-  internal = 10,         // a bug in llmc
+  exists = 9,     // the output is already there
+  internal = 10,  // a bug in llmc
 };
 
 // `message` is one line naming the place, the thing, what it got and what it wanted:

@@ -1,5 +1,6 @@
 // A model as a list of blocks; a block as a list of nodes over named values, each written once.
-// Everything special (shared Hessians, fused layers, smoothing pairs) is derived from this structure, not from names.
+// Everything special (shared Hessians, fused layers, smoothing pairs) is derived from this structure, not
+// from names.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -19,18 +20,20 @@ enum class RopeKind { standard, linear, dynamic, yarn, llama3 };
 struct RopeSpec {
   RopeKind kind = RopeKind::standard;
   double theta = 10000.0;
-  int64_t rotary_dim = 0;  // leading channels of each head that rotate (half-split pairs: i with i + rotary_dim / 2)
+  // leading channels of each head that rotate (half-split pairs: i with i + rotary_dim / 2)
+  int64_t rotary_dim = 0;
   double factor = 1.0;
-  int64_t max_position = 0;           // of the model, for dynamic
-  int64_t original_max_position = 0;  // before extension, for yarn and llama3
-  double low_freq_factor = 1.0, high_freq_factor = 4.0;        // llama3
-  double beta_fast = 32.0, beta_slow = 1.0;                    // yarn
+  int64_t max_position = 0;                                           // of the model, for dynamic
+  int64_t original_max_position = 0;                                  // before extension, for yarn and llama3
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;               // llama3
+  double beta_fast = 32.0, beta_slow = 1.0;                           // yarn
   double attention_factor = 0.0, mscale = 0.0, mscale_all_dim = 0.0;  // yarn; 0 = derive
-  bool truncate = true;                                        // yarn: round the correction range to whole channels
+  // yarn: round the correction range to whole channels
+  bool truncate = true;
   bool operator==(const RopeSpec&) const = default;
 };
 struct RopeFrequencies {
-  std::vector<float> inverse;    // [rotary_dim / 2]
+  std::vector<float> inverse;     // [rotary_dim / 2]
   float attention_factor = 1.0f;  // multiplies cos and sin
 };
 RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length);
@@ -39,17 +42,35 @@ enum class NormKind { rms, rms_plus_one, layer };
 enum class ActivationKind { silu, gelu, gelu_tanh, relu };
 
 // Weights are looked up as node.name + ".weight" and node.name + ".bias".
-struct Embedding { int64_t vocabulary = 0, width = 0; };          // [vocabulary, width]; reads the batch's token ids, no input value
-struct Norm { NormKind kind = NormKind::rms; double epsilon = 1e-6; int64_t width = 0; };  // over groups of `width` channels (a head's width for q/k norms)
-struct Linear { int64_t in_features = 0, out_features = 0; bool bias = false; std::string weight_name; };  // [out, in]; weight_name set when tied to another module's tensor
-struct Rope { RopeSpec spec; int64_t heads = 0, head_dim = 0; };
+// [vocabulary, width]; reads the batch's token ids, no input value
+struct Embedding {
+  int64_t vocabulary = 0, width = 0;
+};
+// over groups of `width` channels (a head's width for q/k norms)
+struct Norm {
+  NormKind kind = NormKind::rms;
+  double epsilon = 1e-6;
+  int64_t width = 0;
+};
+// [out, in]; weight_name set when tied to another module's tensor
+struct Linear {
+  int64_t in_features = 0, out_features = 0;
+  bool bias = false;
+  std::string weight_name;
+};
+struct Rope {
+  RopeSpec spec;
+  int64_t heads = 0, head_dim = 0;
+};
 struct Attention {  // inputs q, k, v; causal
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   double scale = 1.0;
   int64_t sliding_window = 0;  // 0 = no window
   std::string module = {};     // "model.layers.3.self_attn": whose keys, values and queries it reads
 };
-struct Activation { ActivationKind kind = ActivationKind::silu; };
+struct Activation {
+  ActivationKind kind = ActivationKind::silu;
+};
 struct Multiply {};
 struct Add {};
 
@@ -86,15 +107,15 @@ struct Module {  // what a recipe's targets and ignore lists match against
 
 struct Graph {
   std::vector<Value> values;
-  std::vector<Block> blocks;            // embedding, decoder layers, final norm and head
-  std::vector<Module> modules;          // in the reference's named_modules() order
-  DType dtype = DType::bf16;            // the model's dtype
+  std::vector<Block> blocks;    // embedding, decoder layers, final norm and head
+  std::vector<Module> modules;  // in the reference's named_modules() order
+  DType dtype = DType::bf16;    // the model's dtype
   int64_t vocabulary = 0;
-  bool tied_embeddings = false;         // lm_head reads embed_tokens' tensor
+  bool tied_embeddings = false;  // lm_head reads embed_tokens' tensor
   std::string model_type;
 };
 
-// ---- derived structure -------------------------------------------------------------------------------------------
+// ---- derived structure ------------------------------------------------------------------------------------
 
 // Linears of one block that read the same value, in execution order: one Hessian serves them all.
 struct SharedInput {
@@ -110,7 +131,8 @@ struct SmoothingPair {
 };
 std::vector<SmoothingPair> smoothing_pairs(const Block& block);
 
-// Linears that vLLM fuses into one layer: they read one value and their outputs meet in one Attention or one Multiply.
+// Linears that vLLM fuses into one layer: they read one value and their outputs meet in one Attention or one
+// Multiply.
 std::vector<std::vector<size_t>> fused_linears(const Block& block);
 
 // For every node i: the values that no node after i reads and that are not the block's output.

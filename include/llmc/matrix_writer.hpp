@@ -1,8 +1,10 @@
 // A compressed-tensors folder made of tensors that a caller hands over one by one.
 //   MatrixWriter writer({.output_dir = "out", .config_json = text});
-//   writer.plan_matrix("fc1", scheme, DType::bf16, {rows, columns}); writer.plan_tensor("fc1.bias", DType::bf16, {rows});   everything, in the order of the file
-//   writer.add_matrix("fc1", matrix, backend); writer.add_tensor("fc1.bias", bias, backend);                                in any order, each once
-//   writer.finish(backend, poll);                                                                                           without it nothing appears
+//   writer.plan_matrix("fc1", scheme, DType::bf16, {rows, columns});  everything, in the order of the file
+//   writer.plan_tensor("fc1.bias", DType::bf16, {rows});
+//   writer.add_matrix("fc1", matrix, backend);                        in any order, each once
+//   writer.add_tensor("fc1.bias", bias, backend);
+//   writer.finish(backend, poll);                                     without it nothing appears
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -29,15 +31,21 @@ class MatrixWriter {
 
   // Before anything is added. Names are checked against each other.
   void plan_tensor(const std::string& name, DType dtype, const Shape& shape);
-  void plan_matrix(const std::string& module, const MatrixScheme& scheme, DType model_dtype, const Shape& shape);
+  void plan_matrix(const std::string& module,
+                   const MatrixScheme& scheme,
+                   DType model_dtype,
+                   const Shape& shape);
 
-  void add_tensor(const std::string& name, const TensorView& values, Backend& backend);  // Error(numeric) for NaN and Inf
+  // Error(numeric) for NaN and Inf
+  void add_tensor(const std::string& name, const TensorView& values, Backend& backend);
   void add_matrix(const std::string& module, const CompressedMatrix& matrix, Backend& backend);
-  // The fixed scale of a module's input (or output) for values in [minimum, maximum], where its scheme asks for one.
+  // The fixed scale of a module's input (or output) for values in [minimum, maximum], where its scheme asks
+  // for one.
   void add_activation_range(const std::string& module, bool output, float minimum, float maximum);
   void add_file(const std::string& file_name, std::string_view contents);  // tokenizer and the like
 
-  void finish(Backend& backend, const std::function<void()>& poll);  // config.json, the checks, the final name
+  // config.json, the checks, the final name
+  void finish(Backend& backend, const std::function<void()>& poll);
 
  private:
   struct State;

@@ -17,29 +17,32 @@ namespace llmc {
 enum class Propagation { sublayer, layer };
 
 struct Progress {
-  std::string stage;    // "survey", "calibrate", "quantize"
-  std::string layer;    // block name
+  std::string stage;            // "survey", "calibrate", "quantize"
+  std::string layer;            // block name
   int64_t step = 0, steps = 0;  // over the whole run
-  double loss = 0;      // mean relative error of the last finished block; 0 when unknown
+  double loss = 0;              // mean relative error of the last finished block; 0 when unknown
 };
 
 struct Callbacks {
   std::function<void(const Progress&)> progress;
   std::function<void(int level, const std::string& line)> log;  // 1 warning, 2 note
   const std::atomic<bool>* cancel = nullptr;  // polled between steps; true -> Error(cancelled)
-  int64_t memory_limit = 0;  // bytes of anonymous memory of the process, looked at between steps: beyond it Error(out_of_memory). 0: none
+  // bytes of anonymous memory of the process, looked at between steps: beyond it Error(out_of_memory). 0:
+  // none
+  int64_t memory_limit = 0;
 };
 
 struct OneshotOptions {
   std::string model_dir, output_dir;
-  const TensorSource* source = nullptr;  // instead of model_dir; borrowed
-  std::string recipe;  // file or text; empty with `scheme`
+  const TensorSource* source = nullptr;            // instead of model_dir; borrowed
+  std::string recipe;                              // file or text; empty with `scheme`
   std::vector<CustomQuantizer> custom_quantizers;  // that the recipe may name
-  std::string stage;   // run only stages starting with it
-  std::string scheme;  // shorthand recipe: RTN on Linear, lm_head ignored
-  std::optional<TokenBatch> calibration;  // all sequences; tiles are cut from it in order
-  std::vector<std::string> statistics;    // instead: folders of Model::save_statistics, merged in this order
-  std::string template_date;              // recorded in the report
+  std::string stage;                               // run only stages starting with it
+  std::string scheme;                              // shorthand recipe: RTN on Linear, lm_head ignored
+  std::optional<TokenBatch> calibration;           // all sequences; tiles are cut from it in order
+  // instead: folders of Model::save_statistics, merged in this order
+  std::vector<std::string> statistics;
+  std::string template_date;  // recorded in the report
 
   Compat compat = Compat::vllm;
   std::optional<Rounding> rounding;        // default: by compat
@@ -47,7 +50,8 @@ struct OneshotOptions {
   bool save_compressed = true;             // false: write dequantized weights in the model's dtype
   bool tie_word_embeddings = true;         // false: always write lm_head on its own
   bool overwrite = false;
-  int64_t max_shard_bytes = 0;             // 0: tensors stay in the files of the input; otherwise files are cut anew, none larger unless one tensor is
+  // 0: tensors stay in the files of the input; otherwise files are cut anew, none larger unless one tensor is
+  int64_t max_shard_bytes = 0;
 };
 
 Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks& callbacks);

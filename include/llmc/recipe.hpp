@@ -1,4 +1,5 @@
-// A recipe: which modifiers run, in which order, with which arguments. Parsed from the YAML llm-compressor's users write.
+// A recipe: which modifiers run, in which order, with which arguments. Parsed from the YAML llm-compressor's
+// users write.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -15,13 +16,15 @@ struct RecipeValue {
   RecipeValue() = default;  // clang needs it before the members below
   enum class Kind { null, boolean, integer, number, string, list, map };
   Kind kind = Kind::null;
-  std::string scalar;                                         // the text of boolean, integer, number, string
-  std::vector<RecipeValue> items;                             // list
+  // the text of boolean, integer, number, string
+  std::string scalar;
+  std::vector<RecipeValue> items;                            // list
   std::vector<std::pair<std::string, RecipeValue>> entries;  // map, in file order
   int line = 0;
 
   const RecipeValue* find(std::string_view key) const;  // null when absent or not a map
-  // Typed access; `what` names the argument in the error: "recipe line 6: GPTQModifier.dampening_frac: got 'abc', wanted a number"
+  // Typed access; `what` names the argument in the error: "recipe line 6: GPTQModifier.dampening_frac: got
+  // 'abc', wanted a number"
   bool as_bool(std::string_view what) const;
   int64_t as_int(std::string_view what) const;
   double as_double(std::string_view what) const;
@@ -31,8 +34,8 @@ struct RecipeValue {
 };
 
 struct ModifierSpec {
-  std::string type;    // "GPTQModifier"
-  RecipeValue arguments;  // always a map
+  std::string type;          // "GPTQModifier"
+  RecipeValue arguments;     // always a map
   std::string stage, group;  // "quant_stage", "quant_modifiers"
   int line = 0;
 };
@@ -42,7 +45,8 @@ struct Recipe {
   std::vector<std::string> notes;       // keys that were skipped, with their lines
 };
 
-// `text`: YAML or JSON text, Markdown with front matter, or (if such a file exists) a path. `stage`: run only stages whose key starts with it; empty = all.
+// `text`: YAML or JSON text, Markdown with front matter, or (if such a file exists) a path. `stage`: run only
+// stages whose key starts with it; empty = all.
 Recipe parse_recipe(const std::string& file_or_text, std::string_view stage = {});
 
 // Any YAML or JSON text as a value: a scalar, a list or a map.
@@ -54,10 +58,12 @@ std::string write_recipe(const Recipe& recipe);
 // The recipe that `--scheme NAME` stands for: QuantizationModifier on Linear, lm_head ignored.
 Recipe recipe_for_scheme(const std::string& scheme_name);
 
-// A target or ignore entry: exact module name, "re:" + Python regular expression anchored at the start, or class name.
+// A target or ignore entry: exact module name, "re:" + Python regular expression anchored at the start, or
+// class name.
 class TargetMatcher {
  public:
-  explicit TargetMatcher(const std::vector<std::string>& targets);  // throws Error(invalid_argument) on a bad expression
+  // throws Error(invalid_argument) on a bad expression
+  explicit TargetMatcher(const std::vector<std::string>& targets);
   ~TargetMatcher();
   TargetMatcher(TargetMatcher&&) noexcept;
   TargetMatcher& operator=(TargetMatcher&&) noexcept;
@@ -66,7 +72,9 @@ class TargetMatcher {
 
  private:
   struct Impl;
-  struct Deleter { void operator()(Impl*) const; };
+  struct Deleter {
+    void operator()(Impl*) const;
+  };
   std::unique_ptr<Impl, Deleter> impl_;
 };
 

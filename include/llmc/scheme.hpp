@@ -15,7 +15,8 @@ namespace llmc {
 enum class NumberType { integer, floating };
 enum class Strategy { tensor, channel, group, block, token, tensor_group, attn_head };
 enum class Dynamic { no, yes, local };
-// How a weight becomes a code: float32 quotient against the stored scale, or (as llm-compressor does) the quotient rounded to the weight dtype first.
+// How a weight becomes a code: float32 quotient against the stored scale, or (as llm-compressor does) the
+// quotient rounded to the weight dtype first.
 enum class Rounding { exact, reference };
 
 enum class ActOrder { none, weight, group };  // "static" is an alias of weight, "dynamic" of group
@@ -36,11 +37,21 @@ struct QuantizationArgs {
 
   double quant_min() const;  // -8, -128, -448, -6
   double quant_max() const;  //  7,  127,  448,  6
-  bool is_static() const { return dynamic != Dynamic::yes; }  // of activations: a scale, or NVFP4's global scale, is found at calibration time and stored
+  // of activations: a scale, or NVFP4's global scale, is found at calibration time and stored
+  bool is_static() const { return dynamic != Dynamic::yes; }
   bool operator==(const QuantizationArgs&) const = default;
 };
 
-enum class Format { dense, pack_quantized, int_quantized, float_quantized, naive_quantized, nvfp4_pack_quantized, mxfp4_pack_quantized, mxfp8_quantized };
+enum class Format {
+  dense,
+  pack_quantized,
+  int_quantized,
+  float_quantized,
+  naive_quantized,
+  nvfp4_pack_quantized,
+  mxfp4_pack_quantized,
+  mxfp8_quantized
+};
 std::string_view format_name(Format format);
 std::optional<Format> parse_format(std::string_view name);
 
@@ -50,14 +61,16 @@ struct Scheme {
   std::optional<Format> format;  // nullopt: inferred
 };
 
-// Case-insensitive preset: "W4A16", "FP8_DYNAMIC", ... `targets` is left empty. Throws Error(invalid_argument) listing the presets.
+// Case-insensitive preset: "W4A16", "FP8_DYNAMIC", ... `targets` is left empty. Throws
+// Error(invalid_argument) listing the presets.
 Scheme preset_scheme(std::string_view name);
 std::vector<std::string> preset_names();
 
 // compressed-tensors' rules: which on-disk format a scheme gets when none is given.
 Format infer_format(const Scheme& scheme);
 
-// Fills what may be left out (strategy from group_size, ...) and throws Error(invalid_argument) on contradictions. `where` prefixes the message.
+// Fills what may be left out (strategy from group_size, ...) and throws Error(invalid_argument) on
+// contradictions. `where` prefixes the message.
 void complete_and_check(QuantizationArgs& args, bool strategy_given, std::string_view where);
 
 // Number of scale columns and the column -> scale-column map of a weight with `columns` input channels.

@@ -11,13 +11,31 @@
 
 namespace llmc {
 
-enum class DType : uint8_t { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, f8_e8m0, i64, i32, i16, i8, u64, u32, u16, u8, boolean };
+enum class DType : uint8_t {
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e8m0,
+  i64,
+  i32,
+  i16,
+  i8,
+  u64,
+  u32,
+  u16,
+  u8,
+  boolean
+};
 
-size_t item_size(DType dtype);                                // bytes of one element
-std::string_view dtype_name(DType dtype);                     // safetensors' spelling: "BF16"
-std::string_view torch_name(DType dtype);                     // config.json's spelling: "bfloat16"
-std::optional<DType> parse_dtype(std::string_view name);      // safetensors' spelling
-std::optional<DType> parse_torch_dtype(std::string_view name);  // "bfloat16", "torch.bfloat16", "float32", ...
+size_t item_size(DType dtype);                            // bytes of one element
+std::string_view dtype_name(DType dtype);                 // safetensors' spelling: "BF16"
+std::string_view torch_name(DType dtype);                 // config.json's spelling: "bfloat16"
+std::optional<DType> parse_dtype(std::string_view name);  // safetensors' spelling
+// "bfloat16", "torch.bfloat16", "float32", ...
+std::optional<DType> parse_torch_dtype(std::string_view name);
 bool is_floating(DType dtype);
 
 enum class DeviceType : int32_t { cpu = 0, cuda = 1 };
@@ -30,7 +48,8 @@ struct Device {
 using Shape = std::vector<int64_t>;
 std::string to_string(const Shape& shape);  // "[64, 128]"
 
-// Elements of `shape`, or nothing when a dimension is negative or the product (times item_size) overflows int64.
+// Elements of `shape`, or nothing when a dimension is negative or the product (times item_size) overflows
+// int64.
 std::optional<int64_t> element_count(const Shape& shape);
 std::optional<int64_t> byte_count(const Shape& shape, DType dtype);
 
@@ -45,15 +64,22 @@ struct TensorView {
 
   TensorView() = default;
   TensorView(const void* bytes, DType type, Shape dimensions, Device where = {})
-      : data(static_cast<const std::byte*>(bytes)), dtype(type), shape(std::move(dimensions)), device(where) {}
-  TensorView(const Tensor& tensor);  // NOLINT(google-explicit-constructor): a view of what we own is the common case
+      : data(static_cast<const std::byte*>(bytes)),
+        dtype(type),
+        shape(std::move(dimensions)),
+        device(where) {}
+  TensorView(
+      const Tensor& tensor);  // NOLINT(google-explicit-constructor): a view of what we own is the common case
   TensorView(Tensor&&) = delete;
 
   int64_t size() const;  // elements
   int64_t bytes() const;
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   int64_t columns() const { return shape.size() < 2 ? 1 : size() / (shape[0] ? shape[0] : 1); }
-  template <class T> const T* as() const { return reinterpret_cast<const T*>(data); }
+  template <class T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data);
+  }
   TensorView row_range(int64_t begin, int64_t end) const;  // rows [begin, end) of the first dimension
 };
 
@@ -70,7 +96,8 @@ class Tensor {
  public:
   Tensor() = default;
   Tensor(DType dtype, Shape shape);  // host memory; throws Error(out_of_memory)
-  Tensor(DType dtype, Shape shape, std::byte* bytes, DeviceMemory& owner);  // memory of a device, given back to `owner`, which outlives the tensor
+  // memory of a device, given back to `owner`, which outlives the tensor
+  Tensor(DType dtype, Shape shape, std::byte* bytes, DeviceMemory& owner);
   static Tensor zeros(DType dtype, Shape shape);
   static Tensor copy_of(const TensorView& view);
 
@@ -87,8 +114,14 @@ class Tensor {
   Device device() const { return data_.get_deleter().owner ? data_.get_deleter().owner->device() : Device{}; }
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }
-  template <class T> T* as() { return reinterpret_cast<T*>(data_.get()); }
-  template <class T> const T* as() const { return reinterpret_cast<const T*>(data_.get()); }
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
+  template <class T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
   TensorView view() const& { return TensorView(*this); }
   void reshape(Shape shape);  // the same number of elements
 

@@ -16,9 +16,11 @@ class TensorSource {
     Shape shape;
   };
   virtual ~TensorSource() = default;
-  virtual const std::string& config() const = 0;               // the text of config.json
-  virtual const std::vector<Entry>& tensors() const = 0;       // each name once; the output keeps their order
-  // Bytes [offset, offset + bytes) of a tensor, row-major, little-endian. From any thread of the run, one call at a time; the same bytes every time.
+  virtual const std::string& config() const = 0;  // the text of config.json
+  // each name once; the output keeps their order
+  virtual const std::vector<Entry>& tensors() const = 0;
+  // Bytes [offset, offset + bytes) of a tensor, row-major, little-endian. From any thread of the run, one
+  // call at a time; the same bytes every time.
   virtual void read(size_t tensor, int64_t offset, int64_t bytes, std::byte* to) const = 0;
 };
 

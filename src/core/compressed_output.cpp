@@ -20,24 +20,45 @@ namespace {
 constexpr int64_t kRowTile = 256, kWriteBehindBytes = int64_t{1} << 30;
 
 // llm-compressor's own leftovers in the source would contradict what is written now.
-bool belongs_to_source_only(const std::string& file) { return file == "config.json" || file == "recipe.yaml"; }
+bool belongs_to_source_only(const std::string& file) {
+  return file == "config.json" || file == "recipe.yaml";
+}
 
 }  // namespace
 
-void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first) {
+void check_finite(const std::string& place,
+                  const std::string& tensor,
+                  const TensorView& values,
+                  int64_t first) {
   if (!is_floating(values.dtype)) return;
   if (const auto at = first_non_finite(values)) refuse_non_finite(place, tensor, first + *at);
 }
 
-CompressedOutput::CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, bool read_back_from_disk, std::function<void()> poll)
-    : source_(source), plan_(plan), options_(options), backend_(backend), poll_(std::move(poll)),
-      writer_({.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite,
-               .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes : CheckpointWriter::Options{}.max_shard_bytes, .read_back_from_disk = read_back_from_disk}),
-      copyable_(plan.copied.begin(), plan.copied.end()), behind_(kWriteBehindBytes) {
+CompressedOutput::CompressedOutput(const Checkpoint& source,
+                                   const RunPlan& plan,
+                                   const OneshotOptions& options,
+                                   Backend& backend,
+                                   bool read_back_from_disk,
+                                   std::function<void()> poll)
+    : source_(source),
+      plan_(plan),
+      options_(options),
+      backend_(backend),
+      poll_(std::move(poll)),
+      writer_({.output_dir = options.output_dir,
+               .input_dir = options.model_dir,
+               .overwrite = options.overwrite,
+               .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes
+                                                          : CheckpointWriter::Options{}.max_shard_bytes,
+               .read_back_from_disk = read_back_from_disk}),
+      copyable_(plan.copied.begin(), plan.copied.end()),
+      behind_(kWriteBehindBytes) {
   writer_.plan(plan.tensors);
 }
 
-void CompressedOutput::parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const {
+void CompressedOutput::parallel_for(int64_t count,
+                                    int64_t grain,
+                                    const std::function<void(int64_t, int64_t)>& body) const {
   backend_.parallel_for(count, grain, [&](int64_t begin, int64_t end) {
     poll_();
     body(begin, end);
@@ -47,11 +68,14 @@ void CompressedOutput::parallel_for(int64_t count, int64_t grain, const std::fun
 void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
   if (matrix.codes.device() != Device{}) return put_from_device(assignment, matrix);
   const std::string& module = assignment.weight.module.name;
-  if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, [this](auto... work) { parallel_for(work...); });
+  if (options_.save_compressed)
+    return write_quantized(writer_, module, matrix, assignment.format,
+                           [this](auto... work) { parallel_for(work...); });
   for (int64_t row = 0; row < matrix.shape[0]; row += kRowTile) {
     const int64_t end = std::min(matrix.shape[0], row + kRowTile);
     Tensor tile(assignment.weight.dtype, {end - row, matrix.shape[1]});
-    dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args, tile.dtype(), tile.data());
+    dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args,
+                    tile.dtype(), tile.data());
     writer_.write_rows(module + ".weight", row, tile);
   }
 }
@@ -63,13 +87,17 @@ void CompressedOutput::put_from_device(const Assignment& assignment, const Quant
     return put_quantized(assignment, here);
   }
   const StoredLayout layout = stored_layout(module, matrix.args, assignment.format);
-  std::optional<Tensor> packed = layout.code_layout == CodeLayout::packed ? backend_.pack_codes(matrix.codes, matrix.args) : backend_.to_host(matrix.codes);
+  std::optional<Tensor> packed = layout.code_layout == CodeLayout::packed
+      ? backend_.pack_codes(matrix.codes, matrix.args)
+      : backend_.to_host(matrix.codes);
   const auto bytes = std::make_shared<const Tensor>(std::move(packed).value());
   const auto parameters = std::make_shared<const QuantizationParameters>(matrix.parameters.copy());
-  behind_.add(bytes->bytes(), [this, module, codes = layout.codes, bytes, parameters, args = matrix.args, format = assignment.format, shape = matrix.shape] {
-    writer_.write_bytes(codes, 0, bytes->data(), bytes->bytes());
-    write_parameters(writer_, module, args, format, shape, *parameters);
-  });
+  behind_.add(bytes->bytes(),
+              [this, module, codes = layout.codes, bytes, parameters, args = matrix.args,
+               format = assignment.format, shape = matrix.shape] {
+                writer_.write_bytes(codes, 0, bytes->data(), bytes->bytes());
+                write_parameters(writer_, module, args, format, shape, *parameters);
+              });
 }
 
 void CompressedOutput::put_activation(const std::string& name, const QuantizationParameters& parameters) {
@@ -87,14 +115,16 @@ std::vector<TensorCopy> CompressedOutput::take_rest() {
   std::vector<TensorCopy> rest;
   for (const std::string& name : plan_.copied)
     if (put_.insert(name).second) rest.push_back({name, name});
-  if (plan_.untie && !plan_.find("lm_head") && put_.insert("lm_head.weight").second) rest.push_back({"model.embed_tokens.weight", "lm_head.weight"});
+  if (plan_.untie && !plan_.find("lm_head") && put_.insert("lm_head.weight").second)
+    rest.push_back({"model.embed_tokens.weight", "lm_head.weight"});
   return rest;
 }
 
 std::string CompressedOutput::config_text() const {
   std::string text = source_.config();
   if (options_.save_compressed && !plan_.config.groups.empty()) {
-    const ConfigFlavor flavor = options_.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm;
+    const ConfigFlavor flavor = options_.compat == Compat::reference ? ConfigFlavor::reference
+                                                                     : ConfigFlavor::vllm;
     text = merge_quantization_config(text, write_quantization_config(plan_.config, flavor));
   }
   return plan_.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
@@ -105,10 +135,15 @@ void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
   writer_.write_file("config.json", config_text());
   writer_.write_file("recipe.yaml", write_recipe(recipe));
   for (const std::string& file : source_.side_files())
-    if (!belongs_to_source_only(file)) writer_.copy_file((std::filesystem::path(source_.directory()) / file).string());
+    if (!belongs_to_source_only(file))
+      writer_.copy_file((std::filesystem::path(source_.directory()) / file).string());
   const bool quantized = options_.save_compressed && !plan_.config.groups.empty();
-  const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory()), !values_checked) : std::vector<std::string>{};
-  if (!faults.empty()) throw Error(ErrorCode::internal, fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))", faults.front(), faults.size()));
+  const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory()), !values_checked)
+                                : std::vector<std::string>{};
+  if (!faults.empty())
+    throw Error(ErrorCode::internal,
+                fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))",
+                            faults.front(), faults.size()));
   writer_.finish([this](auto... work) { parallel_for(work...); });
 }
 

@@ -1,4 +1,5 @@
-// The output folder while it is being filled: quantized modules, rewritten tensors, and in the end everything else unchanged.
+// The output folder while it is being filled: quantized modules, rewritten tensors, and in the end everything
+// else unchanged.
 #pragma once
 #include <functional>
 #include <set>
@@ -18,14 +19,24 @@ class CompressedOutput {
  public:
   // `poll` is called between pieces of work, from any thread; what it throws (a cancellation) ends the run.
   // read_back_from_disk: see CheckpointWriter.
-  CompressedOutput(const Checkpoint& source, const RunPlan& plan, const OneshotOptions& options, Backend& backend, bool read_back_from_disk, std::function<void()> poll);
+  CompressedOutput(const Checkpoint& source,
+                   const RunPlan& plan,
+                   const OneshotOptions& options,
+                   Backend& backend,
+                   bool read_back_from_disk,
+                   std::function<void()> poll);
 
-  void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);  // codes that lie on a device are packed there, and written while it goes on
-  void put_activation(const std::string& name, const QuantizationParameters& parameters);  // write_activation's names
-  void put_tensor(const std::string& name, const TensorView& values);  // once per name; later calls and names not planned are ignored
-  std::vector<TensorCopy> take_rest();                                    // every planned tensor nobody has put: to be copied from the source
+  // codes that lie on a device are packed there, and written while it goes on
+  void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
+  // write_activation's names
+  void put_activation(const std::string& name, const QuantizationParameters& parameters);
+  // once per name; later calls and names not planned are ignored
+  void put_tensor(const std::string& name, const TensorView& values);
+  // every planned tensor nobody has put: to be copied from the source
+  std::vector<TensorCopy> take_rest();
   // config.json, recipe.yaml and the side files; then checks the folder and moves it to its final name.
-  // values_checked: whoever wrote the quantized tensors looked at every scale and code; names, shapes and config.json are checked in any case.
+  // values_checked: whoever wrote the quantized tensors looked at every scale and code; names, shapes and
+  // config.json are checked in any case.
   void finish(const Recipe& recipe, bool values_checked = false);
   CheckpointWriter& writer() { return writer_; }
   int64_t total_bytes() const { return writer_.total_bytes(); }
@@ -45,7 +56,11 @@ class CompressedOutput {
   WriteBehind behind_;  // the last member: its thread uses the others
 };
 
-// Throws Error(numeric) naming the tensor and the position of its first NaN or Inf. `values` are the tensor's from element `first` on.
-void check_finite(const std::string& place, const std::string& tensor, const TensorView& values, int64_t first = 0);
+// Throws Error(numeric) naming the tensor and the position of its first NaN or Inf. `values` are the tensor's
+// from element `first` on.
+void check_finite(const std::string& place,
+                  const std::string& tensor,
+                  const TensorView& values,
+                  int64_t first = 0);
 
 }  // namespace llmc

@@ -14,12 +14,18 @@ namespace {
 TokenBatch read_input_ids(const SafetensorsFile& file) {
   const Tensor ids = file.read("input_ids");
   if (ids.shape().size() != 2 || (ids.dtype() != DType::i64 && ids.dtype() != DType::i32))
-    throw Error(ErrorCode::bad_file, fmt::format("'{}': input_ids is {} {}, wanted I64 or I32 [sequences, length]", file.path(), dtype_name(ids.dtype()), to_string(ids.shape())));
-  if (!ids.size()) throw Error(ErrorCode::invalid_argument, fmt::format("'{}': input_ids {} holds no token", file.path(), to_string(ids.shape())));
+    throw Error(ErrorCode::bad_file,
+                fmt::format("'{}': input_ids is {} {}, wanted I64 or I32 [sequences, length]", file.path(),
+                            dtype_name(ids.dtype()), to_string(ids.shape())));
+  if (!ids.size())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("'{}': input_ids {} holds no token", file.path(), to_string(ids.shape())));
   TokenBatch batch;
   for (int64_t i = 0; i < ids.size(); ++i) {
     const int64_t id = ids.dtype() == DType::i64 ? ids.as<int64_t>()[i] : ids.as<int32_t>()[i];
-    if (id < 0 || id > INT32_MAX) throw Error(ErrorCode::invalid_argument, fmt::format("'{}': token id {} at position {}", file.path(), id, i));
+    if (id < 0 || id > INT32_MAX)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("'{}': token id {} at position {}", file.path(), id, i));
     batch.token_ids.push_back(static_cast<int32_t>(id));
   }
   for (int64_t row = 0; row <= ids.rows(); ++row) batch.sequence_starts.push_back(row * ids.columns());
@@ -35,19 +41,32 @@ Tensor as_float(const TensorView& values, Shape shape) {
 
 }  // namespace
 
-void forward_file(const std::string& model_dir, const std::string& input_path, const std::string& output_path, DType value_dtype, Backend& backend) {
-  if (std::filesystem::exists(output_path)) throw Error(ErrorCode::exists, fmt::format("forward: output '{}' exists; wanted a new file name", output_path));
+void forward_file(const std::string& model_dir,
+                  const std::string& input_path,
+                  const std::string& output_path,
+                  DType value_dtype,
+                  Backend& backend) {
+  if (std::filesystem::exists(output_path))
+    throw Error(ErrorCode::exists,
+                fmt::format("forward: output '{}' exists; wanted a new file name", output_path));
   const ServedModel model(model_dir);
   const std::vector<TokenBatch> tile{read_input_ids(SafetensorsFile(input_path))};
-  const int64_t sequences = static_cast<int64_t>(tile[0].sequence_starts.size()) - 1, length = tile[0].tokens() / std::max<int64_t>(1, sequences);
+  const int64_t sequences = static_cast<int64_t>(tile[0].sequence_starts.size()) - 1,
+                length = tile[0].tokens() / std::max<int64_t>(1, sequences);
   std::vector<std::pair<std::string, Tensor>> outputs;
-  const auto keep = [&](std::string name, const Tensor& values) { outputs.emplace_back(std::move(name), as_float(*HostView(values, backend), {sequences, length, values.columns()})); };
+  const auto keep = [&](std::string name, const Tensor& values) {
+    outputs.emplace_back(std::move(name),
+                         as_float(*HostView(values, backend), {sequences, length, values.columns()}));
+  };
 
-  const size_t layers = model.graph().blocks.size() - 2;  // the last layer's output is published after the final norm
+  // the last layer's output is published after the final norm
+  const size_t layers = model.graph().blocks.size() - 2;
   const ForwardOptions options{value_dtype};
-  std::vector<Tensor> hidden = model.run_body(backend, tile, options, [&](size_t block, size_t, const Tensor& output) {
-    if (block < layers) keep(fmt::format("hidden.{}", block), output);
-  });
+  std::vector<Tensor> hidden = model.run_body(backend, tile, options,
+                                              [&](size_t block, size_t, const Tensor& output) {
+                                                if (block < layers)
+                                                  keep(fmt::format("hidden.{}", block), output);
+                                              });
   const Block& head = model.graph().blocks.back();
   const WeightTable weights = model.load(head, value_dtype);
   ValueTable values(model.graph().values.size());

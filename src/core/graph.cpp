@@ -22,15 +22,19 @@ std::vector<size_t> readers_of(const Block& block, ValueId value) {
   return readers;
 }
 
-// Follows one value through norms and ropes to the Attention or Multiply it ends in; nodes.size() when it ends elsewhere.
+// Follows one value through norms and ropes to the Attention or Multiply it ends in; nodes.size() when it
+// ends elsewhere.
 size_t meeting_point(const Block& block, ValueId value) {
   for (;;) {
     const auto readers = readers_of(block, value);
     if (readers.size() != 1) return block.nodes.size();
     const Node& reader = block.nodes[readers[0]];
-    if (std::holds_alternative<Attention>(reader.operation) || std::holds_alternative<Multiply>(reader.operation)) return readers[0];
-    const bool passes = std::holds_alternative<Norm>(reader.operation) || std::holds_alternative<Rope>(reader.operation) ||
-                        std::holds_alternative<Activation>(reader.operation);
+    if (std::holds_alternative<Attention>(reader.operation) ||
+        std::holds_alternative<Multiply>(reader.operation))
+      return readers[0];
+    const bool passes = std::holds_alternative<Norm>(reader.operation) ||
+        std::holds_alternative<Rope>(reader.operation) ||
+        std::holds_alternative<Activation>(reader.operation);
     if (!passes) return block.nodes.size();
     value = reader.output;
   }
@@ -43,7 +47,8 @@ std::vector<SharedInput> shared_inputs(const Block& block) {
   for (size_t i = 0; i < block.nodes.size(); ++i) {
     const Node& node = block.nodes[i];
     if (!node.linear()) continue;
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const SharedInput& g) { return g.value == node.inputs[0]; });
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const SharedInput& g) { return g.value == node.inputs[0]; });
     if (group == groups.end()) group = groups.insert(groups.end(), SharedInput{node.inputs[0], {}});
     group->nodes.push_back(i);
   }
@@ -66,7 +71,8 @@ std::vector<SmoothingPair> smoothing_pairs(const Block& block) {
 }
 
 std::vector<std::vector<size_t>> fused_linears(const Block& block) {
-  std::map<std::pair<ValueId, size_t>, std::vector<size_t>> meetings;  // (input value, node where the outputs meet) -> Linears
+  // (input value, node where the outputs meet) -> Linears
+  std::map<std::pair<ValueId, size_t>, std::vector<size_t>> meetings;
   for (size_t i = 0; i < block.nodes.size(); ++i) {
     if (!block.nodes[i].linear()) continue;
     const size_t meeting = meeting_point(block, block.nodes[i].output);

@@ -1,4 +1,5 @@
-// What a model folder holds, as far as a recipe is concerned: its modules, and the 2-D weights that can be quantized.
+// What a model folder holds, as far as a recipe is concerned: its modules, and the 2-D weights that can be
+// quantized.
 #pragma once
 #include <optional>
 #include <string>
@@ -17,14 +18,16 @@ struct WeightModule {
 };
 
 struct ModelOutline {
-  std::optional<Graph> graph;          // when the family is known
-  std::vector<Module> modules;         // in the reference's order
-  std::vector<WeightModule> weights;   // one per Linear and Embedding, in that order
-  std::vector<std::vector<std::string>> fused;  // modules that vLLM runs as one layer: they share NVFP4's global scale
+  std::optional<Graph> graph;         // when the family is known
+  std::vector<Module> modules;        // in the reference's order
+  std::vector<WeightModule> weights;  // one per Linear and Embedding, in that order
+  // modules that vLLM runs as one layer: they share NVFP4's global scale
+  std::vector<std::vector<std::string>> fused;
   struct Skipped {
     std::string name, reason;  // "model.layers.0.mlp.gate", "router"
   };
-  std::vector<Skipped> skipped;        // no graph: matrices and stacks of matrices that are neither Linears nor embeddings
+  // no graph: matrices and stacks of matrices that are neither Linears nor embeddings
+  std::vector<Skipped> skipped;
   std::string model_type;
   bool tied_embeddings = false;
 
@@ -34,7 +37,9 @@ struct ModelOutline {
 // need_graph: an unknown architecture is an error instead of an outline made from tensor names.
 ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph);
 
-// No graph: what was told by name and rank, for the user to look at before the work. `quantized`: the modules that will be.
-std::vector<std::string> outline_notes(const ModelOutline& outline, const std::vector<std::string>& quantized);
+// No graph: what was told by name and rank, for the user to look at before the work. `quantized`: the modules
+// that will be.
+std::vector<std::string> outline_notes(const ModelOutline& outline,
+                                       const std::vector<std::string>& quantized);
 
 }  // namespace llmc

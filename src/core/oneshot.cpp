@@ -22,24 +22,37 @@ namespace {
 [[noreturn]] void refuse_quantized(const Checkpoint& checkpoint) {
   const std::string method = checkpoint.quantization_method();
   const std::string way_out = method == "compressed-tensors" ? "; --dequantize makes one of it" : "";
-  throw Error(ErrorCode::unsupported, fmt::format("'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized one{}", checkpoint.directory(), method, way_out));
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format(
+          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized one{}",
+          checkpoint.directory(), method, way_out));
 }
 
 RunPolicy policy_of(const OneshotOptions& options) {
-  return {options.compat, options.rounding.value_or(options.compat == Compat::reference ? Rounding::reference : Rounding::exact), options.custom_quantizers};
+  return {
+      options.compat,
+      options.rounding.value_or(options.compat == Compat::reference ? Rounding::reference : Rounding::exact),
+      options.custom_quantizers};
 }
 
 Propagation propagation_of(const OneshotOptions& options) {
-  return options.propagation.value_or(options.compat == Compat::reference ? Propagation::layer : Propagation::sublayer);
+  return options.propagation.value_or(options.compat == Compat::reference ? Propagation::layer
+                                                                          : Propagation::sublayer);
 }
 
 Recipe read_recipe(const OneshotOptions& options, RunReporter& reporter) {
-  Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage) : recipe_for_scheme(options.scheme);
+  Recipe recipe = options.scheme.empty() ? parse_recipe(options.recipe, options.stage)
+                                         : recipe_for_scheme(options.scheme);
   for (const std::string& line : recipe.notes) reporter.note(line);
   return recipe;
 }
 
-RunPlan plan_run(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options, RunReporter& reporter) {
+RunPlan plan_run(const Checkpoint& checkpoint,
+                 const ModelOutline& model,
+                 const ModifierList& modifiers,
+                 const OneshotOptions& options,
+                 RunReporter& reporter) {
   RunPlan plan = make_plan(checkpoint, model, modifiers, options);
   for (const std::string& line : plan.notes) reporter.note(line);
   if (!model.graph)
@@ -53,13 +66,22 @@ RunPlan plan_run(const Checkpoint& checkpoint, const ModelOutline& model, const 
 class Model::Run {
  public:
   Run(const Checkpoint& checkpoint, OneshotOptions&& options, Backend& backend, const Callbacks& callbacks)
-      : checkpoint_(checkpoint), options_(std::move(options)), backend_(backend), callbacks_(callbacks), recipe_(read_recipe(options_, reporter_)), modifiers_(recipe_, policy_of(options_)),
-        calibrated_(modifiers_.need_calibration()), model_(outline_model(checkpoint, calibrated_)), plan_(plan_run(checkpoint, model_, modifiers_, options_, reporter_)),
+      : checkpoint_(checkpoint),
+        options_(std::move(options)),
+        backend_(backend),
+        callbacks_(callbacks),
+        recipe_(read_recipe(options_, reporter_)),
+        modifiers_(recipe_, policy_of(options_)),
+        calibrated_(modifiers_.need_calibration()),
+        model_(outline_model(checkpoint, calibrated_)),
+        plan_(plan_run(checkpoint, model_, modifiers_, options_, reporter_)),
         output_(checkpoint, plan_, options_, backend, calibrated_, [this] { reporter_.poll(); }) {
     report_.model_type = model_.model_type;
     report_.device = backend.description();
     report_.compat = options_.compat == Compat::reference ? "reference" : "vllm";
-    report_.propagation = !options_.statistics.empty() ? "none" : propagation_of(options_) == Propagation::layer ? "layer" : "sublayer";
+    report_.propagation = !options_.statistics.empty()   ? "none"
+        : propagation_of(options_) == Propagation::layer ? "layer"
+                                                         : "sublayer";
     report_.template_date = options_.template_date;
     report_.bytes_before = checkpoint.total_bytes();
     report_.bytes_after = output_.total_bytes();
@@ -68,7 +90,9 @@ class Model::Run {
   void compress() {
     const Timed timed(report_.seconds);
     if (!calibrated_) return compress_without_data();
-    const CalibratedRun run{checkpoint_, *model_.graph, modifiers_, plan_, options_, propagation_of(options_), backend_, output_, reporter_, report_};
+    const CalibratedRun run{
+        checkpoint_, *model_.graph, modifiers_, plan_,  options_, propagation_of(options_),
+        backend_,    output_,       reporter_,  report_};
     if (options_.statistics.empty()) compress_calibrated(run);
     else compress_from_statistics(run);
   }
@@ -87,9 +111,18 @@ class Model::Run {
   // Every tensor streams by once, or twice where a scale belongs to a whole tensor.
   void compress_without_data() {
     reporter_.begin(static_cast<int64_t>(plan_.batches.size()));
-    const DataFreeRun run{checkpoint_, plan_, options_, policy_of(options_).rounding, backend_, output_.writer(), [&] { reporter_.poll(); },
-                          [&](const std::string& module) { reporter_.enter("quantize", module); }, [&] { reporter_.step(); },
-                          [&](const Assignment& assignment, const QuantizedMatrix& matrix) { output_.put_quantized(assignment, matrix); }};
+    const DataFreeRun run{checkpoint_,
+                          plan_,
+                          options_,
+                          policy_of(options_).rounding,
+                          backend_,
+                          output_.writer(),
+                          [&] { reporter_.poll(); },
+                          [&](const std::string& module) { reporter_.enter("quantize", module); },
+                          [&] { reporter_.step(); },
+                          [&](const Assignment& assignment, const QuantizedMatrix& matrix) {
+                            output_.put_quantized(assignment, matrix);
+                          }};
     values_checked_ = compress_data_free(run, output_.take_rest(), report_);
   }
 
@@ -115,14 +148,21 @@ Model::Model(std::unique_ptr<const Checkpoint> checkpoint) : checkpoint_(std::mo
 }
 Model::~Model() = default;
 
-void Model::save_statistics(const TokenBatch* calibration, const std::vector<std::string>& merged, const std::string& folder, Backend& backend, const Callbacks& callbacks) const {
+void Model::save_statistics(const TokenBatch* calibration,
+                            const std::vector<std::string>& merged,
+                            const std::string& folder,
+                            Backend& backend,
+                            const Callbacks& callbacks) const {
   const ModelOutline model = outline_model(*checkpoint_, true);
   Report unused;
   RunReporter reporter(callbacks, unused);
-  save_model_statistics({*checkpoint_, *model.graph, calibration, StatisticsFolders(merged, *model.graph), folder, backend, reporter});
+  save_model_statistics({*checkpoint_, *model.graph, calibration, StatisticsFolders(merged, *model.graph),
+                         folder, backend, reporter});
 }
 
-void Model::check_statistics(const std::string& folder) const { StatisticsFolders({folder}, *outline_model(*checkpoint_, true).graph); }
+void Model::check_statistics(const std::string& folder) const {
+  StatisticsFolders({folder}, *outline_model(*checkpoint_, true).graph);
+}
 
 void Model::quantize(OneshotOptions options, Backend& backend, const Callbacks& callbacks) {
   run_ = nullptr;
@@ -132,14 +172,17 @@ void Model::quantize(OneshotOptions options, Backend& backend, const Callbacks& 
 }
 
 Report Model::save() {
-  if (!run_) throw Error(ErrorCode::invalid_argument, "model: nothing to save; wanted a quantize that succeeded, and one save for each");
+  if (!run_)
+    throw Error(ErrorCode::invalid_argument,
+                "model: nothing to save; wanted a quantize that succeeded, and one save for each");
   const std::unique_ptr<Run> run = std::move(run_);
   return run->finish();
 }
 
 Report oneshot(const OneshotOptions& options, Backend& backend, const Callbacks& callbacks) {
   const Stopwatch watch;
-  const std::unique_ptr<Model> model = options.source ? std::make_unique<Model>(*options.source) : std::make_unique<Model>(options.model_dir);
+  const std::unique_ptr<Model> model = options.source ? std::make_unique<Model>(*options.source)
+                                                      : std::make_unique<Model>(options.model_dir);
   model->quantize(options, backend, callbacks);
   Report report = model->save();
   report.seconds = watch.seconds();

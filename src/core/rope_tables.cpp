@@ -20,19 +20,24 @@ std::shared_ptr<const RopeTables::Table> RopeTables::find(const RopeSpec& spec, 
   for (int64_t p = 0; p < length; ++p)
     for (const float inverse : frequencies.inverse) {
       const float angle = static_cast<float>(p) * inverse;
-      table->cosine.push_back(static_cast<float>(std::cos(static_cast<double>(angle))) * frequencies.attention_factor);
-      table->sine.push_back(static_cast<float>(std::sin(static_cast<double>(angle))) * frequencies.attention_factor);
+      table->cosine.push_back(static_cast<float>(std::cos(static_cast<double>(angle))) *
+                              frequencies.attention_factor);
+      table->sine.push_back(static_cast<float>(std::sin(static_cast<double>(angle))) *
+                            frequencies.attention_factor);
     }
   if (tables_.size() == kTableKeep) tables_.erase(tables_.begin());
   tables_.push_back(table);
   return table;
 }
 
-std::vector<std::shared_ptr<const RopeTables::Table>> RopeTables::of_sequences(const RopeSpec& spec, std::span<const int64_t> starts) {
+std::vector<std::shared_ptr<const RopeTables::Table>> RopeTables::of_sequences(
+    const RopeSpec& spec,
+    std::span<const int64_t> starts) {
   int64_t longest = 0;
   for (size_t s = 0; s + 1 < starts.size(); ++s) longest = std::max(longest, starts[s + 1] - starts[s]);
   std::vector<std::shared_ptr<const Table>> tables;
-  for (size_t s = 0; s + 1 < starts.size(); ++s) tables.push_back(find(spec, spec.kind == RopeKind::dynamic ? starts[s + 1] - starts[s] : longest));
+  for (size_t s = 0; s + 1 < starts.size(); ++s)
+    tables.push_back(find(spec, spec.kind == RopeKind::dynamic ? starts[s + 1] - starts[s] : longest));
   return tables;
 }
 

@@ -6,7 +6,8 @@
 namespace llmc {
 
 int64_t anonymous_memory() {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> status(std::fopen("/proc/self/status", "re"), std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> status(std::fopen("/proc/self/status", "re"),
+                                                               std::fclose);
   char line[256];
   long long kilobytes = 0;
   while (status && std::fgets(line, sizeof line, status.get()))

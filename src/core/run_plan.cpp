@@ -32,36 +32,59 @@ void assign_attentions(RunPlan& plan, const ModelOutline& model, const ModifierL
       const Scheme* scheme = quantizer->scheme_for(module);
       const QuantizationArgs* cache = quantizer->kv_cache_scheme();
       if (!scheme && !cache) continue;
-      const bool added = plan.attentions.insert({module.name, {scheme ? *scheme->input_activations : *cache, scheme != nullptr, scheme}}).second;
-      if (!added || (scheme && cache)) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: the states of '{}' get two schemes (a group and kv_cache_scheme, or two modifiers); wanted one", module.name));
+      const bool added = plan.attentions
+                             .insert(
+                                 {module.name,
+                                  {scheme ? *scheme->input_activations : *cache, scheme != nullptr, scheme}})
+                             .second;
+      if (!added || (scheme && cache))
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("recipe: the states of '{}' get two schemes (a group and kv_cache_scheme, or "
+                                "two modifiers); wanted one",
+                                module.name));
     }
   }
 }
 
 void check_embedding(const Module& module, const Scheme& scheme) {
   const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->is_static(); };
-  if (module.class_name == "Embedding" && (is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations)))
-    throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is an Embedding and has no activations to fix a scale for; wanted a scheme of weights alone", module.name));
+  if (module.class_name == "Embedding" &&
+      (is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations)))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe: '{}' is an Embedding and has no activations to fix a scale for; wanted "
+                            "a scheme of weights alone",
+                            module.name));
 }
 
 void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, ConfigFlavor flavor) {
   for (const Quantizer* quantizer : modifiers.quantizers) {
     const auto unmatched = quantizer->unmatched_targets(model.modules);
-    if (!unmatched.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}: no module of this model matches target '{}'", quantizer->type(), join(unmatched)));
+    if (!unmatched.empty())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("recipe: {}: no module of this model matches target '{}'", quantizer->type(),
+                              join(unmatched)));
     for (const WeightModule& weight : model.weights)
       if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
         check_embedding(weight.module, *scheme);
-        const auto [at, added] = plan.assignments.insert({weight.module.name, {quantizer, scheme, choose_format(*scheme, flavor), weight}});
-        if (!added) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: '{}' is targeted by {} and by {}; a module gets one scheme", weight.module.name, at->second.quantizer->type(), quantizer->type()));
+        const auto [at, added] = plan.assignments.insert(
+            {weight.module.name, {quantizer, scheme, choose_format(*scheme, flavor), weight}});
+        if (!added)
+          throw Error(ErrorCode::invalid_argument,
+                      fmt::format("recipe: '{}' is targeted by {} and by {}; a module gets one scheme",
+                                  weight.module.name, at->second.quantizer->type(), quantizer->type()));
       }
   }
   for (const WeightModule& weight : model.weights)
     if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
   assign_attentions(plan, model, modifiers);
-  const bool wanted = std::any_of(modifiers.quantizers.begin(), modifiers.quantizers.end(), [](const Quantizer* quantizer) {
-    return std::any_of(quantizer->schemes().begin(), quantizer->schemes().end(), [](const Scheme& scheme) { return scheme.weights.has_value(); });
-  });  // not by UNQUANTIZED
-  if (plan.order.empty() && plan.attentions.empty() && wanted) throw Error(ErrorCode::invalid_argument, "recipe: every targeted module is ignored; nothing would be quantized");
+  const bool wanted = std::any_of(
+      modifiers.quantizers.begin(), modifiers.quantizers.end(), [](const Quantizer* quantizer) {
+        return std::any_of(quantizer->schemes().begin(), quantizer->schemes().end(),
+                           [](const Scheme& scheme) { return scheme.weights.has_value(); });
+      });  // not by UNQUANTIZED
+  if (plan.order.empty() && plan.attentions.empty() && wanted)
+    throw Error(ErrorCode::invalid_argument,
+                "recipe: every targeted module is ignored; nothing would be quantized");
 }
 
 void batch(RunPlan& plan, const ModelOutline& model) {
@@ -90,19 +113,29 @@ void check_divisibility(const RunPlan& plan) {
     const Assignment& assignment = plan.assignments.at(name);
     const QuantizationArgs& args = *assignment.scheme->weights;
     const bool grouped = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group;
-    if (grouped && assignment.weight.shape[1] % *args.group_size) odd.push_back(fmt::format("{} ({} columns)", name, assignment.weight.shape[1])), size = *args.group_size;
+    if (grouped && assignment.weight.shape[1] % *args.group_size) {
+      odd.push_back(fmt::format("{} ({} columns)", name, assignment.weight.shape[1]));
+      size = *args.group_size;
+    }
   }
   if (!odd.empty())
-    throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {} layer(s) have columns that are no multiple of the group size {}: {}; ignore them or choose another group_size", odd.size(), size, join(odd)));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe: {} layer(s) have columns that are no multiple of the group size {}: {}; "
+                            "ignore them or choose another group_size",
+                            odd.size(), size, join(odd)));
 }
 
-// A tied head and its embedding stay one tensor when both are left alone, or when both get the same codes. Otherwise the head gets tensors of its own.
+// A tied head and its embedding stay one tensor when both are left alone, or when both get the same codes.
+// Otherwise the head gets tensors of its own.
 void decide_tie(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
   if (!model.tied_embeddings) return;
   const Assignment* head = plan.find(kHead);
-  const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) { return plan.assignments.at(name).weight.module.class_name == "Embedding"; });
+  const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) {
+    return plan.assignments.at(name).weight.module.class_name == "Embedding";
+  });
   const Assignment* table = embedding == plan.order.end() ? nullptr : plan.find(*embedding);
-  plan.head_is_embedding = options.tie_word_embeddings && head && table && head->scheme == table->scheme && !head->quantizer->needs_gram();
+  plan.head_is_embedding = options.tie_word_embeddings && head && table && head->scheme == table->scheme &&
+      !head->quantizer->needs_gram();
   plan.untie = !plan.head_is_embedding && (!options.tie_word_embeddings || head || table);
   if (!plan.head_is_embedding) return;
   plan.assignments.erase(kHead);
@@ -118,28 +151,41 @@ void plan_attention_scales(RunPlan& plan, const Graph& graph, const FileOf& file
       const auto scales = attention ? plan.attentions.find(attention->module) : plan.attentions.end();
       if (scales == plan.attentions.end()) continue;
       for (const auto& state : scales->second.states(*attention))
-        for (PlannedTensor& tensor : planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) {
-          tensor.file = file_of(std::find_if(block.nodes.begin(), block.nodes.end(), [](const Node& other) { return other.linear(); })->weight_name());
+        for (PlannedTensor& tensor :
+             planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) {
+          tensor.file = file_of(std::find_if(block.nodes.begin(), block.nodes.end(), [](const Node& other) {
+                                  return other.linear();
+                                })->weight_name());
           plan.tensors.push_back(std::move(tensor));
         }
     }
 }
 
-void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutline& model, const OneshotOptions& options) {
+void plan_tensors(RunPlan& plan,
+                  const Checkpoint& checkpoint,
+                  const ModelOutline& model,
+                  const OneshotOptions& options) {
   std::unordered_map<std::string, const Assignment*> replaced;  // source tensor -> who replaces it
   for (const auto& [name, assignment] : plan.assignments)
     if (assignment.weight.tensor == name + ".weight") replaced[assignment.weight.tensor] = &assignment;
-  const auto file_of = [&](const std::string& source_tensor) { return options.max_shard_bytes ? std::string() : checkpoint.info(source_tensor).file; };
+  const auto file_of = [&](const std::string& source_tensor) {
+    return options.max_shard_bytes ? std::string() : checkpoint.info(source_tensor).file;
+  };
   const auto add_quantized = [&](const Assignment& assignment) {
     const std::string file = file_of(assignment.weight.tensor);
-    if (!options.save_compressed) return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype, assignment.weight.shape, file});
-    for (PlannedTensor& tensor : planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme, assignment.format, assignment.weight.dtype)) {
+    if (!options.save_compressed)
+      return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype,
+                                     assignment.weight.shape, file});
+    for (PlannedTensor& tensor :
+         planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme,
+                         assignment.format, assignment.weight.dtype)) {
       tensor.file = file;
       plan.tensors.push_back(std::move(tensor));
     }
   };
   if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph, file_of);
-  const bool drops_stale_head = model.tied_embeddings && plan.untie;  // some tied folders carry an lm_head.weight nobody reads
+  // some tied folders carry an lm_head.weight nobody reads
+  const bool drops_stale_head = model.tied_embeddings && plan.untie;
   for (const std::string& name : checkpoint.names()) {
     if (const auto it = replaced.find(name); it != replaced.end()) {
       add_quantized(*it->second);
@@ -151,10 +197,15 @@ void plan_tensors(RunPlan& plan, const Checkpoint& checkpoint, const ModelOutlin
   }
   if (!plan.untie) return;
   if (const Assignment* head = plan.find(kHead)) add_quantized(*head);
-  else if (const WeightModule* head_weight = model.find(kHead)) plan.tensors.push_back({kHeadWeight, head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
+  else if (const WeightModule* head_weight = model.find(kHead))
+    plan.tensors.push_back(
+        {kHeadWeight, head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
 }
 
-void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {
+void plan_config(RunPlan& plan,
+                 const ModelOutline& model,
+                 const ModifierList& modifiers,
+                 const OneshotOptions& options) {
   std::vector<const Scheme*> used;  // in the order of their first module
   std::set<std::string> quantized_classes;
   std::map<std::string, std::vector<std::string>> left_out;  // by class
@@ -162,10 +213,15 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
   for (const Module& module : model.modules) {
     const Assignment* assignment = plan.find(module.name);
     const auto attention = plan.attentions.find(module.name);
-    const Scheme* scheme = assignment ? assignment->scheme : attention != plan.attentions.end() ? attention->second.scheme : nullptr;
+    const Scheme* scheme = assignment        ? assignment->scheme
+        : attention != plan.attentions.end() ? attention->second.scheme
+                                             : nullptr;
     if (plan.head_is_embedding && module.name == kHead) continue;
     if (!assignment && attention == plan.attentions.end()) {
-      const std::string class_name = module.class_name == "Router" || module.class_name == "Head" ? "Linear" : module.class_name;  // as their reader sees them
+      // as their reader sees them
+      const std::string class_name = module.class_name == "Router" || module.class_name == "Head"
+          ? "Linear"
+          : module.class_name;
       if (left_out[class_name].empty()) classes.push_back(class_name);
       left_out[class_name].push_back(module.name);
       continue;
@@ -177,17 +233,22 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
     group.scheme.format = assignment ? assignment->format : Format::dense;
     if (!assignment) {
       plan.config.kv_cache_scheme = scheme->input_activations;
-      if (options.compat == Compat::vllm) group.scheme.targets = {module.class_name};  // the one group without weights that vLLM passes over is named after the class
+      // the one group without weights that vLLM passes over is named after the class
+      if (options.compat == Compat::vllm) group.scheme.targets = {module.class_name};
     }
     plan.config.groups.push_back(std::move(group));
   }
   // vLLM's head is no "Linear" to its target matching: name it, so that a quantized one is found.
   if (const Assignment* head = plan.find(kHead); head && options.compat == Compat::vllm) {
-    auto& targets = plan.config.groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())].scheme.targets;
+    auto& targets =
+        plan.config
+            .groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())]
+            .scheme.targets;
     if (std::find(targets.begin(), targets.end(), kHead) == targets.end()) targets.push_back(kHead);
   }
   for (const std::string& name : classes)
-    if (quantized_classes.count(name)) plan.config.ignore.insert(plan.config.ignore.end(), left_out[name].begin(), left_out[name].end());
+    if (quantized_classes.count(name))
+      plan.config.ignore.insert(plan.config.ignore.end(), left_out[name].begin(), left_out[name].end());
   for (const Quantizer* quantizer : modifiers.quantizers)
     if (const QuantizationArgs* cache = quantizer->kv_cache_scheme()) plan.config.kv_cache_scheme = *cache;
 }
@@ -196,7 +257,8 @@ void plan_config(RunPlan& plan, const ModelOutline& model, const ModifierList& m
 void lint(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
   plan.notes = unequal_fused_parts(plan, model);
   if (options.compat == Compat::reference) return;
-  if (!plan.notes.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", plan.notes.front()));
+  if (!plan.notes.empty())
+    throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", plan.notes.front()));
   if (options.save_compressed) plan.notes = vllm_notes(plan, model);
 }
 
@@ -205,20 +267,28 @@ void lint(RunPlan& plan, const ModelOutline& model, const OneshotOptions& option
 ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
   for (const ModifierSpec& spec : recipe.modifiers) {
     all.push_back(make_modifier(spec, policy));
-    if (const auto* quantizer = dynamic_cast<const Quantizer*>(all.back().get())) quantizers.push_back(quantizer);
+    if (const auto* quantizer = dynamic_cast<const Quantizer*>(all.back().get()))
+      quantizers.push_back(quantizer);
     if (const auto* transform = dynamic_cast<const Transform*>(all.back().get())) {
-      if (!quantizers.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {} comes after {}; it changes weights, so it must come first", spec.line, spec.type, quantizers.back()->type()));
+      if (!quantizers.empty())
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("recipe line {}: {} comes after {}; it changes weights, so it must come first",
+                        spec.line, spec.type, quantizers.back()->type()));
       transforms.push_back(transform);
     }
   }
 }
 
 bool ModifierList::need_calibration() const {
-  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) { return q->needs_gram() || q->needs_calibration(); });
+  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) {
+    return q->needs_gram() || q->needs_calibration();
+  });
 }
 
 std::vector<AttentionScales::State> AttentionScales::states(const Attention& attention) const {
-  std::vector<State> all{{1, attention.module + ".k", attention.kv_heads}, {2, attention.module + ".v", attention.kv_heads}};
+  std::vector<State> all{{1, attention.module + ".k", attention.kv_heads},
+                         {2, attention.module + ".v", attention.kv_heads}};
   if (queries) all.insert(all.begin(), {0, attention.module + ".q", attention.heads});
   return all;
 }
@@ -228,9 +298,13 @@ const Assignment* RunPlan::find(const std::string& module) const {
   return it == assignments.end() ? nullptr : &it->second;
 }
 
-RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options) {
+RunPlan make_plan(const Checkpoint& checkpoint,
+                  const ModelOutline& model,
+                  const ModifierList& modifiers,
+                  const OneshotOptions& options) {
   RunPlan plan;
-  assign(plan, model, modifiers, options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
+  assign(plan, model, modifiers,
+         options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
   check_divisibility(plan);
   decide_tie(plan, model, options);
   batch(plan, model);

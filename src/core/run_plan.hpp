@@ -1,4 +1,5 @@
-// Everything decided before the first byte of weights is read: who quantizes what, and what the output folder will hold.
+// Everything decided before the first byte of weights is read: who quantizes what, and what the output folder
+// will hold.
 #pragma once
 #include <memory>
 #include <optional>
@@ -46,22 +47,29 @@ struct AttentionScales {
 };
 
 struct RunPlan {
-  std::unordered_map<std::string, Assignment> assignments;  // by module name
+  std::unordered_map<std::string, Assignment> assignments;      // by module name
   std::unordered_map<std::string, AttentionScales> attentions;  // by module name
-  std::vector<std::string> order;                           // assigned modules in model order
-  std::vector<std::vector<std::string>> batches;            // the same, together where they must be quantized together (a shared global scale)
-  std::vector<PlannedTensor> tensors;                       // the output's, in file order
-  std::vector<std::string> copied;                          // source tensors that go over unchanged (a transform may still rewrite them)
-  bool head_is_embedding = false;                           // a tied head whose tensors are those of the quantized embedding
-  bool untie = false;                                       // lm_head gets tensors of its own; config.json says so
+  std::vector<std::string> order;                               // assigned modules in model order
+  // the same, together where they must be quantized together (a shared global scale)
+  std::vector<std::vector<std::string>> batches;
+  std::vector<PlannedTensor> tensors;  // the output's, in file order
+  // source tensors that go over unchanged (a transform may still rewrite them)
+  std::vector<std::string> copied;
+  // a tied head whose tensors are those of the quantized embedding
+  bool head_is_embedding = false;
+  // lm_head gets tensors of its own; config.json says so
+  bool untie = false;
   QuantizationConfig config;
-  std::vector<std::string> notes;                           // what a reader of the folder may stumble over
+  std::vector<std::string> notes;  // what a reader of the folder may stumble over
 
   const Assignment* find(const std::string& module) const;
 };
 
-// Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing to quantize, and unless --compat reference fused
-// parts with different schemes.
-RunPlan make_plan(const Checkpoint& checkpoint, const ModelOutline& model, const ModifierList& modifiers, const OneshotOptions& options);
+// Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing
+// to quantize, and unless --compat reference fused parts with different schemes.
+RunPlan make_plan(const Checkpoint& checkpoint,
+                  const ModelOutline& model,
+                  const ModifierList& modifiers,
+                  const OneshotOptions& options);
 
 }  // namespace llmc

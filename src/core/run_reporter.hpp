@@ -15,17 +15,24 @@ class RunReporter {
   RunReporter(const Callbacks& callbacks, Report& report) : callbacks_(callbacks), report_(report) {}
 
   void begin(int64_t steps) { progress_.steps = steps; }
-  void enter(std::string stage, std::string layer) { progress_.stage = std::move(stage), progress_.layer = std::move(layer); }
+  void enter(std::string stage, std::string layer) {
+    progress_.stage = std::move(stage);
+    progress_.layer = std::move(layer);
+  }
   void leave_layer(size_t first_row) {
     double sum = 0;
     for (size_t i = first_row; i < report_.linears.size(); ++i) sum += report_.linears[i].relative_error;
-    if (first_row < report_.linears.size()) progress_.loss = sum / static_cast<double>(report_.linears.size() - first_row);
+    if (first_row < report_.linears.size())
+      progress_.loss = sum / static_cast<double>(report_.linears.size() - first_row);
   }
   void poll() const {
-    if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "oneshot: cancelled");
+    if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed))
+      throw Error(ErrorCode::cancelled, "oneshot: cancelled");
     if (callbacks_.memory_limit == 0) return;
     if (const int64_t used = anonymous_memory(); used > callbacks_.memory_limit)
-      throw Error(ErrorCode::out_of_memory, "oneshot: " + std::to_string(used) + " bytes of memory in use at '" + progress_.layer + "'; the session's limit is " + std::to_string(callbacks_.memory_limit));
+      throw Error(ErrorCode::out_of_memory,
+                  "oneshot: " + std::to_string(used) + " bytes of memory in use at '" + progress_.layer +
+                      "'; the session's limit is " + std::to_string(callbacks_.memory_limit));
   }
   void step() {
     poll();

@@ -17,35 +17,50 @@ namespace llmc {
 namespace {
 
 std::vector<float> read_floats(const Checkpoint& from, const std::string& name) {
-  if (!from.contains(name)) throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is missing", from.directory(), name));
+  if (!from.contains(name))
+    throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is missing", from.directory(), name));
   const Tensor tensor = from.read(name);
-  if (!tensor.size()) throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is empty", from.directory(), name));
+  if (!tensor.size())
+    throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is empty", from.directory(), name));
   std::vector<float> values(static_cast<size_t>(tensor.size()));
   to_float(tensor, values.data());
   for (const float value : values)
-    if (!std::isfinite(value)) throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' holds NaN or Inf", from.directory(), name));
+    if (!std::isfinite(value))
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("'{}': tensor '{}' holds NaN or Inf", from.directory(), name));
   return values;
 }
 
 // `name`: the activation's parameters are stored as "<name>_scale", ...
-ActivationQuantization emulated(const Checkpoint& from, const QuantizationArgs& args, const std::string& name) {
+ActivationQuantization emulated(const Checkpoint& from,
+                                const QuantizationArgs& args,
+                                const std::string& name) {
   if (args.dynamic == Dynamic::yes && args.strategy == Strategy::tensor)
-    throw Error(ErrorCode::unsupported, fmt::format("'{}': '{}' asks for one dynamic scale per tensor, which depends on the server's batch and is not emulated", from.directory(), name));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("'{}': '{}' asks for one dynamic scale per tensor, which depends on the server's "
+                            "batch and is not emulated",
+                            from.directory(), name));
   ActivationQuantization how;
   how.grid = {args.type, args.num_bits, args.symmetric};
-  how.group_size = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group ? args.group_size.value_or(0) : 0;
+  how.group_size = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group
+      ? args.group_size.value_or(0)
+      : 0;
   how.power_of_two = args.scale_dtype == DType::u8;
   if (args.dynamic == Dynamic::local) how.global_scale = read_floats(from, name + "_global_scale").at(0);
   if (args.dynamic != Dynamic::no) return how;
   how.fixed_scales = read_floats(from, name + "_scale");
   if (!args.symmetric)
-    for (const float zero_point : read_floats(from, name + "_zero_point")) how.fixed_zero_points.push_back(static_cast<int8_t>(zero_point));
+    for (const float zero_point : read_floats(from, name + "_zero_point"))
+      how.fixed_zero_points.push_back(static_cast<int8_t>(zero_point));
   return how;
 }
 
 }  // namespace
 
-ServedModel::ServedModel(const std::string& directory) : checkpoint_(directory), graph_(build_graph(checkpoint_.config())), quantization_(parse_quantization_config(checkpoint_.config())) {
+ServedModel::ServedModel(const std::string& directory)
+    : checkpoint_(directory),
+      graph_(build_graph(checkpoint_.config())),
+      quantization_(parse_quantization_config(checkpoint_.config())) {
   if (!quantization_) return;
   groups_ = std::make_unique<GroupMatcher>(*quantization_);
   round_activations();
@@ -67,7 +82,9 @@ void ServedModel::round_activations() {
         const auto* group = groups_->match(attention->module, class_of[attention->module]);
         const bool states = group && !group->scheme.weights;
         if (states) add(attention->module + ".q", group->scheme.input_activations);
-        for (const char* state : {".k", ".v"}) add(attention->module + state, states ? group->scheme.input_activations : quantization_->kv_cache_scheme);
+        for (const char* state : {".k", ".v"})
+          add(attention->module + state,
+              states ? group->scheme.input_activations : quantization_->kv_cache_scheme);
       }
     }
 }
@@ -76,37 +93,54 @@ WeightTable ServedModel::load(const Block& block, DType dtype) const {
   WeightTable weights;
   for (const Node& node : block.nodes) {
     if (node.name.empty()) continue;
-    const std::string name = node.weight_name(), owner = name.substr(0, name.rfind('.'));  // another module when tied
+    // another module when tied
+    const std::string name = node.weight_name(), owner = name.substr(0, name.rfind('.'));
     const bool embedding = owner != node.name || std::holds_alternative<Embedding>(node.operation);
-    const auto* group = groups_ && (embedding || node.linear()) ? groups_->match(owner, embedding ? "Embedding" : "Linear") : nullptr;
+    const auto* group = groups_ && (embedding || node.linear())
+        ? groups_->match(owner, embedding ? "Embedding" : "Linear")
+        : nullptr;
     if (group) {
-      QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights, group->scheme.format.value_or(infer_format(group->scheme)));
+      QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights,
+                                              group->scheme.format.value_or(infer_format(group->scheme)));
       Tensor& scales = matrix.parameters.scales;
-      if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16)) scales = converted(scales, DType::f32);
+      if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16))
+        scales = converted(scales, DType::f32);
       weights.emplace(name, dequantize_matrix(matrix, dtype == DType::f32 ? dtype : graph_.dtype));
     } else if (checkpoint_.contains(name)) {
       weights.emplace(name, checkpoint_.read(name));
     } else {
-      throw Error(ErrorCode::bad_file, fmt::format("'{}': tensor '{}' is missing", checkpoint_.directory(), name));
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("'{}': tensor '{}' is missing", checkpoint_.directory(), name));
     }
-    if (checkpoint_.contains(node.name + ".bias")) weights.emplace(node.name + ".bias", checkpoint_.read(node.name + ".bias"));
+    if (checkpoint_.contains(node.name + ".bias"))
+      weights.emplace(node.name + ".bias", checkpoint_.read(node.name + ".bias"));
   }
   for (const auto& [name, tensor] : weights) check_finite(checkpoint_.directory(), name, tensor);
   return weights;
 }
 
-Tensor ServedModel::run_block(Backend& backend, const Block& block, const WeightTable& weights, const TokenBatch& tile, const ForwardOptions& options, Tensor input) const {
+Tensor ServedModel::run_block(Backend& backend,
+                              const Block& block,
+                              const WeightTable& weights,
+                              const TokenBatch& tile,
+                              const ForwardOptions& options,
+                              Tensor input) const {
   ValueTable values(graph_.values.size());
   if (block.input >= 0) values[static_cast<size_t>(block.input)] = std::move(input);
   const auto dying = last_uses(block);
-  const ValueLifetimes lifetimes{dying, [](const Node&) {}, [&](size_t node) {
-                                   for (ValueId value : dying[node]) values[static_cast<size_t>(value)] = Tensor();
+  const ValueLifetimes lifetimes{dying, [](const Node&) {},
+                                 [&](size_t node) {
+                                   for (ValueId value : dying[node])
+                                     values[static_cast<size_t>(value)] = Tensor();
                                  }};
   backend.execute(block.nodes, weights, tile, options, values, &rounding_, &lifetimes);
   return std::move(values[static_cast<size_t>(block.output)]);
 }
 
-std::vector<Tensor> ServedModel::run_body(Backend& backend, const std::vector<TokenBatch>& tiles, const ForwardOptions& options, const Visit& visit) const {
+std::vector<Tensor> ServedModel::run_body(Backend& backend,
+                                          const std::vector<TokenBatch>& tiles,
+                                          const ForwardOptions& options,
+                                          const Visit& visit) const {
   std::vector<Tensor> hidden(tiles.size());
   for (size_t b = 0; b + 1 < graph_.blocks.size(); ++b) {
     const WeightTable loaded = load(graph_.blocks[b], options.value_dtype);

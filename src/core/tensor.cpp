@@ -40,12 +40,15 @@ constexpr DTypeRow kDTypes[] = {
     {DType::boolean, 1, false, "BOOL", "bool"},
 };
 
-constexpr std::pair<std::string_view, DType> kTorchAliases[] = {{"half", DType::f16}, {"float", DType::f32}, {"double", DType::f64}};
+constexpr std::pair<std::string_view, DType> kTorchAliases[] = {{"half", DType::f16},
+                                                                {"float", DType::f32},
+                                                                {"double", DType::f64}};
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kPage = size_t{64} << 10;       // a multiple of every system's page
+constexpr size_t kPage = size_t{64} << 10;  // a multiple of every system's page
 constexpr size_t kLargePage = size_t{2} << 20;
-constexpr size_t kOwnMapping = size_t{2} << 20;  // from this size on a tensor has pages of its own, which go back to the system with it
+// from this size on a tensor has pages of its own, which go back to the system with it
+constexpr size_t kOwnMapping = size_t{2} << 20;
 
 // Stands kAlignment bytes before the data.
 struct AllocationHead {
@@ -56,13 +59,18 @@ const DTypeRow& row_of(DType dtype) { return kDTypes[static_cast<size_t>(dtype)]
 
 int64_t checked_bytes(const Shape& shape, DType dtype) {
   const auto bytes = byte_count(shape, dtype);
-  if (!bytes) throw Error(ErrorCode::invalid_argument, fmt::format("tensor: shape {} {} has a negative or too large size", to_string(shape), dtype_name(dtype)));
+  if (!bytes)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("tensor: shape {} {} has a negative or too large size", to_string(shape),
+                            dtype_name(dtype)));
   return *bytes;
 }
 
-// `bytes` (a multiple of kPage) of fresh pages that start at a large page, so that few faults fill them. Null when there are none.
+// `bytes` (a multiple of kPage) of fresh pages that start at a large page, so that few faults fill them. Null
+// when there are none.
 void* map_pages(size_t bytes) {
-  void* const mapping = mmap(nullptr, bytes + kLargePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const mapping = mmap(nullptr, bytes + kLargePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                             -1, 0);
   if (mapping == MAP_FAILED) return nullptr;
   auto* const first = static_cast<std::byte*>(mapping);
   const size_t before = (kLargePage - reinterpret_cast<uintptr_t>(first) % kLargePage) % kLargePage;
@@ -76,8 +84,10 @@ void* map_pages(size_t bytes) {
 
 std::byte* allocate_bytes(size_t bytes) {
   if (bytes > std::numeric_limits<size_t>::max() / 2) return nullptr;
-  const size_t total = bytes + kAlignment, mapped = total >= kOwnMapping ? (total + kPage - 1) / kPage * kPage : 0;
-  void* const start = mapped ? map_pages(mapped) : ::operator new(total, std::align_val_t{kAlignment}, std::nothrow);
+  const size_t total = bytes + kAlignment,
+               mapped = total >= kOwnMapping ? (total + kPage - 1) / kPage * kPage : 0;
+  void* const start = mapped ? map_pages(mapped)
+                             : ::operator new(total, std::align_val_t{kAlignment}, std::nothrow);
   if (!start) return nullptr;
   new (start) AllocationHead{mapped};
   return static_cast<std::byte*>(start) + kAlignment;
@@ -128,18 +138,26 @@ std::optional<int64_t> element_count(const Shape& shape) {
 
 std::optional<int64_t> byte_count(const Shape& shape, DType dtype) {
   auto count = element_count(shape);
-  if (!count || __builtin_mul_overflow(*count, static_cast<int64_t>(item_size(dtype)), &*count)) return std::nullopt;
+  if (!count || __builtin_mul_overflow(*count, static_cast<int64_t>(item_size(dtype)), &*count))
+    return std::nullopt;
   return count;
 }
 
-TensorView::TensorView(const Tensor& tensor) : data(tensor.data()), dtype(tensor.dtype()), shape(tensor.shape()), device(tensor.device()) {}
+TensorView::TensorView(const Tensor& tensor)
+    : data(tensor.data()),
+      dtype(tensor.dtype()),
+      shape(tensor.shape()),
+      device(tensor.device()) {}
 
-int64_t TensorView::size() const { return checked_bytes(shape, dtype) / static_cast<int64_t>(item_size(dtype)); }
+int64_t TensorView::size() const {
+  return checked_bytes(shape, dtype) / static_cast<int64_t>(item_size(dtype));
+}
 int64_t TensorView::bytes() const { return checked_bytes(shape, dtype); }
 
 TensorView TensorView::row_range(int64_t begin, int64_t end) const {
   if (shape.empty() || begin < 0 || end < begin || end > shape[0])
-    throw Error(ErrorCode::invalid_argument, fmt::format("tensor: rows [{}, {}) are not within shape {}", begin, end, to_string(shape)));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("tensor: rows [{}, {}) are not within shape {}", begin, end, to_string(shape)));
   const int64_t row_bytes = shape[0] == 0 ? 0 : bytes() / shape[0];
   Shape part = shape;
   part[0] = end - begin;
@@ -154,10 +172,16 @@ void Tensor::Free::operator()(std::byte* bytes) const noexcept {
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
   const int64_t wanted = checked_bytes(shape_, dtype);
   data_.reset(allocate_bytes(static_cast<size_t>(wanted)));
-  if (!data_) throw Error(ErrorCode::out_of_memory, fmt::format("tensor: no memory for {} bytes, shape {} {}", wanted, to_string(shape_), dtype_name(dtype)));
+  if (!data_)
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("tensor: no memory for {} bytes, shape {} {}", wanted, to_string(shape_),
+                            dtype_name(dtype)));
 }
 
-Tensor::Tensor(DType dtype, Shape shape, std::byte* bytes, DeviceMemory& owner) : data_(bytes, Free(&owner)), dtype_(dtype), shape_(std::move(shape)) {}
+Tensor::Tensor(DType dtype, Shape shape, std::byte* bytes, DeviceMemory& owner)
+    : data_(bytes, Free(&owner)),
+      dtype_(dtype),
+      shape_(std::move(shape)) {}
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   Tensor tensor(dtype, std::move(shape));
@@ -171,12 +195,15 @@ Tensor Tensor::copy_of(const TensorView& view) {
   return tensor;
 }
 
-int64_t Tensor::size() const { return checked_bytes(shape_, dtype_) / static_cast<int64_t>(item_size(dtype_)); }
+int64_t Tensor::size() const {
+  return checked_bytes(shape_, dtype_) / static_cast<int64_t>(item_size(dtype_));
+}
 int64_t Tensor::bytes() const { return checked_bytes(shape_, dtype_); }
 
 void Tensor::reshape(Shape shape) {
   if (element_count(shape) != size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("tensor: cannot reshape {} to {}", to_string(shape_), to_string(shape)));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("tensor: cannot reshape {} to {}", to_string(shape_), to_string(shape)));
   shape_ = std::move(shape);
 }
 

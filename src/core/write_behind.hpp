@@ -17,8 +17,9 @@ class WriteBehind {
   WriteBehind(const WriteBehind&) = delete;
   WriteBehind& operator=(const WriteBehind&) = delete;
 
-  // Pieces are written in order, one at a time; each keeps alive what it writes, `bytes` of it. Waits while more than most_bytes wait, unless nothing does.
-  // Throws what an earlier piece threw; nothing is written after that.
+  // Pieces are written in order, one at a time; each keeps alive what it writes, `bytes` of it. Waits while
+  // more than most_bytes wait, unless nothing does. Throws what an earlier piece threw; nothing is written
+  // after that.
   void add(int64_t bytes, std::function<void()> write);
   void finish();  // waits until all is written; throws likewise
 

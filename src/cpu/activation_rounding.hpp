@@ -6,6 +6,12 @@
 namespace llmc::cpu {
 
 // out = dequantize(quantize(x)). x, out: [tokens, width] of `dtype`; they may be the same.
-void round_activation(Engine& engine, const ActivationQuantization& how, const void* x, DType dtype, int64_t tokens, int64_t width, void* out);
+void round_activation(Engine& engine,
+                      const ActivationQuantization& how,
+                      const void* x,
+                      DType dtype,
+                      int64_t tokens,
+                      int64_t width,
+                      void* out);
 
 }  // namespace llmc::cpu

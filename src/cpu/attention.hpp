@@ -7,7 +7,15 @@
 
 namespace llmc::cpu {
 
-// q [tokens, heads * head_dim], k and v [tokens, kv_heads * head_dim], out like q; all of `dtype` (f32 or bf16). sequence_starts [sequences + 1].
-void attend(Engine& engine, const Attention& shape, DType dtype, const void* q, const void* k, const void* v, std::span<const int64_t> sequence_starts, void* out);
+// q [tokens, heads * head_dim], k and v [tokens, kv_heads * head_dim], out like q; all of `dtype` (f32 or
+// bf16). sequence_starts [sequences + 1].
+void attend(Engine& engine,
+            const Attention& shape,
+            DType dtype,
+            const void* q,
+            const void* k,
+            const void* v,
+            std::span<const int64_t> sequence_starts,
+            void* out);
 
 }  // namespace llmc::cpu

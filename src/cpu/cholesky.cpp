@@ -1,4 +1,5 @@
-// Right-looking Cholesky of the reversed matrix; reversing the factor afterwards turns L into R. Blocks are cut so that they align in R:
+// Right-looking Cholesky of the reversed matrix; reversing the factor afterwards turns L into R. Blocks are
+// cut so that they align in R:
 // the ragged block comes first here and last there.
 #include "cpu/cholesky.hpp"
 
@@ -50,13 +51,16 @@ bool factor_reversed(Engine& engine, float* work, int64_t n, float* inverses) {
 
     if (rest > 0) {
       float* panel = work + end * n + begin;  // [rest, size]
-      gemm(engine, rows_of(panel, rest, size, n), rows_of(inverse.data(), size, size, size), nullptr, {panel, DType::f32, n});
+      gemm(engine, rows_of(panel, rest, size, n), rows_of(inverse.data(), size, size, size), nullptr,
+           {panel, DType::f32, n});
       float* trailing = work + end * n + end;  // [rest, rest], lower
       const Operand solved = rows_of(panel, rest, size, n);
       multiply_tiles(engine, engine.f32, solved, std::span(&solved, 1), Region::lower, [&](const Tile& tile) {
         for (int64_t i = 0; i < tile.rows; ++i) {
           const int64_t columns = std::min(tile.columns, tile.row + i - tile.column + 1);
-          if (columns > 0) engine.elements.subtract_row(tile.values + i * tile.stride, columns, trailing + (tile.row + i) * n + tile.column);
+          if (columns > 0)
+            engine.elements.subtract_row(tile.values + i * tile.stride, columns,
+                                         trailing + (tile.row + i) * n + tile.column);
         }
       });
     }

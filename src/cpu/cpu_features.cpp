@@ -49,7 +49,8 @@ bool vectors_available(VectorLevel level) {
   if (level == VectorLevel::sse4) return sse4;
   if (!sse4 || !has(one.c, {12, 27, 28, 29})) return false;  // FMA, OSXSAVE, AVX, F16C
   const unsigned states = saved_states();
-  const bool avx2 = has(states, {1, 2}) && has(seven.b, {3, 5, 8}) && has(extended.c, {5});  // BMI1, AVX2, BMI2, LZCNT
+  // BMI1, AVX2, BMI2, LZCNT
+  const bool avx2 = has(states, {1, 2}) && has(seven.b, {3, 5, 8}) && has(extended.c, {5});
   if (level == VectorLevel::avx2) return avx2;
   return avx2 && has(states, {5, 6, 7}) && has(seven.b, {16, 17, 28, 30, 31});  // AVX512 F, DQ, CD, BW, VL
 }
@@ -81,7 +82,9 @@ std::string joined_names() {
 
 std::span<const IsaLevel> isa_levels() { return kLevels; }
 
-bool is_available(const IsaLevel& level) { return vectors_available(level.vectors) && matrix_unit_available(level.bf16); }
+bool is_available(const IsaLevel& level) {
+  return vectors_available(level.vectors) && matrix_unit_available(level.bf16);
+}
 
 std::vector<std::string> cpu_isa_names() {
   std::vector<std::string> names;
@@ -99,10 +102,13 @@ const IsaLevel& choose_isa(std::string_view name) {
   for (const IsaLevel& level : kLevels) {
     if (level.name != name) continue;
     if (!is_available(level))
-      throw Error(ErrorCode::unsupported, "cpu: instruction set '" + std::string(name) + "' is not available here, these are: " + joined_names());
+      throw Error(ErrorCode::unsupported,
+                  "cpu: instruction set '" + std::string(name) +
+                      "' is not available here, these are: " + joined_names());
     return level;
   }
-  throw Error(ErrorCode::invalid_argument, "cpu: unknown instruction set '" + std::string(name) + "', available are: " + joined_names());
+  throw Error(ErrorCode::invalid_argument,
+              "cpu: unknown instruction set '" + std::string(name) + "', available are: " + joined_names());
 }
 
 }  // namespace llmc::cpu

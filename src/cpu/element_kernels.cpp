@@ -8,8 +8,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/element_kernels.cpp"
-#include "hwy/foreach_target.h"
 #include "cpu/vector_math-inl.hpp"
+#include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,7 +17,8 @@ namespace llmc::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-// out[i] = operation(x[i]) with the tail going through a padded copy, so that every element sees the same instructions.
+// out[i] = operation(x[i]) with the tail going through a padded copy, so that every element sees the same
+// instructions.
 template <class T, class Operation>
 HWY_INLINE void map_row(const T* x, int64_t n, T* out, const Operation& operation) {
   const F32 d;
@@ -55,7 +56,8 @@ void store_typed(const float* x, const float* bias, int64_t n, T* out) {
   const F32 d;
   int64_t i = 0;
   if (bias) {
-    for (; i + kLanes <= n; i += kLanes) store(d, hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, bias + i)), out + i);
+    for (; i + kLanes <= n; i += kLanes)
+      store(d, hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, bias + i)), out + i);
   } else {
     for (; i + kLanes <= n; i += kLanes) store(d, hn::LoadU(d, x + i), out + i);
   }
@@ -74,7 +76,9 @@ void add_typed(const T* x, const T* y, int64_t n, T* out) {
   map_row(x, n, out, [=](V value, int64_t i) HWY_ATTR { return hn::Add(value, load_some(y, i, n)); });
 }
 void add(const void* x, const void* y, DType dtype, int64_t n, void* out) {
-  if (dtype == DType::bf16) return add_typed(static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(y), n, static_cast<uint16_t*>(out));
+  if (dtype == DType::bf16)
+    return add_typed(static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(y), n,
+                     static_cast<uint16_t*>(out));
   add_typed(static_cast<const float*>(x), static_cast<const float*>(y), n, static_cast<float*>(out));
 }
 
@@ -83,7 +87,9 @@ void multiply_typed(const T* x, const T* y, int64_t n, T* out) {
   map_row(x, n, out, [=](V value, int64_t i) HWY_ATTR { return hn::Mul(value, load_some(y, i, n)); });
 }
 void multiply(const void* x, const void* y, DType dtype, int64_t n, void* out) {
-  if (dtype == DType::bf16) return multiply_typed(static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(y), n, static_cast<uint16_t*>(out));
+  if (dtype == DType::bf16)
+    return multiply_typed(static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(y), n,
+                          static_cast<uint16_t*>(out));
   multiply_typed(static_cast<const float*>(x), static_cast<const float*>(y), n, static_cast<float*>(out));
 }
 
@@ -112,7 +118,8 @@ void activate_typed(ActivationKind kind, const T* x, int64_t n, T* out) {
   }
 }
 void activate(ActivationKind kind, const void* x, DType dtype, int64_t n, void* out) {
-  if (dtype == DType::bf16) return activate_typed(kind, static_cast<const uint16_t*>(x), n, static_cast<uint16_t*>(out));
+  if (dtype == DType::bf16)
+    return activate_typed(kind, static_cast<const uint16_t*>(x), n, static_cast<uint16_t*>(out));
   activate_typed(kind, static_cast<const float*>(x), n, static_cast<float*>(out));
 }
 
@@ -143,19 +150,36 @@ HWY_INLINE float sum_squares(const T* x, int64_t n, float mean) {
 }
 
 template <class T>
-void norm_typed(NormKind kind, const T* x, int64_t n, float epsilon, const float* weight, const float* bias, T* out) {
+void norm_typed(NormKind kind,
+                const T* x,
+                int64_t n,
+                float epsilon,
+                const float* weight,
+                const float* bias,
+                T* out) {
   const F32 d;
   const float count = static_cast<float>(n), mean = kind == NormKind::layer ? sum(x, n) / count : 0.0f;
-  const V center = hn::Set(d, mean), scale = hn::Set(d, 1.0f / std::sqrt(sum_squares(x, n, mean) / count + epsilon));
+  const V center = hn::Set(d, mean),
+          scale = hn::Set(d, 1.0f / std::sqrt(sum_squares(x, n, mean) / count + epsilon));
   map_row(x, n, out, [=](V value, int64_t i) HWY_ATTR {
     V normal = hn::Mul(hn::Sub(value, center), scale);
-    if (kind == NormKind::rms) normal = as_stored(d, normal, T{});  // transformers and vLLM round before they multiply by the weight
+    // transformers and vLLM round before they multiply by the weight
+    if (kind == NormKind::rms) normal = as_stored(d, normal, T{});
     normal = hn::Mul(normal, load_some(weight, i, n));
     return bias ? hn::Add(normal, load_some(bias, i, n)) : normal;
   });
 }
-void norm_row(NormKind kind, const void* x, DType dtype, int64_t n, float epsilon, const float* weight, const float* bias, void* out) {
-  if (dtype == DType::bf16) return norm_typed(kind, static_cast<const uint16_t*>(x), n, epsilon, weight, bias, static_cast<uint16_t*>(out));
+void norm_row(NormKind kind,
+              const void* x,
+              DType dtype,
+              int64_t n,
+              float epsilon,
+              const float* weight,
+              const float* bias,
+              void* out) {
+  if (dtype == DType::bf16)
+    return norm_typed(kind, static_cast<const uint16_t*>(x), n, epsilon, weight, bias,
+                      static_cast<uint16_t*>(out));
   norm_typed(kind, static_cast<const float*>(x), n, epsilon, weight, bias, static_cast<float*>(out));
 }
 
@@ -164,12 +188,14 @@ void rotate_typed(const T* x, int64_t half, const float* cosine, const float* si
   const F32 d;
   int64_t i = 0;
   for (; i + kLanes <= half; i += kLanes) {
-    const V first = load(d, x + i), second = load(d, x + half + i), c = hn::LoadU(d, cosine + i), s = hn::LoadU(d, sine + i);
+    const V first = load(d, x + i), second = load(d, x + half + i), c = hn::LoadU(d, cosine + i),
+            s = hn::LoadU(d, sine + i);
     store(d, hn::Sub(hn::Mul(first, c), hn::Mul(second, s)), out + i);
     store(d, hn::Add(hn::Mul(second, c), hn::Mul(first, s)), out + half + i);
   }
   if (i == half) return;
-  const V first = load_some(x, i, half), second = load_some(x + half, i, half), c = load_some(cosine, i, half), s = load_some(sine, i, half);
+  const V first = load_some(x, i, half), second = load_some(x + half, i, half),
+          c = load_some(cosine, i, half), s = load_some(sine, i, half);
   T low[kLanes], high[kLanes];
   store(d, hn::Sub(hn::Mul(first, c), hn::Mul(second, s)), low);
   store(d, hn::Add(hn::Mul(second, c), hn::Mul(first, s)), high);
@@ -177,19 +203,24 @@ void rotate_typed(const T* x, int64_t half, const float* cosine, const float* si
   std::memcpy(out + half + i, high, static_cast<size_t>(half - i) * sizeof(T));
 }
 void rotate_row(const void* x, DType dtype, int64_t half, const float* cosine, const float* sine, void* out) {
-  if (dtype == DType::bf16) return rotate_typed(static_cast<const uint16_t*>(x), half, cosine, sine, static_cast<uint16_t*>(out));
+  if (dtype == DType::bf16)
+    return rotate_typed(static_cast<const uint16_t*>(x), half, cosine, sine, static_cast<uint16_t*>(out));
   rotate_typed(static_cast<const float*>(x), half, cosine, sine, static_cast<float*>(out));
 }
 
 // Lanes of the queries [query, query + kLanes) that see `key`.
 HWY_INLINE hn::Mask<F32> visible(int64_t key, int64_t query, int64_t window) {
   const hn::ScalableTag<int32_t> di;
-  const auto behind = hn::Iota(di, static_cast<int32_t>(query - key));  // how far each query is behind the key
-  const auto low = hn::Set(di, -1), high = hn::Set(di, window > 0 ? static_cast<int32_t>(window) : std::numeric_limits<int32_t>::max());
+  // how far each query is behind the key
+  const auto behind = hn::Iota(di, static_cast<int32_t>(query - key));
+  const auto low = hn::Set(di, -1),
+             high = hn::Set(di,
+                            window > 0 ? static_cast<int32_t>(window) : std::numeric_limits<int32_t>::max());
   return hn::RebindMask(F32(), hn::And(hn::Gt(behind, low), hn::Lt(behind, high)));
 }
 
-// Softmax over keys for N vectors of queries at once, in ranges of keys: kMasked where some query does not see every key.
+// Softmax over keys for N vectors of queries at once, in ranges of keys: kMasked where some query does not
+// see every key.
 template <int N>
 struct SoftmaxLanes {
   float* scores;
@@ -204,7 +235,10 @@ struct SoftmaxLanes {
       HWY_UNROLL(4)
       for (int v = 0; v < N; ++v) {
         const V score = hn::LoadU(d, scores + k * stride + v * kLanes);
-        top[v] = hn::Max(top[v], kMasked ? hn::IfThenElse(visible(first_key + k, query + v * kLanes, window), score, top[v]) : score);
+        top[v] = hn::Max(
+            top[v],
+            kMasked ? hn::IfThenElse(visible(first_key + k, query + v * kLanes, window), score, top[v])
+                    : score);
       }
     }
   }
@@ -242,7 +276,15 @@ struct SoftmaxLanes {
 };
 
 template <int N>
-HWY_INLINE void softmax_lanes(float* scores, int64_t keys, int64_t stride, int64_t query, int64_t from, int64_t to, float scale, const CausalMask& mask, float* inverse_sums) {
+HWY_INLINE void softmax_lanes(float* scores,
+                              int64_t keys,
+                              int64_t stride,
+                              int64_t query,
+                              int64_t from,
+                              int64_t to,
+                              float scale,
+                              const CausalMask& mask,
+                              float* inverse_sums) {
   SoftmaxLanes<N> lanes;
   lanes.scores = scores;
   lanes.stride = stride;
@@ -253,22 +295,40 @@ HWY_INLINE void softmax_lanes(float* scores, int64_t keys, int64_t stride, int64
   lanes.run(keys, from, to, inverse_sums);
 }
 
-void softmax_columns(float* scores, int64_t keys, int64_t stride, int64_t queries, float scale, const CausalMask& mask, float* inverse_sums) {
-  int64_t from = mask.window > 0 ? mask.first_query + queries - mask.window - mask.first_key : 0, to = mask.first_query + 1 - mask.first_key;
+void softmax_columns(float* scores,
+                     int64_t keys,
+                     int64_t stride,
+                     int64_t queries,
+                     float scale,
+                     const CausalMask& mask,
+                     float* inverse_sums) {
+  int64_t from = mask.window > 0 ? mask.first_query + queries - mask.window - mask.first_key : 0,
+          to = mask.first_query + 1 - mask.first_key;
   from = from < 0 ? 0 : from > keys ? keys : from;
   to = to > keys ? keys : to < from ? from : to;
   int64_t q = 0;
-  for (; q + 4 * kLanes <= queries; q += 4 * kLanes) softmax_lanes<4>(scores + q, keys, stride, mask.first_query + q, from, to, scale, mask, inverse_sums + q);
-  for (; q + kLanes <= queries; q += kLanes) softmax_lanes<1>(scores + q, keys, stride, mask.first_query + q, from, to, scale, mask, inverse_sums + q);
+  for (; q + 4 * kLanes <= queries; q += 4 * kLanes)
+    softmax_lanes<4>(scores + q, keys, stride, mask.first_query + q, from, to, scale, mask, inverse_sums + q);
+  for (; q + kLanes <= queries; q += kLanes)
+    softmax_lanes<1>(scores + q, keys, stride, mask.first_query + q, from, to, scale, mask, inverse_sums + q);
 }
 
 void keep_bf16_residue(float* x, int64_t n) {
   const F32 d;
-  map_row(x, n, x, [=](V value, int64_t) HWY_ATTR { return hn::Sub(value, hn::BitCast(d, hn::ShiftLeft<16>(bf16_bits(d, value)))); });
+  map_row(x, n, x, [=](V value, int64_t) HWY_ATTR {
+    return hn::Sub(value, hn::BitCast(d, hn::ShiftLeft<16>(bf16_bits(d, value))));
+  });
 }
 
 template <class T>
-void channel_statistics_typed(const T* x, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs, double* sum_squares) {
+void channel_statistics_typed(const T* x,
+                              int64_t rows,
+                              int64_t stride,
+                              int64_t n,
+                              float* min,
+                              float* max,
+                              double* sum_abs,
+                              double* sum_squares) {
   const F32 d;
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t count = n - i < kLanes ? n - i : kLanes;
@@ -293,8 +353,18 @@ void channel_statistics_typed(const T* x, int64_t rows, int64_t stride, int64_t 
     }
   }
 }
-void channel_statistics(const void* x, DType dtype, int64_t rows, int64_t stride, int64_t n, float* min, float* max, double* sum_abs, double* sum_squares) {
-  if (dtype == DType::bf16) return channel_statistics_typed(static_cast<const uint16_t*>(x), rows, stride, n, min, max, sum_abs, sum_squares);
+void channel_statistics(const void* x,
+                        DType dtype,
+                        int64_t rows,
+                        int64_t stride,
+                        int64_t n,
+                        float* min,
+                        float* max,
+                        double* sum_abs,
+                        double* sum_squares) {
+  if (dtype == DType::bf16)
+    return channel_statistics_typed(static_cast<const uint16_t*>(x), rows, stride, n, min, max, sum_abs,
+                                    sum_squares);
   channel_statistics_typed(static_cast<const float*>(x), rows, stride, n, min, max, sum_abs, sum_squares);
 }
 
@@ -316,7 +386,8 @@ float max_abs_typed(const T* x, int64_t n) {
   return hn::GetLane(hn::MaxOfLanes(d, top));
 }
 float max_abs_row(const void* x, DType dtype, int64_t n) {
-  return dtype == DType::bf16 ? max_abs_typed(static_cast<const uint16_t*>(x), n) : max_abs_typed(static_cast<const float*>(x), n);
+  return dtype == DType::bf16 ? max_abs_typed(static_cast<const uint16_t*>(x), n)
+                              : max_abs_typed(static_cast<const float*>(x), n);
 }
 
 constexpr int64_t kChunk = 1024;  // float32 sums of this many terms are added in double
@@ -360,8 +431,10 @@ double sum_exp_difference_row(const float* x, float x_shift, const float* y, flo
 }  // namespace
 
 constexpr ElementKernels kElementKernels{
-    load_row,     store_row,         add_row,           subtract_row, add,     multiply,    activate, norm_row, rotate_row, softmax_columns, keep_bf16_residue, channel_statistics,
-    max_row,      max_abs_row,       sum_exp_row,       sum_exp_difference_row};
+    load_row,   store_row,       add_row,           subtract_row,
+    add,        multiply,        activate,          norm_row,
+    rotate_row, softmax_columns, keep_bf16_residue, channel_statistics,
+    max_row,    max_abs_row,     sum_exp_row,       sum_exp_difference_row};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace llmc::cpu

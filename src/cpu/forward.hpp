@@ -6,7 +6,14 @@
 
 namespace llmc::cpu {
 
-void execute_nodes(Engine& engine, RopeTables& rope, std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                   const Backend::ActivationRounding* rounding, const ValueLifetimes* lifetimes);
+void execute_nodes(Engine& engine,
+                   RopeTables& rope,
+                   std::span<const Node> segment,
+                   const WeightTable& weights,
+                   const TokenBatch& batch,
+                   const ForwardOptions& options,
+                   ValueTable& values,
+                   const Backend::ActivationRounding* rounding,
+                   const ValueLifetimes* lifetimes);
 
 }  // namespace llmc::cpu

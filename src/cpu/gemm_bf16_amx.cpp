@@ -10,9 +10,9 @@
 namespace llmc::cpu {
 namespace {
 
-constexpr int64_t kWidth = 32;          // rows of a panel of A or B
-constexpr int64_t kStep = 32;           // depth of one tile
-constexpr int64_t kRowBytes = 64;       // of a tile
+constexpr int64_t kWidth = 32;     // rows of a panel of A or B
+constexpr int64_t kStep = 32;      // depth of one tile
+constexpr int64_t kRowBytes = 64;  // of a tile
 constexpr int64_t kHalfA = 16 * kRowBytes;
 
 struct alignas(64) TileConfiguration {
@@ -22,7 +22,14 @@ struct alignas(64) TileConfiguration {
 };
 
 // `ahead`: fetched into L2 meanwhile, `ahead_lines` cache lines per step (a panel has 32 per step).
-LLMC_AMX inline void multiply_tile(int64_t steps, const std::byte* a, const std::byte* b, float* c, int64_t ldc, bool accumulate, const std::byte* ahead, int64_t ahead_lines) {
+LLMC_AMX inline void multiply_tile(int64_t steps,
+                                   const std::byte* a,
+                                   const std::byte* b,
+                                   float* c,
+                                   int64_t ldc,
+                                   bool accumulate,
+                                   const std::byte* ahead,
+                                   int64_t ahead_lines) {
   const int64_t stride = ldc * static_cast<int64_t>(sizeof(float));
   if (accumulate) {
     _tile_loadd(0, c, stride);
@@ -52,23 +59,37 @@ LLMC_AMX inline void multiply_tile(int64_t steps, const std::byte* a, const std:
   _tile_stored(3, c + 16 * ldc + 16, stride);
 }
 
-LLMC_AMX void multiply(int64_t depth, const Panels& a, const Panels& b, float* c, int64_t ldc, bool accumulate) {
+LLMC_AMX void multiply(int64_t depth,
+                       const Panels& a,
+                       const Panels& b,
+                       float* c,
+                       int64_t ldc,
+                       bool accumulate) {
   const TileConfiguration configuration;
   _tile_loadconfig(&configuration);
   const int64_t steps = depth / kStep, ahead_lines = divide_up(32, a.count);
   for (int64_t j = 0; j < b.count; ++j) {
     const std::byte* panel = static_cast<const std::byte*>(b.first) + j * b.stride;
-    const std::byte* ahead = panel + steps * 2 * kHalfA;  // what follows in this panel: wanted in the next call
+    // what follows in this panel: wanted in the next call
+    const std::byte* ahead = panel + steps * 2 * kHalfA;
     for (int64_t i = 0; i < a.count; ++i, ahead += steps * ahead_lines * 64)
-      multiply_tile(steps, static_cast<const std::byte*>(a.first) + i * a.stride, panel, c + i * kWidth * ldc + j * kWidth, ldc, accumulate, ahead, ahead_lines);
+      multiply_tile(steps, static_cast<const std::byte*>(a.first) + i * a.stride, panel,
+                    c + i * kWidth * ldc + j * kWidth, ldc, accumulate, ahead, ahead_lines);
   }
   _tile_release();
 }
 
 }  // namespace
 
-const MicroKernel kAmxBf16Kernel{
-    .element = DType::bf16, .a = {kWidth, kStep}, .b = {kWidth, 2}, .tile_rows = 256, .tile_columns = 128, .depth_block = 256, .depth_step = kStep, .pack = pack_bf16, .multiply = multiply};
+const MicroKernel kAmxBf16Kernel{.element = DType::bf16,
+                                 .a = {kWidth, kStep},
+                                 .b = {kWidth, 2},
+                                 .tile_rows = 256,
+                                 .tile_columns = 128,
+                                 .depth_block = 256,
+                                 .depth_step = kStep,
+                                 .pack = pack_bf16,
+                                 .multiply = multiply};
 
 }  // namespace llmc::cpu
 #endif

@@ -13,7 +13,12 @@ namespace {
 constexpr int kRows = 6, kVectors = 4;
 constexpr int64_t kColumns = kVectors * 16;
 
-LLMC_AVX512_BF16 inline void multiply_tile(int64_t pairs, const uint32_t* a, const uint32_t* b, float* c, int64_t ldc, bool accumulate) {
+LLMC_AVX512_BF16 inline void multiply_tile(int64_t pairs,
+                                           const uint32_t* a,
+                                           const uint32_t* b,
+                                           float* c,
+                                           int64_t ldc,
+                                           bool accumulate) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
@@ -31,7 +36,8 @@ LLMC_AVX512_BF16 inline void multiply_tile(int64_t pairs, const uint32_t* a, con
 #endif
       const __m512bh row = reinterpret_cast<__m512bh>(pair);
 #pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], row, reinterpret_cast<__m512bh>(column[j]));
+      for (int j = 0; j < kVectors; ++j)
+        sum[i][j] = _mm512_dpbf16_ps(sum[i][j], row, reinterpret_cast<__m512bh>(column[j]));
     }
   }
 #pragma GCC unroll 6
@@ -43,17 +49,31 @@ LLMC_AVX512_BF16 inline void multiply_tile(int64_t pairs, const uint32_t* a, con
     }
 }
 
-LLMC_AVX512_BF16 void multiply(int64_t depth, const Panels& a, const Panels& b, float* c, int64_t ldc, bool accumulate) {
+LLMC_AVX512_BF16 void multiply(int64_t depth,
+                               const Panels& a,
+                               const Panels& b,
+                               float* c,
+                               int64_t ldc,
+                               bool accumulate) {
   for (int64_t j = 0; j < b.count; ++j)
     for (int64_t i = 0; i < a.count; ++i)
-      multiply_tile(depth / 2, reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(a.first) + i * a.stride),
-                    reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(b.first) + j * b.stride), c + i * kRows * ldc + j * kColumns, ldc, accumulate);
+      multiply_tile(depth / 2,
+                    reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(a.first) + i * a.stride),
+                    reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(b.first) + j * b.stride),
+                    c + i * kRows * ldc + j * kColumns, ldc, accumulate);
 }
 
 }  // namespace
 
-const MicroKernel kAvx512Bf16Kernel{
-    .element = DType::bf16, .a = {kRows, 2}, .b = {kColumns, 2}, .tile_rows = 32 * kRows, .tile_columns = 128, .depth_block = 512, .depth_step = 2, .pack = pack_bf16, .multiply = multiply};
+const MicroKernel kAvx512Bf16Kernel{.element = DType::bf16,
+                                    .a = {kRows, 2},
+                                    .b = {kColumns, 2},
+                                    .tile_rows = 32 * kRows,
+                                    .tile_columns = 128,
+                                    .depth_block = 512,
+                                    .depth_step = 2,
+                                    .pack = pack_bf16,
+                                    .multiply = multiply};
 
 }  // namespace llmc::cpu
 #endif

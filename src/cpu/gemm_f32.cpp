@@ -1,4 +1,5 @@
-// float32 micro-kernel and packing for every Highway target: 6 rows times 4 vectors (2 where there are 16 registers).
+// float32 micro-kernel and packing for every Highway target: 6 rows times 4 vectors (2 where there are 16
+// registers).
 #include <cstring>
 
 #include "cpu/micro_kernel.hpp"
@@ -6,8 +7,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/gemm_f32.cpp"
-#include "hwy/foreach_target.h"
 #include "cpu/vector_math-inl.hpp"
+#include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,13 +24,17 @@ constexpr int kVectors = 2;
 #endif
 constexpr int64_t kColumns = kVectors * kLanes;
 
-HWY_INLINE void multiply_tile(int64_t depth, const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, float* HWY_RESTRICT c, int64_t ldc, bool accumulate) {
+HWY_INLINE void multiply_tile(int64_t depth,
+                              const float* HWY_RESTRICT a,
+                              const float* HWY_RESTRICT b,
+                              float* HWY_RESTRICT c,
+                              int64_t ldc,
+                              bool accumulate) {
   const F32 d;
   V sum[kRows][kVectors];
   HWY_UNROLL(6)
-  for (int i = 0; i < kRows; ++i)
-    HWY_UNROLL(4)
-    for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
+  for (int i = 0; i < kRows; ++i) HWY_UNROLL(4)
+  for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
   for (int64_t k = 0; k < depth; ++k, a += kRows, b += kColumns) {
     V column[kVectors];
     HWY_UNROLL(4)
@@ -42,19 +47,20 @@ HWY_INLINE void multiply_tile(int64_t depth, const float* HWY_RESTRICT a, const 
     }
   }
   HWY_UNROLL(6)
-  for (int i = 0; i < kRows; ++i)
-    HWY_UNROLL(4)
-    for (int j = 0; j < kVectors; ++j) {
-      float* to = c + i * ldc + j * kLanes;
-      hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, to), sum[i][j]) : sum[i][j], d, to);
-    }
+  for (int i = 0; i < kRows; ++i) HWY_UNROLL(4)
+  for (int j = 0; j < kVectors; ++j) {
+    float* to = c + i * ldc + j * kLanes;
+    hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, to), sum[i][j]) : sum[i][j], d, to);
+  }
 }
 
 void multiply(int64_t depth, const Panels& a, const Panels& b, float* c, int64_t ldc, bool accumulate) {
   for (int64_t j = 0; j < b.count; ++j)
     for (int64_t i = 0; i < a.count; ++i)
-      multiply_tile(depth, reinterpret_cast<const float*>(static_cast<const std::byte*>(a.first) + i * a.stride),
-                    reinterpret_cast<const float*>(static_cast<const std::byte*>(b.first) + j * b.stride), c + i * kRows * ldc + j * kColumns, ldc, accumulate);
+      multiply_tile(depth,
+                    reinterpret_cast<const float*>(static_cast<const std::byte*>(a.first) + i * a.stride),
+                    reinterpret_cast<const float*>(static_cast<const std::byte*>(b.first) + j * b.stride),
+                    c + i * kRows * ldc + j * kColumns, ldc, accumulate);
 }
 
 // Not std::min: its instantiation would carry this target's instructions into the whole program.
@@ -71,8 +77,14 @@ struct WidenHalf {
 };
 
 template <class T, class Widening>
-void pack_from(const T* source, const Widening& widened, const Operand& operand, const PanelRange& range, const PanelLayout& layout, float* HWY_RESTRICT panel) {
-  const int64_t width = layout.width, rows = lesser(width, operand.rows - range.row), depth = range.depth_end - range.depth_begin;
+void pack_from(const T* source,
+               const Widening& widened,
+               const Operand& operand,
+               const PanelRange& range,
+               const PanelLayout& layout,
+               float* HWY_RESTRICT panel) {
+  const int64_t width = layout.width, rows = lesser(width, operand.rows - range.row),
+                depth = range.depth_end - range.depth_begin;
   source += range.row * operand.row_stride + range.depth_begin * operand.depth_stride;
   if (rows < width) std::memset(panel, 0, static_cast<size_t>(width * depth) * sizeof(float));
   if (operand.row_stride == 1) {
@@ -90,15 +102,24 @@ void pack_from(const T* source, const Widening& widened, const Operand& operand,
 
 void pack(const Operand& operand, const PanelRange& range, const PanelLayout& layout, int64_t, void* panel) {
   auto* to = static_cast<float*>(panel);
-  if (operand.dtype == DType::bf16) return pack_from(static_cast<const uint16_t*>(operand.data), WidenBf16(), operand, range, layout, to);
-  if (operand.dtype == DType::f16) return pack_from(static_cast<const uint16_t*>(operand.data), WidenHalf(), operand, range, layout, to);
+  if (operand.dtype == DType::bf16)
+    return pack_from(static_cast<const uint16_t*>(operand.data), WidenBf16(), operand, range, layout, to);
+  if (operand.dtype == DType::f16)
+    return pack_from(static_cast<const uint16_t*>(operand.data), WidenHalf(), operand, range, layout, to);
   pack_from(static_cast<const float*>(operand.data), Widen(), operand, range, layout, to);
 }
 
 }  // namespace
 
-constexpr MicroKernel kF32Kernel{
-    .element = DType::f32, .a = {kRows, 1}, .b = {kColumns, 1}, .tile_rows = 32 * kRows, .tile_columns = 128, .depth_block = 256, .depth_step = 1, .pack = pack, .multiply = multiply};
+constexpr MicroKernel kF32Kernel{.element = DType::f32,
+                                 .a = {kRows, 1},
+                                 .b = {kColumns, 1},
+                                 .tile_rows = 32 * kRows,
+                                 .tile_columns = 128,
+                                 .depth_block = 256,
+                                 .depth_step = 1,
+                                 .pack = pack,
+                                 .multiply = multiply};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace llmc::cpu

@@ -7,8 +7,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/gptq_kernel.cpp"
-#include "hwy/foreach_target.h"
 #include "cpu/vector_math-inl.hpp"
+#include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,7 +19,7 @@ namespace {
 using VI = hn::Vec<I32>;
 
 struct Rounded {
-  V value;   // on the grid, before the zero point is taken off
+  V value;  // on the grid, before the zero point is taken off
   VI code;
 };
 
@@ -35,14 +35,17 @@ struct IntegerGrid {
 struct Float8Grid {  // e4m3fn
   HWY_INLINE Rounded round(F32 d, V y) const {
     const I32 di;
-    const V clamped = hn::Min(hn::Max(y, hn::Set(d, -448.0f)), hn::Set(d, 448.0f)), magnitude = hn::Abs(clamped);
+    const V clamped = hn::Min(hn::Max(y, hn::Set(d, -448.0f)), hn::Set(d, 448.0f)),
+            magnitude = hn::Abs(clamped);
     const auto sign = hn::And(hn::BitCast(di, clamped), hn::Set(di, static_cast<int32_t>(0x80000000u)));
     const auto bits = hn::BitCast(di, magnitude), odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(di, 1));
-    const auto normal = hn::ShiftLeft<20>(hn::ShiftRight<20>(hn::Add(bits, hn::Add(odd, hn::Set(di, 0x7FFFF)))));
+    const auto normal = hn::ShiftLeft<20>(
+        hn::ShiftRight<20>(hn::Add(bits, hn::Add(odd, hn::Set(di, 0x7FFFF)))));
     const V steps = hn::Round(hn::Mul(magnitude, hn::Set(d, 512.0f)));  // subnormals are multiples of 2^-9
     const auto small = hn::Lt(magnitude, hn::Set(d, 0.015625f));
     const V value = hn::IfThenElse(small, hn::Mul(steps, hn::Set(d, 1.0f / 512.0f)), hn::BitCast(d, normal));
-    const auto code = hn::IfThenElse(hn::RebindMask(di, small), hn::ConvertTo(di, steps), hn::Sub(hn::ShiftRight<20>(normal), hn::Set(di, 120 << 3)));
+    const auto code = hn::IfThenElse(hn::RebindMask(di, small), hn::ConvertTo(di, steps),
+                                     hn::Sub(hn::ShiftRight<20>(normal), hn::Set(di, 120 << 3)));
     const auto sign_code = hn::And(hn::ShiftRight<24>(sign), hn::Set(di, 0x80));
     return {hn::BitCast(d, hn::Or(hn::BitCast(di, value), sign)), hn::Or(code, sign_code)};
   }
@@ -57,7 +60,9 @@ struct Float4Grid {  // e2m1
       float above, value;
       bool inclusive;  // ties go to the even mantissa
     };
-    constexpr Step kSteps[] = {{0.25f, 0.5f, false}, {0.75f, 1.0f, true}, {1.25f, 1.5f, false}, {1.75f, 2.0f, true}, {2.5f, 3.0f, false}, {3.5f, 4.0f, true}, {5.0f, 6.0f, false}};
+    constexpr Step kSteps[] = {{0.25f, 0.5f, false}, {0.75f, 1.0f, true}, {1.25f, 1.5f, false},
+                               {1.75f, 2.0f, true},  {2.5f, 3.0f, false}, {3.5f, 4.0f, true},
+                               {5.0f, 6.0f, false}};
     float index = 1.0f;
     for (const Step& step : kSteps) {
       const V limit = hn::Set(d, step.above);
@@ -67,7 +72,8 @@ struct Float4Grid {  // e2m1
       index += 1.0f;
     }
     const auto negative = hn::Lt(y, zero);
-    return {hn::IfThenElse(negative, hn::Neg(value), value), hn::ConvertTo(di, hn::IfThenElse(negative, hn::Add(code, hn::Set(d, 8.0f)), code))};
+    return {hn::IfThenElse(negative, hn::Neg(value), value),
+            hn::ConvertTo(di, hn::IfThenElse(negative, hn::Add(code, hn::Set(d, 8.0f)), code))};
   }
 };
 
@@ -88,9 +94,15 @@ struct ToHalf {
   }
 };
 
-// w1 -= sum over earlier columns k of e[k] * factor[k], in the order of k, for N vectors of rows at once to hide latency.
+// w1 -= sum over earlier columns k of e[k] * factor[k], in the order of k, for N vectors of rows at once to
+// hide latency.
 template <int N>
-HWY_INLINE void subtract_errors(F32 d, const float* HWY_RESTRICT errors, int64_t width, const float* HWY_RESTRICT factor, int64_t columns, V (&w)[N]) {
+HWY_INLINE void subtract_errors(F32 d,
+                                const float* HWY_RESTRICT errors,
+                                int64_t width,
+                                const float* HWY_RESTRICT factor,
+                                int64_t columns,
+                                V (&w)[N]) {
   for (int64_t k = 0; k < columns; ++k) {
     const V u = hn::Set(d, factor[k]);
     HWY_UNROLL(4)
@@ -111,7 +123,8 @@ HWY_INLINE void run_lanes(const ColumnBlock& block, int64_t lane, const Grid& gr
     for (int v = 0; v < N; ++v) w[v] = hn::LoadU(d, block.current + i * width + lane + v * kLanes);
     if (factor) subtract_errors<N>(d, block.current + lane, width, factor, i, w);
     for (int v = 0; v < N; ++v) {
-      const int64_t at = i * width + lane + v * kLanes, scale_at = block.scale_column[i] * width + lane + v * kLanes;
+      const int64_t at = i * width + lane + v * kLanes,
+                    scale_at = block.scale_column[i] * width + lane + v * kLanes;
       const V scale = hn::LoadU(d, block.scales + scale_at);
       const V zero = block.zero_points ? hn::LoadU(d, block.zero_points + scale_at) : hn::Zero(d);
       V quotient = hn::Div(w[v], scale);

@@ -1,4 +1,5 @@
-// X^T X on the GEMM driver: both operands are X read channel by channel, and only tiles that touch the triangle are computed.
+// X^T X on the GEMM driver: both operands are X read channel by channel, and only tiles that touch the
+// triangle are computed.
 #include <algorithm>
 
 #include "cpu/gemm.hpp"
@@ -6,7 +7,8 @@
 namespace llmc::cpu {
 namespace {
 
-constexpr int64_t kTokensPerPass = 4096;  // one chain of float32 sums per element, then one addition into the gram
+// one chain of float32 sums per element, then one addition into the gram
+constexpr int64_t kTokensPerPass = 4096;
 
 }  // namespace
 
@@ -19,12 +21,15 @@ void accumulate_gram(Engine& engine, const void* x, DType dtype, int64_t tokens,
     channels.depth = std::min(kTokensPerPass, tokens - first);
     channels.row_stride = 1;
     channels.depth_stride = n;
-    multiply_tiles(engine, engine.kernel_for(dtype, dtype), channels, std::span(&channels, 1), Region::lower, [&](const Tile& tile) {
-      for (int64_t i = 0; i < tile.rows; ++i) {
-        const int64_t columns = std::min(tile.columns, tile.row + i - tile.column + 1);
-        if (columns > 0) engine.elements.add_row(tile.values + i * tile.stride, columns, gram + (tile.row + i) * n + tile.column);
-      }
-    });
+    multiply_tiles(engine, engine.kernel_for(dtype, dtype), channels, std::span(&channels, 1), Region::lower,
+                   [&](const Tile& tile) {
+                     for (int64_t i = 0; i < tile.rows; ++i) {
+                       const int64_t columns = std::min(tile.columns, tile.row + i - tile.column + 1);
+                       if (columns > 0)
+                         engine.elements.add_row(tile.values + i * tile.stride, columns,
+                                                 gram + (tile.row + i) * n + tile.column);
+                     }
+                   });
   }
 }
 

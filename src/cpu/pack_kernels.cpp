@@ -9,8 +9,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/pack_kernels.cpp"
-#include "hwy/foreach_target.h"
 #include "cpu/vector_math-inl.hpp"
+#include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,7 +39,8 @@ HWY_INLINE auto close_up(hn::Vec<hn::ScalableTag<uint64_t>> eight) {
   return step(eight, 0x00000000FFFFFFFFu, std::integral_constant<int, 32 - 4 * bits>());
 }
 
-// A block of 128 bits then holds two lanes of `bits` bytes; side by side they are stored with one whole block, and what is too much is written over by the next.
+// A block of 128 bits then holds two lanes of `bits` bytes; side by side they are stored with one whole
+// block, and what is too much is written over by the next.
 template <int bits>
 void pack_bits(const uint8_t* codes, int64_t count, std::byte* packed, int64_t bytes) {
   const hn::ScalableTag<uint64_t> d;
@@ -60,8 +61,10 @@ void pack_bits(const uint8_t* codes, int64_t count, std::byte* packed, int64_t b
     if (at + (lanes / 2 - 1) * 2 * bits + 16 <= bytes) {
       const hn::Repartition<uint8_t, decltype(d)> du8;
       alignas(16) static constexpr auto kSideBySide = side_by_side<bits>();
-      hn::StoreU(hn::TableLookupBytes(hn::BitCast(du8, closed), hn::LoadDup128(du8, kSideBySide.data())), du8, parts);
-      for (int64_t block = 0; block < lanes / 2; ++block, at += 2 * bits) std::memcpy(packed + at, parts + 16 * block, 16);
+      hn::StoreU(hn::TableLookupBytes(hn::BitCast(du8, closed), hn::LoadDup128(du8, kSideBySide.data())), du8,
+                 parts);
+      for (int64_t block = 0; block < lanes / 2; ++block, at += 2 * bits)
+        std::memcpy(packed + at, parts + 16 * block, 16);
       continue;
     }
 #endif
@@ -77,14 +80,24 @@ void pack_bits(const uint8_t* codes, int64_t count, std::byte* packed, int64_t b
 
 void pack(const uint8_t* codes, int64_t count, int num_bits, std::byte* packed, int64_t bytes) {
   switch (num_bits) {
-    case 1: return pack_bits<1>(codes, count, packed, bytes);
-    case 2: return pack_bits<2>(codes, count, packed, bytes);
-    case 3: return pack_bits<3>(codes, count, packed, bytes);
-    case 4: return pack_bits<4>(codes, count, packed, bytes);
-    case 5: return pack_bits<5>(codes, count, packed, bytes);
-    case 6: return pack_bits<6>(codes, count, packed, bytes);
-    case 7: return pack_bits<7>(codes, count, packed, bytes);
-    default: std::memcpy(packed, codes, static_cast<size_t>(count)); std::memset(packed + count, 0, static_cast<size_t>(bytes - count)); return;
+    case 1:
+      return pack_bits<1>(codes, count, packed, bytes);
+    case 2:
+      return pack_bits<2>(codes, count, packed, bytes);
+    case 3:
+      return pack_bits<3>(codes, count, packed, bytes);
+    case 4:
+      return pack_bits<4>(codes, count, packed, bytes);
+    case 5:
+      return pack_bits<5>(codes, count, packed, bytes);
+    case 6:
+      return pack_bits<6>(codes, count, packed, bytes);
+    case 7:
+      return pack_bits<7>(codes, count, packed, bytes);
+    default:
+      std::memcpy(packed, codes, static_cast<size_t>(count));
+      std::memset(packed + count, 0, static_cast<size_t>(bytes - count));
+      return;
   }
 }
 

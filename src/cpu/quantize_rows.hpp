@@ -5,7 +5,8 @@
 
 namespace llmc::cpu {
 
-std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job);  // nothing: float16, asymmetric floats
+// nothing: float16, asymmetric floats
+std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization& job);
 ValueExtent scan_values(Engine& engine, const TensorView& values);
 
 }  // namespace llmc::cpu

@@ -5,8 +5,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scale_kernels.cpp"
-#include "hwy/foreach_target.h"
 #include "cpu/quantize_formats-inl.hpp"
+#include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,12 +17,16 @@ namespace {
 struct Bf16Model {
   HWY_INLINE V operator()(V value) const { return as_stored(F32(), value, uint16_t{}); }  // NaN stays NaN
   static constexpr float kSmallestScale = 0x1p-7f;
-  HWY_INLINE static void store_scale(V value, int64_t cell, std::byte* stored) { store(F32(), value, reinterpret_cast<uint16_t*>(stored) + cell); }
+  HWY_INLINE static void store_scale(V value, int64_t cell, std::byte* stored) {
+    store(F32(), value, reinterpret_cast<uint16_t*>(stored) + cell);
+  }
 };
 struct F32Model {
   HWY_INLINE V operator()(V value) const { return value; }
   static constexpr float kSmallestScale = 0x1p-23f;
-  HWY_INLINE static void store_scale(V value, int64_t cell, std::byte* stored) { store(F32(), value, reinterpret_cast<float*>(stored) + cell); }
+  HWY_INLINE static void store_scale(V value, int64_t cell, std::byte* stored) {
+    store(F32(), value, reinterpret_cast<float*>(stored) + cell);
+  }
 };
 
 template <class Model>
@@ -31,11 +35,17 @@ HWY_INLINE V zero_points(const ScaleRule& rule, const Model& model, V low, V sca
   const V least = hn::Set(d, rule.low);
   const V exact = model(hn::Sub(least, model(hn::Div(low, scale))));
   const V clamped = hn::Min(hn::Max(exact, least), hn::Set(d, rule.high));
-  return hn::IfThenElseZero(hn::Eq(exact, exact), hn::Sub(hn::Add(clamped, hn::Set(d, 12582912.0f)), hn::Set(d, 12582912.0f)));
+  return hn::IfThenElseZero(hn::Eq(exact, exact),
+                            hn::Sub(hn::Add(clamped, hn::Set(d, 12582912.0f)), hn::Set(d, 12582912.0f)));
 }
 
 template <class Model>
-void scales_of_model(const ScaleRule& rule, const Model& model, const float* low, const float* high, int64_t cells, const CellScales& out) {
+void scales_of_model(const ScaleRule& rule,
+                     const Model& model,
+                     const float* low,
+                     const float* high,
+                     int64_t cells,
+                     const CellScales& out) {
   const F32 d;
   const V steps = hn::Set(d, rule.high - rule.low);
   for (int64_t cell = 0; cell < cells; cell += kLanes) {
@@ -48,14 +58,16 @@ void scales_of_model(const ScaleRule& rule, const Model& model, const float* low
       scale = model(hn::Div(model(hn::Sub(top, bottom)), steps));
       const V zero_point = zero_points(rule, model, bottom, scale);
       hn::StoreU(zero_point, d, out.zero_points + cell);
-      store_bytes(hn::And(hn::BitCast(U32(), hn::ConvertTo(I32(), zero_point)), hn::Set(U32(), 0xFFu)), reinterpret_cast<uint8_t*>(out.stored_zero_points) + cell);
+      store_bytes(hn::And(hn::BitCast(U32(), hn::ConvertTo(I32(), zero_point)), hn::Set(U32(), 0xFFu)),
+                  reinterpret_cast<uint8_t*>(out.stored_zero_points) + cell);
     }
     if (rule.kind == ScaleKind::e4m3_of_global) {
       const V global = hn::Set(d, rule.global_scale);
       V decoded;
       const W code = E4m3{448.0f}(hn::Mul(global, scale), decoded);
       const auto none = hn::Eq(decoded, hn::Zero(d));
-      store_bytes(hn::IfThenElse(hn::RebindMask(U32(), none), hn::Set(U32(), 0x20u), code), reinterpret_cast<uint8_t*>(out.stored) + cell);
+      store_bytes(hn::IfThenElse(hn::RebindMask(U32(), none), hn::Set(U32(), 0x20u), code),
+                  reinterpret_cast<uint8_t*>(out.stored) + cell);
       hn::StoreU(hn::Div(hn::IfThenElse(none, hn::Set(d, 0.125f), decoded), global), d, out.values + cell);
     } else {
       scale = hn::IfThenElse(hn::Eq(scale, hn::Zero(d)), hn::Set(d, Model::kSmallestScale), scale);
@@ -65,22 +77,30 @@ void scales_of_model(const ScaleRule& rule, const Model& model, const float* low
   }
 }
 
-// The exponent under the magnitude, raised to the next from 1.75 times it on, less the grid's own exponent. 255 (an overflow) becomes the largest.
+// The exponent under the magnitude, raised to the next from 1.75 times it on, less the grid's own exponent.
+// 255 (an overflow) becomes the largest.
 void power_scales(const ScaleRule& rule, const float* high, int64_t cells, const CellScales& out) {
   const F32 d;
   const I32 di;
   const auto offset = hn::Set(di, rule.mx_offset);
   for (int64_t cell = 0; cell < cells; cell += kLanes) {
-    const auto raised = hn::ShiftRight<23>(hn::Add(hn::BitCast(di, hn::LoadU(d, high + cell)), hn::Set(di, 0x00200000)));
+    const auto raised = hn::ShiftRight<23>(
+        hn::Add(hn::BitCast(di, hn::LoadU(d, high + cell)), hn::Set(di, 0x00200000)));
     auto exponent = hn::Max(hn::Sub(raised, offset), hn::Zero(di));
     exponent = hn::IfThenElse(hn::Eq(raised, hn::Set(di, 255)), hn::Set(di, 254), exponent);
     store_bytes(hn::BitCast(U32(), exponent), reinterpret_cast<uint8_t*>(out.stored) + cell);
     const auto subnormal = hn::Set(di, 0x00400000);
-    hn::StoreU(hn::BitCast(d, hn::IfThenElse(hn::Eq(exponent, hn::Zero(di)), subnormal, hn::ShiftLeft<23>(exponent))), d, out.values + cell);
+    hn::StoreU(hn::BitCast(
+                   d, hn::IfThenElse(hn::Eq(exponent, hn::Zero(di)), subnormal, hn::ShiftLeft<23>(exponent))),
+               d, out.values + cell);
   }
 }
 
-void scales(const ScaleRule& rule, const float* low, const float* high, int64_t cells, const CellScales& out) {
+void scales(const ScaleRule& rule,
+            const float* low,
+            const float* high,
+            int64_t cells,
+            const CellScales& out) {
   if (rule.kind == ScaleKind::e8m0) return power_scales(rule, high, cells, out);
   if (rule.model == DType::bf16) return scales_of_model(rule, Bf16Model(), low, high, cells, out);
   scales_of_model(rule, F32Model(), low, high, cells, out);
@@ -93,7 +113,10 @@ bool scales_are_plain(const float* low, const float* high, const float* values, 
   for (; cell + kLanes <= cells; cell += kLanes) {
     const V scale = hn::LoadU(d, values + cell), limit = hn::Mul(scale, hn::Set(d, 0x1p60f));
     const auto in_range = hn::And(hn::Ge(scale, hn::Set(d, 0x1p-90f)), hn::Le(scale, hn::Set(d, 1.0f)));
-    plain = hn::And(plain, hn::And(in_range, hn::And(hn::Le(hn::LoadU(d, high + cell), limit), hn::Le(hn::Neg(hn::LoadU(d, low + cell)), limit))));
+    plain = hn::And(plain,
+                    hn::And(in_range,
+                            hn::And(hn::Le(hn::LoadU(d, high + cell), limit),
+                                    hn::Le(hn::Neg(hn::LoadU(d, low + cell)), limit))));
   }
   bool all = hn::AllTrue(d, plain);
   for (; cell < cells; ++cell) {

@@ -84,7 +84,8 @@ ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : usable_co
   if (threads_ == 1) return;
   state_ = std::make_unique<State>();
   try {
-    for (int slot = 1; slot < threads_; ++slot) state_->workers.emplace_back([this, state = state_.get(), slot] { state->work(slot, *this); });
+    for (int slot = 1; slot < threads_; ++slot)
+      state_->workers.emplace_back([this, state = state_.get(), slot] { state->work(slot, *this); });
   } catch (const std::system_error&) {  // a process limit: go on with the threads there are
     threads_ = 1 + static_cast<int>(state_->workers.size());
   }
@@ -92,7 +93,8 @@ ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : usable_co
 
 ThreadPool::~ThreadPool() {
   if (!state_) return;
-  if (state_->owner != getpid()) {  // a forked child: the threads, and what they waited on, are not ours to end
+  // a forked child: the threads, and what they waited on, are not ours to end
+  if (state_->owner != getpid()) {
     static_cast<void>(state_.release());
     return;
   }
@@ -139,9 +141,12 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
   if (state.error) std::rethrow_exception(std::exchange(state.error, nullptr));
 }
 
-void ThreadPool::parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+void ThreadPool::parallel_for(int64_t count,
+                              int64_t grain,
+                              const std::function<void(int64_t, int64_t)>& body) {
   grain = std::max<int64_t>(grain, 1);
-  run((count + grain - 1) / grain, [&](int64_t chunk, int) { body(chunk * grain, std::min(count, (chunk + 1) * grain)); });
+  run((count + grain - 1) / grain,
+      [&](int64_t chunk, int) { body(chunk * grain, std::min(count, (chunk + 1) * grain)); });
 }
 
 }  // namespace llmc::cpu

@@ -5,7 +5,10 @@
 
 namespace llmc::cpu {
 
-Backend::CrossEntropy token_loss(Engine& engine, const TensorView& logits, const TensorView* reference_logits, const TokenBatch& batch);
+Backend::CrossEntropy token_loss(Engine& engine,
+                                 const TensorView& logits,
+                                 const TensorView* reference_logits,
+                                 const TokenBatch& batch);
 void accumulate_channel_statistics(Engine& engine, const TensorView& x, ChannelStatistics& statistics);
 
 }  // namespace llmc::cpu

@@ -1,4 +1,5 @@
-// Small vector functions shared by the Highway kernel files; included once per target, inside their target loop.
+// Small vector functions shared by the Highway kernel files; included once per target, inside their target
+// loop.
 #if defined(LLMC_CPU_VECTOR_MATH_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef LLMC_CPU_VECTOR_MATH_INL
 #undef LLMC_CPU_VECTOR_MATH_INL
@@ -30,7 +31,8 @@ HWY_INLINE float bf16_to_float(uint16_t value) {
 }
 HWY_INLINE float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16, magnitude = half & 0x7FFFu;
-  uint32_t bits = magnitude >= 0x7C00u ? 0x7F800000u | (magnitude & 0x3FFu) << 13 : (magnitude << 13) + 0x38000000u;
+  uint32_t bits = magnitude >= 0x7C00u ? 0x7F800000u | (magnitude & 0x3FFu) << 13
+                                       : (magnitude << 13) + 0x38000000u;
   float wide;
   if (magnitude < 0x400u) {  // subnormal: a multiple of 2^-24
     wide = static_cast<float>(magnitude) * 0x1p-24f;
@@ -43,7 +45,8 @@ HWY_INLINE float half_to_float(uint16_t half) {
 HWY_INLINE float widen(float value) { return value; }
 HWY_INLINE float widen(uint16_t value) { return bf16_to_float(value); }
 
-// bf16 to nearest even in the low 16 bits of each lane; NaN stays NaN. (Highway 1.0.3's own conversion truncates.)
+// bf16 to nearest even in the low 16 bits of each lane; NaN stays NaN. (Highway 1.0.3's own conversion
+// truncates.)
 HWY_INLINE hn::Vec<U32> bf16_bits(F32, V value) {
   const U32 du;
   const auto bits = hn::BitCast(du, value), odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
@@ -53,7 +56,9 @@ HWY_INLINE hn::Vec<U32> bf16_bits(F32, V value) {
 
 // What a value is after it was stored in T and loaded again.
 HWY_INLINE V as_stored(F32, V value, float) { return value; }
-HWY_INLINE V as_stored(F32 d, V value, uint16_t) { return hn::BitCast(d, hn::ShiftLeft<16>(bf16_bits(d, value))); }
+HWY_INLINE V as_stored(F32 d, V value, uint16_t) {
+  return hn::BitCast(d, hn::ShiftLeft<16>(bf16_bits(d, value)));
+}
 
 HWY_INLINE V load(F32 d, const float* from) { return hn::LoadU(d, from); }
 HWY_INLINE V load(F32 d, const uint16_t* from) {

@@ -1,4 +1,5 @@
-// Highway compiles a kernel file once per target; this picks one of the copies by level, without Highway's global state.
+// Highway compiles a kernel file once per target; this picks one of the copies by level, without Highway's
+// global state.
 //
 //   namespace HWY_NAMESPACE { ... constexpr FooKernels kFoo{...}; }
 //   #if HWY_ONCE
@@ -13,11 +14,11 @@
 #include "cpu/cpu_features.hpp"
 
 #if defined(__x86_64__)
-#define LLMC_CPU_PICK(level, table)                      \
-  ((level) == ::llmc::cpu::VectorLevel::avx512 ? N_AVX3::table \
-   : (level) == ::llmc::cpu::VectorLevel::avx2 ? N_AVX2::table \
-   : (level) == ::llmc::cpu::VectorLevel::sse4 ? N_SSE4::table \
-                                               : HWY_NAMESPACE::table)
+#define LLMC_CPU_PICK(level, table)                                \
+  ((level) == ::llmc::cpu::VectorLevel::avx512     ? N_AVX3::table \
+       : (level) == ::llmc::cpu::VectorLevel::avx2 ? N_AVX2::table \
+       : (level) == ::llmc::cpu::VectorLevel::sse4 ? N_SSE4::table \
+                                                   : HWY_NAMESPACE::table)
 #else
 #define LLMC_CPU_PICK(level, table) (static_cast<void>(level), HWY_NAMESPACE::table)
 #endif

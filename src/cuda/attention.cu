@@ -1,5 +1,7 @@
-// Causal attention over packed sequences (FlashAttention-2, arXiv 2307.08691): a block takes 64 queries of one head and walks over its keys with an online softmax, on
-// tensor cores. Grouped heads, sliding windows and soft caps are masks and maps on the scores. Odd head sizes and float32 values take the plain kernel below.
+// Causal attention over packed sequences (FlashAttention-2, arXiv 2307.08691): a block takes 64 queries of
+// one head and walks over its keys with an online softmax, on tensor cores. Grouped heads, sliding windows
+// and soft caps are masks and maps on the scores. Odd head sizes and float32 values take the plain kernel
+// below.
 #include "cuda/kernels.hpp"
 #include "cuda/language.cuh"
 
@@ -9,7 +11,8 @@ namespace {
 constexpr int kQueries = 64, kWarps = 4, kThreads = kWarps * kWarp;
 constexpr float kLog2E = 1.44269504088896341f;
 
-// kWidth: the head's channels, rounded up to what there is a kernel for; zeros fill the rest. Rows are 16 bytes longer: no two rows of a matrix share a bank.
+// kWidth: the head's channels, rounded up to what there is a kernel for; zeros fill the rest. Rows are 16
+// bytes longer: no two rows of a matrix share a bank.
 template <int kWidth, int kKeys>
 struct AttentionShared {
   static constexpr int kPitch = kWidth + 8;
@@ -20,12 +23,19 @@ struct AttentionShared {
 
 // `rows` rows of one head from token `first` on; rows beyond `end` and channels beyond the head are zeros.
 template <int kWidth, int kRows>
-__device__ inline void load_rows(uint16_t (*to)[kWidth + 8], const Bf16* from, int64_t first, int64_t end, int heads, int head, int head_dim) {
+__device__ inline void load_rows(uint16_t (*to)[kWidth + 8],
+                                 const Bf16* from,
+                                 int64_t first,
+                                 int64_t end,
+                                 int heads,
+                                 int head,
+                                 int head_dim) {
   constexpr int kChunks = kWidth / 8;
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kChunks; i += kThreads) {
     const int row = i / kChunks, channel = i % kChunks * 8;
     const bool there = first + row < end && channel < head_dim;
-    copy_16_bytes(&to[row][channel], there ? from + ((first + row) * heads + head) * head_dim + channel : from, there ? 16 : 0);
+    copy_16_bytes(&to[row][channel],
+                  there ? from + ((first + row) * heads + head) * head_dim + channel : from, there ? 16 : 0);
   }
 }
 
@@ -35,10 +45,13 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
   constexpr int kKeyTiles = kKeys / 8, kChannelTiles = kWidth / 8;
   Shared& shared = shared_memory<Shared>();
   const AttentionTile tile = p.tiles[blockIdx.x];
-  const int head = static_cast<int>(blockIdx.y), kv_head = head / (p.heads / p.kv_heads), warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int head = static_cast<int>(blockIdx.y), kv_head = head / (p.heads / p.kv_heads),
+            warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const int group = lane / 4, member = lane % 4;
   const int64_t end = least(tile.query + kQueries, tile.sequence_end);  // keys beyond are not seen
-  const int64_t oldest = p.window > 0 && tile.query - p.window + 1 > tile.sequence_begin ? tile.query - p.window + 1 : tile.sequence_begin;
+  const int64_t oldest = p.window > 0 && tile.query - p.window + 1 > tile.sequence_begin
+      ? tile.query - p.window + 1
+      : tile.sequence_begin;
   const auto* const q = static_cast<const Bf16*>(p.queries);
   const auto* const k = static_cast<const Bf16*>(p.keys);
   const auto* const v = static_cast<const Bf16*>(p.values);
@@ -70,7 +83,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
 #pragma unroll
       for (int t = 0; t < kKeyTiles; t += 2) {
         uint32_t b[4];
-        load_matrices<false>(b, &shared.keys[stage][t * 8 + lane / 16 * 8 + lane % 8][step * 16 + lane / 8 % 2 * 8]);
+        load_matrices<false>(
+            b, &shared.keys[stage][t * 8 + lane / 16 * 8 + lane % 8][step * 16 + lane / 8 % 2 * 8]);
         multiply_add_16x8x16(scores[t], a, b[0], b[1]);
         multiply_add_16x8x16(scores[t + 1], a, b[2], b[3]);
       }
@@ -116,7 +130,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
     for (int step = 0; step < kKeys / 16; ++step) {
       const float(&left)[4] = scores[2 * step];
       const float(&right)[4] = scores[2 * step + 1];
-      const uint32_t a[4] = {pack_bf16(left[0], left[1]), pack_bf16(left[2], left[3]), pack_bf16(right[0], right[1]), pack_bf16(right[2], right[3])};
+      const uint32_t a[4] = {pack_bf16(left[0], left[1]), pack_bf16(left[2], left[3]),
+                             pack_bf16(right[0], right[1]), pack_bf16(right[2], right[3])};
 #pragma unroll
       for (int t = 0; t < kChannelTiles; t += 2) {
         uint32_t b[4];
@@ -138,7 +153,9 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
 #pragma unroll
     for (int t = 0; t < kChannelTiles; ++t) {
       const int channel = t * 8 + member * 2;
-      if (channel < p.head_dim) *reinterpret_cast<uint32_t*>(row + channel) = pack_bf16(out[t][2 * r] / total[r], out[t][2 * r + 1] / total[r]);
+      if (channel < p.head_dim)
+        *reinterpret_cast<uint32_t*>(row + channel) = pack_bf16(out[t][2 * r] / total[r],
+                                                                out[t][2 * r + 1] / total[r]);
     }
   }
 }
@@ -148,13 +165,17 @@ constexpr int kPlainChannels = 16;
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2) attend_plainly(AttentionProblem p) {
   const AttentionTile tile = p.tiles[blockIdx.x];
-  const int head = static_cast<int>(blockIdx.y), kv_head = head / (p.heads / p.kv_heads), warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  for (int64_t query = tile.query + warp; query < least(tile.query + kQueries, tile.sequence_end); query += kWarps) {
+  const int head = static_cast<int>(blockIdx.y), kv_head = head / (p.heads / p.kv_heads),
+            warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int64_t query = tile.query + warp; query < least(tile.query + kQueries, tile.sequence_end);
+       query += kWarps) {
     const T* const q = static_cast<const T*>(p.queries) + (query * p.heads + head) * p.head_dim;
-    const int64_t oldest = p.window > 0 && query - p.window + 1 > tile.sequence_begin ? query - p.window + 1 : tile.sequence_begin;
+    const int64_t oldest = p.window > 0 && query - p.window + 1 > tile.sequence_begin ? query - p.window + 1
+                                                                                      : tile.sequence_begin;
     float mine[kPlainChannels], sums[kPlainChannels] = {}, top = -INFINITY, total = 0;
 #pragma unroll
-    for (int i = 0; i < kPlainChannels; ++i) mine[i] = lane + i * kWarp < p.head_dim ? to_float(q[lane + i * kWarp]) : 0.0f;
+    for (int i = 0; i < kPlainChannels; ++i)
+      mine[i] = lane + i * kWarp < p.head_dim ? to_float(q[lane + i * kWarp]) : 0.0f;
     for (int64_t key = oldest; key <= query; ++key) {
       const T* const k = static_cast<const T*>(p.keys) + (key * p.kv_heads + kv_head) * p.head_dim;
       const T* const v = static_cast<const T*>(p.values) + (key * p.kv_heads + kv_head) * p.head_dim;
@@ -164,12 +185,14 @@ __global__ void __launch_bounds__(kThreads, 2) attend_plainly(AttentionProblem p
         if (lane + i * kWarp < p.head_dim) score = fmaf(mine[i], to_float(k[lane + i * kWarp]), score);
       score = warp_sum(score) * p.scale;
       if (p.soft_cap > 0) score = p.soft_cap * tanhf(score / p.soft_cap);
-      const float highest = fmaxf(top, score), correction = exp2f((top - highest) * kLog2E), weight = exp2f((score - highest) * kLog2E);
+      const float highest = fmaxf(top, score), correction = exp2f((top - highest) * kLog2E),
+                  weight = exp2f((score - highest) * kLog2E);
       top = highest;
       total = total * correction + weight;
 #pragma unroll
       for (int i = 0; i < kPlainChannels; ++i)
-        if (lane + i * kWarp < p.head_dim) sums[i] = fmaf(weight, to_float(v[lane + i * kWarp]), sums[i] * correction);
+        if (lane + i * kWarp < p.head_dim)
+          sums[i] = fmaf(weight, to_float(v[lane + i * kWarp]), sums[i] * correction);
     }
     T* const out = static_cast<T*>(p.out) + (query * p.heads + head) * p.head_dim;
 #pragma unroll
@@ -180,7 +203,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_plainly(AttentionProblem p
 
 template <int kWidth, int kKeys>
 void launch_tiles(const AttentionProblem& p, dim3 grid, cudaStream_t stream) {
-  LLMC_LAUNCH((attend_tiles<kWidth, kKeys>), grid, kThreads, sizeof(AttentionShared<kWidth, kKeys>), stream, p);
+  LLMC_LAUNCH((attend_tiles<kWidth, kKeys>), grid, kThreads, sizeof(AttentionShared<kWidth, kKeys>), stream,
+              p);
 }
 
 template <class T>

@@ -28,7 +28,9 @@ std::byte* DeviceHeap::allocate(size_t bytes) {
   }
   if (limit_ && held_ + size > limit_) trim();
   if (limit_ && held_ + size > limit_)
-    throw Error(ErrorCode::out_of_memory, "cuda: no memory for " + std::to_string(bytes) + " bytes: " + std::to_string(in_use_) + " in use, and the limit is " + std::to_string(limit_));
+    throw Error(ErrorCode::out_of_memory,
+                "cuda: no memory for " + std::to_string(bytes) + " bytes: " + std::to_string(in_use_) +
+                    " in use, and the limit is " + std::to_string(limit_));
   void* block = nullptr;
   if (cudaMalloc(&block, size) != cudaSuccess) {
     cudaGetLastError();  // forget it: there is a second try
@@ -37,7 +39,9 @@ std::byte* DeviceHeap::allocate(size_t bytes) {
       cudaGetLastError();
       size_t free = 0, total = 0;
       cudaMemGetInfo(&free, &total);
-      throw Error(ErrorCode::out_of_memory, "cuda: no memory for " + std::to_string(bytes) + " bytes: " + std::to_string(in_use_) + " in use, " + std::to_string(free) + " of " + std::to_string(total) + " free");
+      throw Error(ErrorCode::out_of_memory,
+                  "cuda: no memory for " + std::to_string(bytes) + " bytes: " + std::to_string(in_use_) +
+                      " in use, " + std::to_string(free) + " of " + std::to_string(total) + " free");
     }
   }
   sizes_[static_cast<std::byte*>(block)] = size;
@@ -66,7 +70,9 @@ void DeviceHeap::trim() noexcept {
 
 Tensor DeviceHeap::tensor(DType dtype, Shape shape, DeviceMemory* owner) {
   const auto bytes = byte_count(shape, dtype);
-  if (!bytes) throw Error(ErrorCode::invalid_argument, "cuda: shape " + to_string(shape) + " has a negative or too large size");
+  if (!bytes)
+    throw Error(ErrorCode::invalid_argument,
+                "cuda: shape " + to_string(shape) + " has a negative or too large size");
   return Tensor(dtype, std::move(shape), allocate(static_cast<size_t>(*bytes)), owner ? *owner : *this);
 }
 
@@ -78,8 +84,11 @@ Tensor DeviceHeap::zeros(DType dtype, Shape shape, DeviceMemory* owner) {
 
 Tensor DeviceHeap::upload(const TensorView& host) {
   Tensor made = tensor(host.dtype, host.shape);
-  check(cudaMemcpyAsync(made.data(), host.data, static_cast<size_t>(made.bytes()), host.device == Device{} ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice, stream_), "upload");
-  if (host.device == Device{}) check(cudaStreamSynchronize(stream_), "upload");  // pinned memory of the caller's would be read later
+  check(cudaMemcpyAsync(made.data(), host.data, static_cast<size_t>(made.bytes()),
+                        host.device == Device{} ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice, stream_),
+        "upload");
+  // pinned memory of the caller's would be read later
+  if (host.device == Device{}) check(cudaStreamSynchronize(stream_), "upload");
   return made;
 }
 
@@ -92,7 +101,8 @@ bool DeviceHeap::is_nearly_full() const {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   const std::lock_guard lock(mutex_);
-  const size_t available = limit_ ? std::min(free + held_, std::max(limit_, in_use_)) - in_use_ : free + held_ - in_use_;
+  const size_t available = limit_ ? std::min(free + held_, std::max(limit_, in_use_)) - in_use_
+                                  : free + held_ - in_use_;
   return available < (in_use_ + available) * 3 / 10;
 }
 

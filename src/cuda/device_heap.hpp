@@ -1,5 +1,6 @@
-// Memory of one device for tensors and scratch, from any thread. Freed memory is kept and given out again: work that touches it is queued on one stream, in order,
-// or waits for what is queued there when it gets the memory.
+// Memory of one device for tensors and scratch, from any thread. Freed memory is kept and given out again:
+// work that touches it is queued on one stream, in order, or waits for what is queued there when it gets the
+// memory.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -15,7 +16,10 @@ namespace llmc::cuda {
 class DeviceHeap final : public DeviceMemory {
  public:
   // limit: bytes to hold at most; 0: all there is.
-  DeviceHeap(int32_t index, cudaStream_t stream, size_t limit = 0) : device_{DeviceType::cuda, index}, stream_(stream), limit_(limit) {}
+  DeviceHeap(int32_t index, cudaStream_t stream, size_t limit = 0)
+      : device_{DeviceType::cuda, index},
+        stream_(stream),
+        limit_(limit) {}
   ~DeviceHeap() override { trim(); }
   DeviceHeap(const DeviceHeap&) = delete;
   DeviceHeap& operator=(const DeviceHeap&) = delete;
@@ -23,12 +27,16 @@ class DeviceHeap final : public DeviceMemory {
   Device device() const override { return device_; }
   void release(std::byte* bytes) noexcept override;
 
-  // Uninitialized; throws Error(out_of_memory). `owner`: who is told when the tensor goes, and then gives the memory back here; null: this heap.
+  // Uninitialized; throws Error(out_of_memory). `owner`: who is told when the tensor goes, and then gives the
+  // memory back here; null: this heap.
   Tensor tensor(DType dtype, Shape shape, DeviceMemory* owner = nullptr);
   Tensor zeros(DType dtype, Shape shape, DeviceMemory* owner = nullptr);
   Tensor upload(const TensorView& host);  // from memory that may change once this returns
   template <class T>
-  Tensor upload(const std::vector<T>& host, DType dtype) { return upload(TensorView(host.data(), dtype, {static_cast<int64_t>(host.size() * sizeof(T) / item_size(dtype))})); }
+  Tensor upload(const std::vector<T>& host, DType dtype) {
+    return upload(
+        TensorView(host.data(), dtype, {static_cast<int64_t>(host.size() * sizeof(T) / item_size(dtype))}));
+  }
   // `values` itself where it lies on this device; otherwise its copy, in `holder`.
   TensorView here(const TensorView& values, Tensor& holder) {
     if (values.device == device_) return values;
@@ -51,7 +59,7 @@ class DeviceHeap final : public DeviceMemory {
   const Device device_;
   const cudaStream_t stream_;
   const size_t limit_;
-  mutable std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;                      // guards what follows
   std::unordered_map<std::byte*, size_t> sizes_;  // of all blocks
   std::multimap<size_t, std::byte*> unused_;
   size_t in_use_ = 0, held_ = 0;

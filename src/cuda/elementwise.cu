@@ -15,10 +15,14 @@ struct alignas(16) Pack {
 
 __device__ inline float activate(ActivationKind kind, float x) {
   switch (kind) {
-    case ActivationKind::silu: return x / (1.0f + expf(-x));
-    case ActivationKind::gelu: return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
-    case ActivationKind::gelu_tanh: return x / (1.0f + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
-    default: return x > 0.0f ? x : 0.0f;
+    case ActivationKind::silu:
+      return x / (1.0f + expf(-x));
+    case ActivationKind::gelu:
+      return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+    case ActivationKind::gelu_tanh:
+      return x / (1.0f + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
+    default:
+      return x > 0.0f ? x : 0.0f;
   }
 }
 
@@ -38,7 +42,9 @@ struct Sum {
 template <class T>
 struct ActivateTimes {  // rounds in between, as two nodes would
   ActivationKind kind;
-  __device__ T operator()(T x, T y) const { return from_float<T>(to_float(from_float<T>(activate(kind, to_float(x)))) * to_float(y)); }
+  __device__ T operator()(T x, T y) const {
+    return from_float<T>(to_float(from_float<T>(activate(kind, to_float(x)))) * to_float(y));
+  }
 };
 
 template <class T, class Operation, bool kTwo>
@@ -67,22 +73,28 @@ template <class T, bool kTwo, class Operation>
 void map(const void* x, const void* y, void* out, int64_t count, Operation operation, cudaStream_t stream) {
   if (count == 0) return;
   const auto blocks = static_cast<unsigned>(least(divide_up(count, Pack<T>::kCount * kThreads), 4096));
-  LLMC_LAUNCH((map_values<T, Operation, kTwo>), blocks, kThreads, 0, stream, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<T*>(out), count, operation);
+  LLMC_LAUNCH((map_values<T, Operation, kTwo>), blocks, kThreads, 0, stream, static_cast<const T*>(x),
+              static_cast<const T*>(y), static_cast<T*>(out), count, operation);
 }
 
 template <class From, class To>
 __global__ void convert_values(const From* x, To* out, int64_t count) {
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) out[i] = from_float<To>(to_float(x[i]));
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * kThreads)
+    out[i] = from_float<To>(to_float(x[i]));
 }
 
 template <class From, class To>
 void convert_as(const void* x, void* out, int64_t count, cudaStream_t stream) {
-  LLMC_LAUNCH((convert_values<From, To>), static_cast<unsigned>(least(divide_up(count, kThreads), 4096)), kThreads, 0, stream, static_cast<const From*>(x), static_cast<To*>(out), count);
+  LLMC_LAUNCH((convert_values<From, To>), static_cast<unsigned>(least(divide_up(count, kThreads), 4096)),
+              kThreads, 0, stream, static_cast<const From*>(x), static_cast<To*>(out), count);
 }
 
 template <class T>
 __global__ void add_bias(T* values, const float* bias, int64_t rows, int64_t width) {
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * width; i += int64_t{gridDim.x} * kThreads) values[i] = from_float<T>(to_float(values[i]) + bias[i % width]);
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * width;
+       i += int64_t{gridDim.x} * kThreads)
+    values[i] = from_float<T>(to_float(values[i]) + bias[i % width]);
 }
 
 template <class From, class To>
@@ -93,17 +105,33 @@ __global__ void gather_rows(const From* table, const int32_t* ids, To* out, int6
 }
 
 template <class From, class To>
-void gather_as(const void* table, const int32_t* ids, int64_t tokens, int64_t width, void* out, cudaStream_t stream) {
-  LLMC_LAUNCH((gather_rows<From, To>), static_cast<unsigned>(tokens), kThreads, 0, stream, static_cast<const From*>(table), ids, static_cast<To*>(out), width);
+void gather_as(const void* table,
+               const int32_t* ids,
+               int64_t tokens,
+               int64_t width,
+               void* out,
+               cudaStream_t stream) {
+  LLMC_LAUNCH((gather_rows<From, To>), static_cast<unsigned>(tokens), kThreads, 0, stream,
+              static_cast<const From*>(table), ids, static_cast<To*>(out), width);
 }
 
 }  // namespace
 
-void activate_values(ActivationKind kind, const void* x, DType dtype, int64_t count, void* out, cudaStream_t stream) {
+void activate_values(ActivationKind kind,
+                     const void* x,
+                     DType dtype,
+                     int64_t count,
+                     void* out,
+                     cudaStream_t stream) {
   if (dtype == DType::bf16) return map<Bf16, false>(x, nullptr, out, count, Activate<Bf16>{kind}, stream);
   map<float, false>(x, nullptr, out, count, Activate<float>{kind}, stream);
 }
-void multiply_values(const void* x, const void* y, DType dtype, int64_t count, void* out, cudaStream_t stream) {
+void multiply_values(const void* x,
+                     const void* y,
+                     DType dtype,
+                     int64_t count,
+                     void* out,
+                     cudaStream_t stream) {
   if (dtype == DType::bf16) return map<Bf16, true>(x, y, out, count, Product<Bf16>{}, stream);
   map<float, true>(x, y, out, count, Product<float>{}, stream);
 }
@@ -111,7 +139,13 @@ void add_values(const void* x, const void* y, DType dtype, int64_t count, void* 
   if (dtype == DType::bf16) return map<Bf16, true>(x, y, out, count, Sum<Bf16>{}, stream);
   map<float, true>(x, y, out, count, Sum<float>{}, stream);
 }
-void activate_and_multiply(ActivationKind kind, const void* x, const void* y, DType dtype, int64_t count, void* out, cudaStream_t stream) {
+void activate_and_multiply(ActivationKind kind,
+                           const void* x,
+                           const void* y,
+                           DType dtype,
+                           int64_t count,
+                           void* out,
+                           cudaStream_t stream) {
   if (dtype == DType::bf16) return map<Bf16, true>(x, y, out, count, ActivateTimes<Bf16>{kind}, stream);
   map<float, true>(x, y, out, count, ActivateTimes<float>{kind}, stream);
 }
@@ -128,14 +162,29 @@ void convert(const void* x, DType from, void* out, DType to, int64_t count, cuda
   convert_as<float, Bf16>(x, out, count, stream);
 }
 
-void add_bias_to_rows(void* values, DType dtype, const float* bias, int64_t rows, int64_t width, cudaStream_t stream) {
+void add_bias_to_rows(void* values,
+                      DType dtype,
+                      const float* bias,
+                      int64_t rows,
+                      int64_t width,
+                      cudaStream_t stream) {
   if (rows * width == 0) return;
   const auto blocks = static_cast<unsigned>(least(divide_up(rows * width, kThreads), 4096));
-  if (dtype == DType::bf16) LLMC_LAUNCH((add_bias<Bf16>), blocks, kThreads, 0, stream, static_cast<Bf16*>(values), bias, rows, width);
-  else LLMC_LAUNCH((add_bias<float>), blocks, kThreads, 0, stream, static_cast<float*>(values), bias, rows, width);
+  if (dtype == DType::bf16)
+    LLMC_LAUNCH((add_bias<Bf16>), blocks, kThreads, 0, stream, static_cast<Bf16*>(values), bias, rows, width);
+  else
+    LLMC_LAUNCH((add_bias<float>), blocks, kThreads, 0, stream, static_cast<float*>(values), bias, rows,
+                width);
 }
 
-void gather_embeddings(const void* table, DType from, const int32_t* ids, int64_t tokens, int64_t width, void* out, DType to, cudaStream_t stream) {
+void gather_embeddings(const void* table,
+                       DType from,
+                       const int32_t* ids,
+                       int64_t tokens,
+                       int64_t width,
+                       void* out,
+                       DType to,
+                       cudaStream_t stream) {
   if (tokens == 0) return;
   if (to == DType::bf16) {
     if (from == DType::bf16) return gather_as<Bf16, Bf16>(table, ids, tokens, width, out, stream);

@@ -16,12 +16,18 @@ Factorization::~Factorization() {
 }
 
 bool Factorization::factor(float* matrix, int64_t n) {
-  constexpr cublasFillMode_t kHalf = CUBLAS_FILL_MODE_UPPER;  // cuSOLVER counts by columns: its upper triangle is the lower one by rows
+  // cuSOLVER counts by columns: its upper triangle is the lower one by rows
+  constexpr cublasFillMode_t kHalf = CUBLAS_FILL_MODE_UPPER;
   size_t device_bytes = 0, host_bytes = 0;
-  check(cusolverDnXpotrf_bufferSize(handle_, parameters_, kHalf, n, CUDA_R_32F, matrix, n, CUDA_R_32F, &device_bytes, &host_bytes), "cusolverDnXpotrf_bufferSize");
-  Tensor workspace = heap_.tensor(DType::u8, {static_cast<int64_t>(device_bytes)}), info = heap_.zeros(DType::i32, {1});
+  check(cusolverDnXpotrf_bufferSize(handle_, parameters_, kHalf, n, CUDA_R_32F, matrix, n, CUDA_R_32F,
+                                    &device_bytes, &host_bytes),
+        "cusolverDnXpotrf_bufferSize");
+  Tensor workspace = heap_.tensor(DType::u8, {static_cast<int64_t>(device_bytes)}),
+         info = heap_.zeros(DType::i32, {1});
   std::vector<std::byte> host_workspace(host_bytes);
-  check(cusolverDnXpotrf(handle_, parameters_, kHalf, n, CUDA_R_32F, matrix, n, CUDA_R_32F, workspace.data(), device_bytes, host_workspace.data(), host_bytes, info.as<int>()), "cusolverDnXpotrf");
+  check(cusolverDnXpotrf(handle_, parameters_, kHalf, n, CUDA_R_32F, matrix, n, CUDA_R_32F, workspace.data(),
+                         device_bytes, host_workspace.data(), host_bytes, info.as<int>()),
+        "cusolverDnXpotrf");
   return heap_.download<int>(info, 1)[0] == 0;
 }
 

@@ -13,7 +13,8 @@ class Factorization {
   Factorization(const Factorization&) = delete;
   Factorization& operator=(const Factorization&) = delete;
 
-  // The lower triangle of `matrix` [n, n], row-major, becomes L with L L^T = matrix; the upper one stays. False: not positive definite.
+  // The lower triangle of `matrix` [n, n], row-major, becomes L with L L^T = matrix; the upper one stays.
+  // False: not positive definite.
   bool factor(float* matrix, int64_t n);
 
  private:

@@ -1,4 +1,5 @@
-// Backend::execute on a device: runs nodes of the graph one after another, neighbours as one kernel where nobody else reads what lies between them.
+// Backend::execute on a device: runs nodes of the graph one after another, neighbours as one kernel where
+// nobody else reads what lies between them.
 #pragma once
 #include "core/rope_tables.hpp"
 #include "cuda/device_heap.hpp"
@@ -17,7 +18,14 @@ struct Engine {
 // The form a weight has on the device: vectors as float32, matrices as they are.
 Tensor staged_weight(Engine& engine, const TensorView& host);
 
-void execute_nodes(Engine& engine, RopeTables& rope, std::span<const Node> segment, const WeightTable& weights, const TokenBatch& batch, const ForwardOptions& options, ValueTable& values,
-                   const Backend::ActivationRounding* rounding, const ValueLifetimes* lifetimes);
+void execute_nodes(Engine& engine,
+                   RopeTables& rope,
+                   std::span<const Node> segment,
+                   const WeightTable& weights,
+                   const TokenBatch& batch,
+                   const ForwardOptions& options,
+                   ValueTable& values,
+                   const Backend::ActivationRounding* rounding,
+                   const ValueLifetimes* lifetimes);
 
 }  // namespace llmc::cuda

@@ -8,8 +8,9 @@
 namespace llmc::cuda {
 
 namespace {
-constexpr int64_t kMostTokens = 32768, kMostBytes = int64_t{512} << 20;  // of values that wait; the bits of a gram depend on the tokens
-}
+// of values that wait; the bits of a gram depend on the tokens
+constexpr int64_t kMostTokens = 32768, kMostBytes = int64_t{512} << 20;
+}  // namespace
 
 void GramAccumulator::release(std::byte* bytes) noexcept {
   waiting_.erase(bytes);
@@ -17,9 +18,13 @@ void GramAccumulator::release(std::byte* bytes) noexcept {
 }
 
 void GramAccumulator::add(const TensorView& x, float* gram) {
-  const int64_t width = x.columns(), row_bytes = width * static_cast<int64_t>(item_size(x.dtype)), room = std::clamp(kMostBytes / row_bytes, int64_t{1024}, kMostTokens);
+  const int64_t width = x.columns(), row_bytes = width * static_cast<int64_t>(item_size(x.dtype)),
+                room = std::clamp(kMostBytes / row_bytes, int64_t{1024}, kMostTokens);
   Waiting& waiting = waiting_[gram];
-  if (!waiting.values.empty() && (waiting.values.dtype() != x.dtype || waiting.values.columns() != width)) flush(gram, waiting), waiting.values = Tensor();
+  if (!waiting.values.empty() && (waiting.values.dtype() != x.dtype || waiting.values.columns() != width)) {
+    flush(gram, waiting);
+    waiting.values = Tensor();
+  }
   for (int64_t first = 0; first < x.rows();) {
     if (waiting.tokens == 0 && x.rows() - first >= room) {  // as much as could wait: not copied first
       add_to_gram(x.data + first * row_bytes, x.dtype, room, width, gram, engine_.stream);
@@ -28,7 +33,9 @@ void GramAccumulator::add(const TensorView& x, float* gram) {
     }
     if (waiting.values.empty()) waiting.values = engine_.heap.tensor(x.dtype, {room, width});
     const int64_t count = std::min(x.rows() - first, room - waiting.tokens);
-    check(cudaMemcpyAsync(waiting.values.data() + waiting.tokens * row_bytes, x.data + first * row_bytes, static_cast<size_t>(count * row_bytes), cudaMemcpyDeviceToDevice, engine_.stream), "copy of values");
+    check(cudaMemcpyAsync(waiting.values.data() + waiting.tokens * row_bytes, x.data + first * row_bytes,
+                          static_cast<size_t>(count * row_bytes), cudaMemcpyDeviceToDevice, engine_.stream),
+          "copy of values");
     waiting.tokens += count;
     first += count;
     if (waiting.tokens == room) flush(gram, waiting);
@@ -36,7 +43,9 @@ void GramAccumulator::add(const TensorView& x, float* gram) {
 }
 
 void GramAccumulator::flush(float* gram, Waiting& waiting) {
-  if (waiting.tokens > 0) add_to_gram(waiting.values.data(), waiting.values.dtype(), waiting.tokens, waiting.values.columns(), gram, engine_.stream);
+  if (waiting.tokens > 0)
+    add_to_gram(waiting.values.data(), waiting.values.dtype(), waiting.tokens, waiting.values.columns(), gram,
+                engine_.stream);
   waiting.tokens = 0;
 }
 

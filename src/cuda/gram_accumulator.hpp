@@ -1,4 +1,5 @@
-// Sums X^T X into grams on the device. Values wait until there are enough of them: reading and writing a gram costs as much as a few thousand tokens' products.
+// Sums X^T X into grams on the device. Values wait until there are enough of them: reading and writing a gram
+// costs as much as a few thousand tokens' products.
 #pragma once
 #include <unordered_map>
 
@@ -6,12 +7,14 @@
 
 namespace llmc::cuda {
 
-// The memory of grams is its own, so that it knows when one goes: what waited for it must never reach what lies there next.
+// The memory of grams is its own, so that it knows when one goes: what waited for it must never reach what
+// lies there next.
 class GramAccumulator final : public DeviceMemory {
  public:
   explicit GramAccumulator(Engine& engine) : engine_(engine) {}
 
-  Tensor zeros(DType dtype, Shape shape) { return engine_.heap.zeros(dtype, std::move(shape), this); }  // dies before the accumulator
+  // dies before the accumulator
+  Tensor zeros(DType dtype, Shape shape) { return engine_.heap.zeros(dtype, std::move(shape), this); }
   void add(const TensorView& x, float* gram);  // both on the device
   void finish(const void* gram);               // everything given so far is in it
 

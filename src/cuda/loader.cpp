@@ -22,14 +22,18 @@ std::string path_beside_us() {
 
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options, std::unique_ptr<Backend> host) {
   const std::string path = options.module_path.empty() ? path_beside_us() : options.module_path;
-  void* const module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);  // for good: CUDA's libraries do not unload cleanly
+  // for good: CUDA's libraries do not unload cleanly
+  void* const module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!module) {
     const char* const reason = dlerror();
-    throw Error(ErrorCode::unsupported, "device cuda: cannot load the CUDA module: " + std::string(reason ? reason : path));
+    throw Error(ErrorCode::unsupported,
+                "device cuda: cannot load the CUDA module: " + std::string(reason ? reason : path));
   }
   const auto open = reinterpret_cast<cuda::OpenModule>(dlsym(module, cuda::kOpenModule));
   dlclose(module);
-  if (!open) throw Error(ErrorCode::unsupported, "device cuda: '" + path + "' is no CUDA module of llmc: it has no " + cuda::kOpenModule);
+  if (!open)
+    throw Error(ErrorCode::unsupported,
+                "device cuda: '" + path + "' is no CUDA module of llmc: it has no " + cuda::kOpenModule);
   cuda::ModuleRequest request;
   request.device_index = options.device_index;
   request.memory_limit = options.memory_limit;

@@ -1,4 +1,5 @@
-// What libllmc.so and libllmc_cuda.so say to each other: one function. The module is a second half of the same build; nothing else fits.
+// What libllmc.so and libllmc_cuda.so say to each other: one function. The module is a second half of the
+// same build; nothing else fits.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -13,7 +14,7 @@ struct ModuleRequest {
   uint32_t struct_size = sizeof(ModuleRequest);
   int32_t device_index = 0;
   int64_t memory_limit = 0;                  // CudaOptions
-  const char* build_id = nullptr;  // of the library that asks
+  const char* build_id = nullptr;            // of the library that asks
   std::unique_ptr<Backend>* host = nullptr;  // does what is done on the host; taken
 };
 struct ModuleAnswer {

@@ -1,4 +1,5 @@
-// What observers ask of values: per-channel statistics of activations (SmoothQuant, static scales, importance) and the extent of a whole tensor.
+// What observers ask of values: per-channel statistics of activations (SmoothQuant, static scales,
+// importance) and the extent of a whole tensor.
 #include "cuda/kernels.hpp"
 #include "cuda/language.cuh"
 
@@ -11,11 +12,14 @@ struct ChannelShared {
   ChannelSums sums[kRowThreads][kColumns];
 };
 
-// One block per 64 channels: rows are dealt to four threads a channel and their sums added in order. into: [width].
+// One block per 64 channels: rows are dealt to four threads a channel and their sums added in order. into:
+// [width].
 template <class T>
-__global__ void __launch_bounds__(kThreads) channel_sums(const T* x, int64_t tokens, int64_t width, ChannelSums* into) {
+__global__ void __launch_bounds__(kThreads)
+    channel_sums(const T* x, int64_t tokens, int64_t width, ChannelSums* into) {
   ChannelShared& shared = shared_memory<ChannelShared>();
-  const int column = static_cast<int>(threadIdx.x) % kColumns, part = static_cast<int>(threadIdx.x) / kColumns;
+  const int column = static_cast<int>(threadIdx.x) % kColumns,
+            part = static_cast<int>(threadIdx.x) / kColumns;
   const int64_t channel = int64_t{blockIdx.x} * kColumns + column;
   ChannelSums sums{INFINITY, -INFINITY, 0, 0};
   if (channel < width)
@@ -45,13 +49,16 @@ struct ExtentShared {
 
 // One extent per block, zero included; `bad` becomes the smallest position of a NaN or infinity.
 template <class T>
-__global__ void __launch_bounds__(kThreads) find_extents(const T* x, int64_t count, float2* extents, unsigned long long* bad) {
+__global__ void __launch_bounds__(kThreads)
+    find_extents(const T* x, int64_t count, float2* extents, unsigned long long* bad) {
   ExtentShared& shared = shared_memory<ExtentShared>();
   float low = 0, high = 0;
   unsigned long long first_bad = ~0ull;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) {
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count;
+       i += int64_t{gridDim.x} * kThreads) {
     const float value = to_float(x[i]);
-    if (!(fabsf(value) <= 3.402823466e38f) && first_bad == ~0ull) first_bad = static_cast<unsigned long long>(i);
+    if (!(fabsf(value) <= 3.402823466e38f) && first_bad == ~0ull)
+      first_bad = static_cast<unsigned long long>(i);
     low = fminf(low, value);
     high = fmaxf(high, value);
   }
@@ -63,21 +70,43 @@ __global__ void __launch_bounds__(kThreads) find_extents(const T* x, int64_t cou
 
 }  // namespace
 
-void collect_channel_sums(const void* x, DType dtype, int64_t tokens, int64_t width, ChannelSums* into, cudaStream_t stream) {
+void collect_channel_sums(const void* x,
+                          DType dtype,
+                          int64_t tokens,
+                          int64_t width,
+                          ChannelSums* into,
+                          cudaStream_t stream) {
   if (width == 0) return;
   const auto blocks = static_cast<unsigned>(divide_up(width, kColumns));
-  if (dtype == DType::bf16) LLMC_LAUNCH((channel_sums<Bf16>), blocks, kThreads, sizeof(ChannelShared), stream, static_cast<const Bf16*>(x), tokens, width, into);
-  else LLMC_LAUNCH((channel_sums<float>), blocks, kThreads, sizeof(ChannelShared), stream, static_cast<const float*>(x), tokens, width, into);
+  if (dtype == DType::bf16)
+    LLMC_LAUNCH((channel_sums<Bf16>), blocks, kThreads, sizeof(ChannelShared), stream,
+                static_cast<const Bf16*>(x), tokens, width, into);
+  else
+    LLMC_LAUNCH((channel_sums<float>), blocks, kThreads, sizeof(ChannelShared), stream,
+                static_cast<const float*>(x), tokens, width, into);
 }
 
-unsigned extent_blocks(int64_t count) { return static_cast<unsigned>(least(divide_up(count, 8 * kThreads), 1024)); }
+unsigned extent_blocks(int64_t count) {
+  return static_cast<unsigned>(least(divide_up(count, 8 * kThreads), 1024));
+}
 
-void collect_extents(const void* x, DType dtype, int64_t count, float2* extents, unsigned long long* bad, cudaStream_t stream) {
+void collect_extents(const void* x,
+                     DType dtype,
+                     int64_t count,
+                     float2* extents,
+                     unsigned long long* bad,
+                     cudaStream_t stream) {
   if (count == 0) return;
   const unsigned blocks = extent_blocks(count);
-  if (dtype == DType::bf16) LLMC_LAUNCH((find_extents<Bf16>), blocks, kThreads, sizeof(ExtentShared), stream, static_cast<const Bf16*>(x), count, extents, bad);
-  else if (dtype == DType::f16) LLMC_LAUNCH((find_extents<Half>), blocks, kThreads, sizeof(ExtentShared), stream, static_cast<const Half*>(x), count, extents, bad);
-  else LLMC_LAUNCH((find_extents<float>), blocks, kThreads, sizeof(ExtentShared), stream, static_cast<const float*>(x), count, extents, bad);
+  if (dtype == DType::bf16)
+    LLMC_LAUNCH((find_extents<Bf16>), blocks, kThreads, sizeof(ExtentShared), stream,
+                static_cast<const Bf16*>(x), count, extents, bad);
+  else if (dtype == DType::f16)
+    LLMC_LAUNCH((find_extents<Half>), blocks, kThreads, sizeof(ExtentShared), stream,
+                static_cast<const Half*>(x), count, extents, bad);
+  else
+    LLMC_LAUNCH((find_extents<float>), blocks, kThreads, sizeof(ExtentShared), stream,
+                static_cast<const float*>(x), count, extents, bad);
 }
 
 }  // namespace llmc::cuda

@@ -1,10 +1,12 @@
-// Rows of codes as the file holds them, a 32-bit word at a time: `bits` each, lowest bits first (core/quantize/packing.hpp).
+// Rows of codes as the file holds them, a 32-bit word at a time: `bits` each, lowest bits first
+// (core/quantize/packing.hpp).
 #pragma once
 #include "cuda/language.cuh"
 
 namespace llmc::cuda {
 
-// The word whose first bit is bit 32 * word of a row of `columns` codes. stored(k, starts_here): the bits of code k; a code may straddle two words.
+// The word whose first bit is bit 32 * word of a row of `columns` codes. stored(k, starts_here): the bits of
+// code k; a code may straddle two words.
 template <class Stored>
 __device__ inline uint32_t packed_word(int64_t word, int bits, int64_t columns, const Stored& stored) {
   const int64_t first_bit = word * 32;
@@ -21,7 +23,8 @@ __device__ inline uint32_t packed_word(int64_t word, int bits, int64_t columns, 
 __device__ inline void store_word(std::byte* row, int64_t row_bytes, int64_t at, uint32_t word) {
   if (row_bytes % 4 == 0) *reinterpret_cast<uint32_t*>(row + at) = word;
   else
-    for (int64_t b = 0; b < least(4, row_bytes - at); ++b) row[at + b] = static_cast<std::byte>(word >> (8 * b));
+    for (int64_t b = 0; b < least(4, row_bytes - at); ++b)
+      row[at + b] = static_cast<std::byte>(word >> (8 * b));
 }
 
 }  // namespace llmc::cuda

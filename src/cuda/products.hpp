@@ -9,7 +9,8 @@
 
 namespace llmc::cuda {
 
-// c = a b^T (+ c), or a b (+ c): row-major, a: [rows, depth], b: [columns, depth] or [depth, columns], c: [rows, columns]. a and b have one dtype, f32 or bf16.
+// c = a b^T (+ c), or a b (+ c): row-major, a: [rows, depth], b: [columns, depth] or [depth, columns], c:
+// [rows, columns]. a and b have one dtype, f32 or bf16.
 struct Product {
   int64_t rows = 0, columns = 0, depth = 0;
   DType operand_dtype = DType::f32, result_dtype = DType::f32;

@@ -1,5 +1,6 @@
-// The search for the range of least error under each scale (observers memoryless_mse and its kin). A warp per cell goes through the candidates in order; its lanes
-// are the 4 x 8 partial sums in which torch adds up a row, so that the sums, and with them the ties, are those of core/quantize/candidate_error.cpp bit for bit.
+// The search for the range of least error under each scale (observers memoryless_mse and its kin). A warp per
+// cell goes through the candidates in order; its lanes are the 4 x 8 partial sums in which torch adds up a
+// row, so that the sums, and with them the ties, are those of core/quantize/candidate_error.cpp bit for bit.
 // Cells too small for four chains use a quarter of the lanes each: four candidates at a time.
 #include "core/quantize/candidate_value.hpp"
 #include "cuda/kernels.hpp"
@@ -55,16 +56,21 @@ struct ValueError {
 
   __device__ float operator()(float value, int64_t i) const {
     const typename Arithmetic<T>::Round round;
-    const float difference = symmetric ? symmetric_difference(value, scale, grid, round) : shifted_difference(value, scale, zero, grid, round);
+    const float difference = symmetric ? symmetric_difference(value, scale, grid, round)
+                                       : shifted_difference(value, scale, zero, grid, round);
     if (powers) return powers[Arithmetic<T>::index(size_of(difference))];
     const float error = raised(difference, norm);
     return importance ? error * importance[i] : error;
   }
 };
 
-// torch_ordered_sum of a cell's errors, the same in all lanes of the warp, or of each quarter with its own `error` when `quarters` (order.rounds is 0 then).
+// torch_ordered_sum of a cell's errors, the same in all lanes of the warp, or of each quarter with its own
+// `error` when `quarters` (order.rounds is 0 then).
 template <class T, class Grid>
-__device__ float ordered_sum(const Cell<T>& cell, const ValueError<T, Grid>& error, const SumOrder& order, bool quarters) {
+__device__ float ordered_sum(const Cell<T>& cell,
+                             const ValueError<T, Grid>& error,
+                             const SumOrder& order,
+                             bool quarters) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, chain = lane / kSumLanes, l = lane % kSumLanes;
   const bool paired = order.width > kSumLanes;
   const auto load = [&](int64_t i) {
@@ -89,9 +95,15 @@ __device__ float ordered_sum(const Cell<T>& cell, const ValueError<T, Grid>& err
 }
 
 template <class T, class Grid>
-__device__ ValueError<T, Grid> error_of_range(const RangeProblem& p, float low, float high, int64_t column, Grid grid) {
+__device__ ValueError<T, Grid> error_of_range(const RangeProblem& p,
+                                              float low,
+                                              float high,
+                                              int64_t column,
+                                              Grid grid) {
   const CellScale scale = scale_of_cell(low, high, p.grid);
-  return {scale.stored, static_cast<float>(scale.zero_point), p.grid.symmetric, p.powers, p.importance ? p.importance + column : nullptr, p.norm, grid};
+  return {scale.stored, static_cast<float>(scale.zero_point),           p.grid.symmetric,
+          p.powers,     p.importance ? p.importance + column : nullptr, p.norm,
+          grid};
 }
 
 template <class T, class Grid>
@@ -125,13 +137,18 @@ __global__ void __launch_bounds__(kThreads, 3) search_cells(RangeProblem p, Cell
   float best = s.largest, best_low = low, best_high = high;
   for (int step = 0; step < p.steps; step += together) {
     const int mine = quarters ? static_cast<int>(least(step + lane / kSumLanes, p.steps - 1)) : step;
-    const float smaller = round_to_model(low * p.shrinks[mine], p.grid.model), larger = round_to_model(high * p.shrinks[mine], p.grid.model);
+    const float smaller = round_to_model(low * p.shrinks[mine], p.grid.model),
+                larger = round_to_model(high * p.shrinks[mine], p.grid.model);
     float error = ordered_sum(cell, error_of_range<T>(p, smaller, larger, column, grid), order, quarters);
     if (s.sums_rounded) error = round_to_model(error, p.grid.model);
     for (int q = 0; q < together; ++q) {
-      const float that = __shfl_sync(kAllLanes, error, q * kSumLanes), that_low = __shfl_sync(kAllLanes, smaller, q * kSumLanes), that_high = __shfl_sync(kAllLanes, larger, q * kSumLanes);
+      const float that = __shfl_sync(kAllLanes, error, q * kSumLanes),
+                  that_low = __shfl_sync(kAllLanes, smaller, q * kSumLanes),
+                  that_high = __shfl_sync(kAllLanes, larger, q * kSumLanes);
       if (step + q >= p.steps || !(that < best)) continue;
-      best = that, best_low = that_low, best_high = that_high;
+      best = that;
+      best_low = that_low;
+      best_high = that_high;
       if (lane == 0 && s.improved[step + q] == 0) atomicOr(s.improved + step + q, 1);
     }
   }
@@ -142,13 +159,15 @@ __global__ void __launch_bounds__(kThreads, 3) search_cells(RangeProblem p, Cell
 
 // A warp per tile and step.
 template <class T, class Grid>
-__global__ void __launch_bounds__(kThreads) sum_tile_errors(RangeProblem p, float low, float high, int64_t tile_rows, float* errors, Grid grid) {
+__global__ void __launch_bounds__(kThreads)
+    sum_tile_errors(RangeProblem p, float low, float high, int64_t tile_rows, float* errors, Grid grid) {
   const int64_t index = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
   if (index >= divide_up(p.rows, tile_rows) * p.steps) return;
   const int64_t row = index / p.steps * tile_rows, count = least(tile_rows, p.rows - row) * p.columns;
   const float shrink = p.shrinks[index % p.steps];
   const Cell<T> cell{static_cast<const T*>(p.weight) + row * p.columns, count, 0, 0, 0, 0, true};
-  const auto error = error_of_range<T>(p, round_to_model(low * shrink, p.grid.model), round_to_model(high * shrink, p.grid.model), 0, grid);
+  const auto error = error_of_range<T>(p, round_to_model(low * shrink, p.grid.model),
+                                       round_to_model(high * shrink, p.grid.model), 0, grid);
   const float sum = ordered_sum(cell, error, SumOrder(count, p.powers != nullptr), false);
   if (threadIdx.x % kWarp == 0) errors[index] = sum;
 }
@@ -169,20 +188,33 @@ void search_ranges_of_cells(const RangeProblem& p, const CellSearch& search, cud
   if (blocks == 0) return;
   with_grid(p, [&](auto grid) {
     using Grid = decltype(grid);
-    if (p.dtype == DType::bf16) LLMC_LAUNCH((search_cells<Bf16, Grid>), blocks, kThreads, 0, stream, p, search, grid);
-    else if (p.dtype == DType::f16) LLMC_LAUNCH((search_cells<Half, Grid>), blocks, kThreads, 0, stream, p, search, grid);
+    if (p.dtype == DType::bf16)
+      LLMC_LAUNCH((search_cells<Bf16, Grid>), blocks, kThreads, 0, stream, p, search, grid);
+    else if (p.dtype == DType::f16)
+      LLMC_LAUNCH((search_cells<Half, Grid>), blocks, kThreads, 0, stream, p, search, grid);
     else LLMC_LAUNCH((search_cells<float, Grid>), blocks, kThreads, 0, stream, p, search, grid);
   });
 }
 
-void sum_errors_of_tiles(const RangeProblem& p, float low, float high, int64_t tile_rows, float* errors, cudaStream_t stream) {
+void sum_errors_of_tiles(const RangeProblem& p,
+                         float low,
+                         float high,
+                         int64_t tile_rows,
+                         float* errors,
+                         cudaStream_t stream) {
   const unsigned blocks = blocks_of(divide_up(p.rows, tile_rows) * p.steps);
   if (blocks == 0) return;
   with_grid(p, [&](auto grid) {
     using Grid = decltype(grid);
-    if (p.dtype == DType::bf16) LLMC_LAUNCH((sum_tile_errors<Bf16, Grid>), blocks, kThreads, 0, stream, p, low, high, tile_rows, errors, grid);
-    else if (p.dtype == DType::f16) LLMC_LAUNCH((sum_tile_errors<Half, Grid>), blocks, kThreads, 0, stream, p, low, high, tile_rows, errors, grid);
-    else LLMC_LAUNCH((sum_tile_errors<float, Grid>), blocks, kThreads, 0, stream, p, low, high, tile_rows, errors, grid);
+    if (p.dtype == DType::bf16)
+      LLMC_LAUNCH((sum_tile_errors<Bf16, Grid>), blocks, kThreads, 0, stream, p, low, high, tile_rows, errors,
+                  grid);
+    else if (p.dtype == DType::f16)
+      LLMC_LAUNCH((sum_tile_errors<Half, Grid>), blocks, kThreads, 0, stream, p, low, high, tile_rows, errors,
+                  grid);
+    else
+      LLMC_LAUNCH((sum_tile_errors<float, Grid>), blocks, kThreads, 0, stream, p, low, high, tile_rows,
+                  errors, grid);
   });
 }
 

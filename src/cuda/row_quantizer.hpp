@@ -1,4 +1,5 @@
-// Backend::quantize_rows and Backend::dequantize on a device: rows and codes come from the host; codes go back, values stay.
+// Backend::quantize_rows and Backend::dequantize on a device: rows and codes come from the host; codes go
+// back, values stay.
 #pragma once
 #include <optional>
 

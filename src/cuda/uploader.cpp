@@ -12,7 +12,10 @@ constexpr size_t kPieceBytes = size_t{32} << 20;
 constexpr int64_t kGrain = int64_t{1} << 20;
 }  // namespace
 
-Uploader::Uploader(DeviceHeap& heap, cudaStream_t compute, Backend& host) : heap_(heap), compute_(compute), host_(host) {
+Uploader::Uploader(DeviceHeap& heap, cudaStream_t compute, Backend& host)
+    : heap_(heap),
+      compute_(compute),
+      host_(host) {
   check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "cudaStreamCreate");
   check(cudaEventCreateWithFlags(&arrived_, cudaEventDisableTiming), "cudaEventCreate");
   check(cudaEventCreateWithFlags(&free_, cudaEventDisableTiming), "cudaEventCreate");
@@ -52,7 +55,9 @@ Tensor Uploader::upload(const TensorView& host) {
   const std::lock_guard lock(mutex_);
   Tensor there = heap_.tensor(host.dtype, host.shape);
   send(there, [&](int64_t offset, int64_t bytes, std::byte* to) {
-    host_.parallel_for(bytes, kGrain, [&](int64_t first, int64_t last) { std::memcpy(to + first, host.data + offset + first, static_cast<size_t>(last - first)); });
+    host_.parallel_for(bytes, kGrain, [&](int64_t first, int64_t last) {
+      std::memcpy(to + first, host.data + offset + first, static_cast<size_t>(last - first));
+    });
   });
   check(cudaEventRecord(arrived_, copies_), "cudaEventRecord");
   check(cudaStreamWaitEvent(compute_, arrived_, 0), "cudaStreamWaitEvent");
@@ -60,7 +65,8 @@ Tensor Uploader::upload(const TensorView& host) {
 }
 
 Tensor Uploader::fill(DType dtype, Shape shape, const Backend::ReadBytes& read) {
-  struct Arrival {  // also when `read` fails: the memory must not be given out while something is on its way to it
+  // also when `read` fails: the memory must not be given out while something is on its way to it
+  struct Arrival {
     cudaStream_t copies;
     ~Arrival() { cudaStreamSynchronize(copies); }
   };

@@ -1,4 +1,5 @@
-// Brings weights to the device through pinned memory on a stream of its own, beside the arithmetic. Any thread, one tensor at a time.
+// Brings weights to the device through pinned memory on a stream of its own, beside the arithmetic. Any
+// thread, one tensor at a time.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -16,7 +17,8 @@ class Uploader {
   Uploader(const Uploader&) = delete;
   Uploader& operator=(const Uploader&) = delete;
 
-  // A copy of `host` on the device, on its way when this returns; what is queued on the compute stream from then on finds it there.
+  // A copy of `host` on the device, on its way when this returns; what is queued on the compute stream from
+  // then on finds it there.
   Tensor upload(const TensorView& host);
   // A tensor whose bytes `read` gives piece by piece; it has arrived when this returns.
   Tensor fill(DType dtype, Shape shape, const Backend::ReadBytes& read);

@@ -8,7 +8,9 @@
 
 namespace llmc {
 
-Arguments::Arguments(const ModifierSpec& spec) : spec_(spec), known_{"index", "group", "start", "end", "update", "requires_calibration_data"} {}
+Arguments::Arguments(const ModifierSpec& spec)
+    : spec_(spec),
+      known_{"index", "group", "start", "end", "update", "requires_calibration_data"} {}
 
 bool Arguments::has(std::string_view key) {
   known_.emplace_back(key);
@@ -46,7 +48,8 @@ std::string Arguments::what(std::string_view key) const { return fmt::format("{}
 
 void Arguments::fail(std::string_view key, const std::string& problem) const {
   const RecipeValue* value = spec_.arguments.find(key);
-  throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}: {}", value ? value->line : spec_.line, what(key), problem));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("recipe line {}: {}: {}", value ? value->line : spec_.line, what(key), problem));
 }
 
 void Arguments::finish() const {
@@ -57,7 +60,9 @@ void Arguments::finish() const {
     names.erase(std::unique(names.begin(), names.end()), names.end());
     std::string list;
     for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
-    throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {} has no argument '{}'; it takes {}", value.line, spec_.type, key, list));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe line {}: {} has no argument '{}'; it takes {}", value.line, spec_.type,
+                            key, list));
   }
 }
 

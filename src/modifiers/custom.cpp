@@ -1,4 +1,5 @@
-// A caller's own quantizer: this file finds its modules and scales, hands it each matrix, and checks what comes back.
+// A caller's own quantizer: this file finds its modules and scales, hands it each matrix, and checks what
+// comes back.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,21 +18,32 @@ namespace {
 
 class Custom final : public ScopedQuantizer {
  public:
-  Custom(Arguments&& arguments, const CustomQuantizer& own, const RunPolicy& policy) : ScopedQuantizer(arguments), own_(own), policy_(policy) { arguments.finish(); }
+  Custom(Arguments&& arguments, const CustomQuantizer& own, const RunPolicy& policy)
+      : ScopedQuantizer(arguments),
+        own_(own),
+        policy_(policy) {
+    arguments.finish();
+  }
 
   std::string_view type() const override { return own_.type; }
   bool needs_gram() const override { return own_.needs_gram; }
   bool needs_calibration() const override { return true; }  // runs without data never ask a quantizer
-  bool needs_channels(const Scheme& scheme) const override { return own_.needs_channels || ScopedQuantizer::needs_channels(scheme); }
+  bool needs_channels(const Scheme& scheme) const override {
+    return own_.needs_channels || ScopedQuantizer::needs_channels(scheme);
+  }
 
-  std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const override {
+  std::vector<QuantizedMatrix> quantize(const MatrixSet& set,
+                                        Backend& backend,
+                                        std::vector<LinearReport>& rows) const override {
     const QuantizationArgs& args = *set.scheme->weights;
     const Statistics* const statistics = set.statistics;
     std::string note;
     std::vector<QuantizationParameters> parameters = joint_scales(set.jobs, args, statistics, backend, &note);
     Statistics on_host;
     if (statistics) {
-      on_host.samples = statistics->samples, on_host.tokens = statistics->tokens, on_host.channels = statistics->channels;
+      on_host.samples = statistics->samples;
+      on_host.tokens = statistics->tokens;
+      on_host.channels = statistics->channels;
       if (!statistics->gram.empty()) on_host.gram = backend.to_host(statistics->gram);
     }
     std::vector<QuantizedMatrix> results;
@@ -42,8 +54,10 @@ class Custom final : public ScopedQuantizer {
       result.codes = quantize_in_tiles(*weight, result.parameters, args, policy_.rounding, backend);
       const bool one_code = is_one_code(result.codes);
       const Tensor multipliers = scale_values(result.parameters, args);
-      own_.quantize({job.module, args, *weight, multipliers, result.parameters.zero_points.empty() ? TensorView() : result.parameters.zero_points.view(), statistics ? &on_host : nullptr, result.codes,
-                     result.codes.data()});
+      own_.quantize(
+          {job.module, args, *weight, multipliers,
+           result.parameters.zero_points.empty() ? TensorView() : result.parameters.zero_points.view(),
+           statistics ? &on_host : nullptr, result.codes, result.codes.data()});
       check(result, job.module);
       LinearReport row;
       row.name = job.module;
@@ -51,8 +65,12 @@ class Custom final : public ScopedQuantizer {
       row.method = own_.type;
       row.note = note;
       row.relative_error = relative_weight_error(*weight, result, backend);
-      // The finished folder's check would refuse it as well, without knowing whose fault it is. Zeros for a weight are an error of exactly 1.
-      if ((!one_code && is_one_code(result.codes)) || row.relative_error == 1.0) throw Error(ErrorCode::invalid_argument, fmt::format("modifier '{}': the codes of '{}' hold nothing of its weight", own_.type, job.module));
+      // The finished folder's check would refuse it as well, without knowing whose fault it is. Zeros for a
+      // weight are an error of exactly 1.
+      if ((!one_code && is_one_code(result.codes)) || row.relative_error == 1.0)
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("modifier '{}': the codes of '{}' hold nothing of its weight", own_.type,
+                                job.module));
       rows.push_back(std::move(row));
       results.push_back(std::move(result));
     }
@@ -60,7 +78,10 @@ class Custom final : public ScopedQuantizer {
   }
 
  private:
-  static bool is_one_code(const Tensor& codes) { return std::all_of(codes.data(), codes.data() + codes.bytes(), [&](std::byte code) { return code == codes.data()[0]; }); }
+  static bool is_one_code(const Tensor& codes) {
+    return std::all_of(codes.data(), codes.data() + codes.bytes(),
+                       [&](std::byte code) { return code == codes.data()[0]; });
+  }
 
   // Codes that a file cannot hold would be cut to size without a word.
   void check(const QuantizedMatrix& matrix, const std::string& module) const {
@@ -69,9 +90,14 @@ class Custom final : public ScopedQuantizer {
     const bool integer = args.type == NumberType::integer;
     for (int64_t i = 0; i < matrix.codes.size(); ++i) {
       const int code = integer ? static_cast<int8_t>(codes[i]) : codes[i];
-      const bool fits = integer ? code >= args.quant_min() && code <= args.quant_max() : args.num_bits == 8 ? (code & 0x7F) != 0x7F : code < 16;
+      const bool fits = integer ? code >= args.quant_min() && code <= args.quant_max()
+          : args.num_bits == 8  ? (code & 0x7F) != 0x7F
+                                : code < 16;
       if (!fits)
-        throw Error(ErrorCode::invalid_argument, fmt::format("modifier '{}': code {} of '{}' at [{}, {}], wanted one of {}", own_.type, code, module, i / matrix.codes.columns(), i % matrix.codes.columns(), describe(args)));
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("modifier '{}': code {} of '{}' at [{}, {}], wanted one of {}", own_.type, code,
+                        module, i / matrix.codes.columns(), i % matrix.codes.columns(), describe(args)));
     }
   }
 
@@ -81,6 +107,10 @@ class Custom final : public ScopedQuantizer {
 
 }  // namespace
 
-std::unique_ptr<Modifier> make_custom(const ModifierSpec& spec, const CustomQuantizer& own, const RunPolicy& policy) { return std::make_unique<Custom>(Arguments(spec), own, policy); }
+std::unique_ptr<Modifier> make_custom(const ModifierSpec& spec,
+                                      const CustomQuantizer& own,
+                                      const RunPolicy& policy) {
+  return std::make_unique<Custom>(Arguments(spec), own, policy);
+}
 
 }  // namespace llmc

@@ -1,11 +1,13 @@
-// GPTQModifier (arXiv 2210.17323): rounds column by column, each error pushed onto the columns still to come through the Hessian of the inputs.
-// The arithmetic is the backend's; this file decides the grid, the scales and the order, and turns the solution into matrices and report rows.
+// GPTQModifier (arXiv 2210.17323): rounds column by column, each error pushed onto the columns still to come
+// through the Hessian of the inputs. The arithmetic is the backend's; this file decides the grid, the scales
+// and the order, and turns the solution into matrices and report rows.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/quantize/number_formats.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
@@ -13,7 +15,6 @@
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
 #include "modifiers/round_to_nearest.hpp"
-#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 
@@ -25,12 +26,16 @@ struct StackedScales {
   Tensor zero_points;  // i8, the same shape; empty when symmetric
 };
 
-StackedScales stack_scales(std::span<const MatrixJob> jobs, std::span<const QuantizationParameters> parameters, const QuantizationArgs& args) {
+StackedScales stack_scales(std::span<const MatrixJob> jobs,
+                           std::span<const QuantizationParameters> parameters,
+                           const QuantizationArgs& args) {
   int64_t rows = 0;
   for (const MatrixJob& job : jobs) rows += job.weight.rows();
   const int64_t per_row = scale_columns(args, jobs[0].weight.columns());
-  const int64_t scale_row_height = args.strategy == Strategy::block ? (*args.block_structure)[0] : 1;  // rows that share one row of scales
-  StackedScales all{Tensor(DType::f32, {rows, per_row}), args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
+  // rows that share one row of scales
+  const int64_t scale_row_height = args.strategy == Strategy::block ? (*args.block_structure)[0] : 1;
+  StackedScales all{Tensor(DType::f32, {rows, per_row}),
+                    args.symmetric ? Tensor() : Tensor(DType::i8, {rows, per_row})};
   float* scales = all.scales.as<float>();
   int8_t* zero_points = all.zero_points.as<int8_t>();
   for (size_t j = 0; j < jobs.size(); ++j) {
@@ -38,7 +43,8 @@ StackedScales stack_scales(std::span<const MatrixJob> jobs, std::span<const Quan
     for (int64_t row = 0; row < jobs[j].weight.rows(); ++row, scales += per_row) {
       const int64_t from = args.strategy == Strategy::tensor ? 0 : row / scale_row_height * per_row;
       std::copy_n(values.as<float>() + from, per_row, scales);
-      if (!args.symmetric) zero_points = std::copy_n(parameters[j].zero_points.as<int8_t>() + from, per_row, zero_points);
+      if (!args.symmetric)
+        zero_points = std::copy_n(parameters[j].zero_points.as<int8_t>() + from, per_row, zero_points);
     }
   }
   return all;
@@ -46,14 +52,18 @@ StackedScales stack_scales(std::span<const MatrixJob> jobs, std::span<const Quan
 
 std::vector<int32_t> scale_column_of(const QuantizationArgs& args, int64_t columns) {
   std::vector<int32_t> map(static_cast<size_t>(columns), 0);
-  const int64_t width = args.strategy == Strategy::block ? (*args.block_structure)[1] : args.group_size.value_or(0);
+  const int64_t width = args.strategy == Strategy::block ? (*args.block_structure)[1]
+                                                         : args.group_size.value_or(0);
   if (scale_columns(args, columns) > 1)
     for (int64_t k = 0; k < columns; ++k) map[static_cast<size_t>(k)] = static_cast<int32_t>(k / width);
   return map;
 }
 
 // ||(W - Q) X|| / ||W X|| over a few evenly spaced rows.
-double relative_output_error(const TensorView& weight, const TensorView& gram, std::span<const double> row_loss, Backend& backend) {
+double relative_output_error(const TensorView& weight,
+                             const TensorView& gram,
+                             std::span<const double> row_loss,
+                             Backend& backend) {
   constexpr int64_t kSampledRows = 32;
   const int64_t rows = weight.rows(), step = (rows + kSampledRows - 1) / kSampledRows;
   double loss = 0;
@@ -67,11 +77,15 @@ class Gptq final : public ScopedQuantizer {
   Gptq(Arguments&& arguments, const RunPolicy& policy) : ScopedQuantizer(arguments), policy_(policy) {
     block_size_ = arguments.integer("block_size", 128);
     dampening_frac_ = arguments.number("dampening_frac", 0.01);
-    const std::string dampening = arguments.text("dampening", policy.compat == Compat::reference ? "mean" : "relative");
-    if (dampening != "relative" && dampening != "mean") arguments.fail("dampening", fmt::format("got '{}', wanted relative or mean", dampening));
+    const std::string dampening = arguments.text("dampening",
+                                                 policy.compat == Compat::reference ? "mean" : "relative");
+    if (dampening != "relative" && dampening != "mean")
+      arguments.fail("dampening", fmt::format("got '{}', wanted relative or mean", dampening));
     relative_dampening_ = dampening == "relative";
     if (block_size_ < 1) arguments.fail("block_size", fmt::format("got {}, wanted at least 1", block_size_));
-    if (!(dampening_frac_ > 0.0 && dampening_frac_ <= 1.0)) arguments.fail("dampening_frac", fmt::format("got {}, wanted more than 0 and at most 1", dampening_frac_));
+    if (!(dampening_frac_ > 0.0 && dampening_frac_ <= 1.0))
+      arguments.fail("dampening_frac",
+                     fmt::format("got {}, wanted more than 0 and at most 1", dampening_frac_));
     arguments.boolean("offload_hessians", false);  // llmc keeps one Hessian at a time: nothing to offload
     arguments.text("batched_quantization", "auto");
     set_activation_order(arguments);
@@ -81,9 +95,15 @@ class Gptq final : public ScopedQuantizer {
   std::string_view type() const override { return "GPTQModifier"; }
   bool needs_gram() const override { return true; }
 
-  std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const override { return std::move(quantize_all(std::span(&set, 1), backend, rows).front()); }
+  std::vector<QuantizedMatrix> quantize(const MatrixSet& set,
+                                        Backend& backend,
+                                        std::vector<LinearReport>& rows) const override {
+    return std::move(quantize_all(std::span(&set, 1), backend, rows).front());
+  }
 
-  std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets, Backend& backend, std::vector<LinearReport>& rows) const override {
+  std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets,
+                                                         Backend& backend,
+                                                         std::vector<LinearReport>& rows) const override {
     std::vector<PreparedSet> prepared;
     std::vector<GptqProblem> problems;
     for (const MatrixSet& set : sets) {
@@ -94,8 +114,12 @@ class Gptq final : public ScopedQuantizer {
     std::vector<std::vector<QuantizedMatrix>> results;
     size_t next = 0;
     for (size_t i = 0; i < sets.size(); ++i) {
-      if (has_gram(sets[i])) results.push_back(results_of(sets[i], std::move(prepared[i]), std::move(solutions[next++]), backend, rows));
-      else results.push_back(round_to_nearest(sets[i], policy_.rounding, backend, rows));  // an Embedding multiplies nothing
+      if (has_gram(sets[i]))
+        results.push_back(
+            results_of(sets[i], std::move(prepared[i]), std::move(solutions[next++]), backend, rows));
+      else
+        results.push_back(
+            round_to_nearest(sets[i], policy_.rounding, backend, rows));  // an Embedding multiplies nothing
     }
     return results;
   }
@@ -113,7 +137,8 @@ class Gptq final : public ScopedQuantizer {
   static PreparedSet prepare(const MatrixSet& set, Backend& backend) {
     PreparedSet prepared;
     if (!has_gram(set)) return prepared;
-    prepared.parameters = joint_scales(set.jobs, *set.scheme->weights, set.statistics, backend, &prepared.observer_note);
+    prepared.parameters = joint_scales(set.jobs, *set.scheme->weights, set.statistics, backend,
+                                       &prepared.observer_note);
     prepared.scales = stack_scales(set.jobs, prepared.parameters, *set.scheme->weights);
     return prepared;
   }
@@ -127,7 +152,8 @@ class Gptq final : public ScopedQuantizer {
     problem.scales = prepared.scales.scales;
     if (!args.symmetric) problem.zero_points = prepared.scales.zero_points;
     problem.scale_column = scale_column_of(args, problem.columns());
-    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : set.jobs[0].weight.dtype;  // readers apply a global scale in float32
+    // readers apply a global scale in float32
+    problem.product_dtype = args.strategy == Strategy::tensor_group ? DType::f32 : set.jobs[0].weight.dtype;
     problem.activation_order = args.actorder == ActOrder::weight;
     problem.relative_dampening = relative_dampening_;
     problem.dampening_frac = dampening_frac_;
@@ -135,14 +161,19 @@ class Gptq final : public ScopedQuantizer {
     return problem;
   }
 
-  std::vector<QuantizedMatrix> results_of(const MatrixSet& set, PreparedSet&& prepared, GptqSolution&& solution, Backend& backend, std::vector<LinearReport>& rows) const {
+  std::vector<QuantizedMatrix> results_of(const MatrixSet& set,
+                                          PreparedSet&& prepared,
+                                          GptqSolution&& solution,
+                                          Backend& backend,
+                                          std::vector<LinearReport>& rows) const {
     const QuantizationArgs& args = *set.scheme->weights;
     std::vector<QuantizedMatrix> results;
     int64_t first = 0;
     for (size_t j = 0; j < set.jobs.size(); ++j) {
       const MatrixJob& job = set.jobs[j];
       const int64_t count = job.weight.rows();
-      QuantizedMatrix result{args, job.weight.shape, std::move(solution.codes[j]), std::move(prepared.parameters[j])};
+      QuantizedMatrix result{args, job.weight.shape, std::move(solution.codes[j]),
+                             std::move(prepared.parameters[j])};
       if (policy_.compat == Compat::reference) requantize(result, job.weight.dtype, backend);
       if (args.actorder == ActOrder::weight) result.visiting_order = solution.order;
       const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
@@ -154,32 +185,44 @@ class Gptq final : public ScopedQuantizer {
     return results;
   }
 
-  // Unset means static, null means none; what the scheme itself says must not contradict what the modifier says.
+  // Unset means static, null means none; what the scheme itself says must not contradict what the modifier
+  // says.
   void set_activation_order(Arguments& arguments) {
     const bool given = arguments.has("actorder");
     const RecipeValue* value = arguments.find("actorder");
     for (Scheme& scheme : scope_.schemes()) {
       if (!scheme.weights) continue;
       QuantizationArgs& args = *scheme.weights;
-      const auto asked = value ? std::optional(parse_actorder(*value, arguments.what("actorder"))) : given ? std::optional(ActOrder::none) : std::nullopt;
-      if (asked && args.actorder && *asked != *args.actorder) arguments.fail("actorder", "contradicts the actorder of the scheme's weights");
+      const auto asked = value ? std::optional(parse_actorder(*value, arguments.what("actorder")))
+          : given              ? std::optional(ActOrder::none)
+                               : std::nullopt;
+      if (asked && args.actorder && *asked != *args.actorder)
+        arguments.fail("actorder", "contradicts the actorder of the scheme's weights");
       if (!args.actorder) {
         args.actorder = asked.value_or(ActOrder::weight);
         args.actorder_text = *args.actorder == ActOrder::none ? "" : value ? value->scalar : "static";
       }
       if (*args.actorder == ActOrder::group)
-        arguments.fail("actorder", "'group' needs a column index on disk, which llm-compressor and vLLM no longer take; wanted 'static', which visits columns in the same order");
+        arguments.fail("actorder",
+                       "'group' needs a column index on disk, which llm-compressor and vLLM no longer take; "
+                       "wanted 'static', which visits columns in the same order");
     }
   }
 
-  // llm-compressor keeps dequantized weights and rounds them again when it saves: for int8 in bfloat16 that moves about 3 % of the codes by one.
+  // llm-compressor keeps dequantized weights and rounds them again when it saves: for int8 in bfloat16 that
+  // moves about 3 % of the codes by one.
   static void requantize(QuantizedMatrix& matrix, DType model_dtype, Backend& backend) {
     if (matrix.codes.device() != Device{}) matrix.codes = backend.to_host(matrix.codes);
     const Tensor decoded = dequantize_in_tiles(matrix, model_dtype, backend);
     matrix.codes = quantize_in_tiles(decoded, matrix.parameters, matrix.args, Rounding::reference, backend);
   }
 
-  static LinearReport report_row(const MatrixJob& job, const QuantizationArgs& args, const GptqSolution& solution, std::span<const double> losses, const Statistics& statistics, Backend& backend) {
+  static LinearReport report_row(const MatrixJob& job,
+                                 const QuantizationArgs& args,
+                                 const GptqSolution& solution,
+                                 std::span<const double> losses,
+                                 const Statistics& statistics,
+                                 Backend& backend) {
     LinearReport row;
     row.name = job.module;
     row.scheme = describe(args);
@@ -188,8 +231,13 @@ class Gptq final : public ScopedQuantizer {
     for (double loss : losses) row.loss += loss;
     row.loss /= static_cast<double>(std::max<int64_t>(1, statistics.tokens));
     row.relative_error = relative_output_error(job.weight, statistics.gram, losses, backend);
-    if (solution.rounded_to_nearest) row.note = fmt::format("the Hessian is not positive definite even with dampening {}: rounded to nearest", solution.dampening_frac);
-    else if (solution.attempts > 1) row.note = fmt::format("dampening raised to {} after {} failed factorization(s)", solution.dampening_frac, solution.attempts - 1);
+    if (solution.rounded_to_nearest)
+      row.note = fmt::format(
+          "the Hessian is not positive definite even with dampening {}: rounded to nearest",
+          solution.dampening_frac);
+    else if (solution.attempts > 1)
+      row.note = fmt::format("dampening raised to {} after {} failed factorization(s)",
+                             solution.dampening_frac, solution.attempts - 1);
     return row;
   }
 
@@ -201,6 +249,8 @@ class Gptq final : public ScopedQuantizer {
 
 }  // namespace
 
-std::unique_ptr<Modifier> make_gptq(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<Gptq>(Arguments(spec), policy); }
+std::unique_ptr<Modifier> make_gptq(const ModifierSpec& spec, const RunPolicy& policy) {
+  return std::make_unique<Gptq>(Arguments(spec), policy);
+}
 
 }  // namespace llmc

@@ -9,7 +9,10 @@ namespace llmc {
 
 namespace {
 
-std::vector<float> importance_of(const Statistics* statistics) { return statistics ? mean_squares(statistics->channels.sum_squares, statistics->channels.tokens) : std::vector<float>{}; }
+std::vector<float> importance_of(const Statistics* statistics) {
+  return statistics ? mean_squares(statistics->channels.sum_squares, statistics->channels.tokens)
+                    : std::vector<float>{};
+}
 
 }  // namespace
 
@@ -18,7 +21,11 @@ bool weighs_channels(const Scheme& scheme) {
   return search && search->weighted;
 }
 
-std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs, const QuantizationArgs& args, const Statistics* statistics, Backend& backend, std::string* note) {
+std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs,
+                                                 const QuantizationArgs& args,
+                                                 const Statistics* statistics,
+                                                 Backend& backend,
+                                                 std::string* note) {
   const std::vector<float> importance = importance_of(statistics);
   if (note) *note = importance_fallback(args, jobs[0].weight.columns(), importance);
   std::vector<ValueRanges> ranges;
@@ -29,7 +36,9 @@ std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs
     if (!global_scale) global_scale = joint_global_scale(ranges, jobs[0].weight.dtype);
   }
   std::vector<QuantizationParameters> parameters;
-  for (size_t j = 0; j < jobs.size(); ++j) parameters.push_back(qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale, parallel_of(backend)));
+  for (size_t j = 0; j < jobs.size(); ++j)
+    parameters.push_back(
+        qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale, parallel_of(backend)));
   return parameters;
 }
 

@@ -1,4 +1,5 @@
-// The fields every quantizer shares: which modules get which scheme (targets, ignore, scheme, config_groups, observers).
+// The fields every quantizer shares: which modules get which scheme (targets, ignore, scheme, config_groups,
+// observers).
 #pragma once
 #include <map>
 #include <optional>
@@ -16,16 +17,21 @@ class QuantizationScope {
  public:
   explicit QuantizationScope(Arguments& arguments);
 
-  const Scheme* scheme_for(const Module& module) const;  // null: ignored, not targeted, UNQUANTIZED, or not a Linear
+  // null: ignored, not targeted, UNQUANTIZED, or not a Linear
+  const Scheme* scheme_for(const Module& module) const;
   std::vector<std::string> unmatched_targets(std::span<const Module> modules) const;
   const std::vector<Scheme>& schemes() const { return schemes_; }
   std::vector<Scheme>& schemes() { return schemes_; }
   const QuantizationArgs* kv_cache_scheme() const { return kv_cache_ ? &*kv_cache_ : nullptr; }
-  bool needs_calibration() const;  // some activation's scale is fixed ahead of time, or an observer weighs channels
+  // some activation's scale is fixed ahead of time, or an observer weighs channels
+  bool needs_calibration() const;
 
  private:
   void add_scheme(Scheme scheme);
-  void add_preset(Arguments& arguments, const char* key, const std::string& name, const std::vector<std::string>& targets);
+  void add_preset(Arguments& arguments,
+                  const char* key,
+                  const std::string& name,
+                  const std::vector<std::string>& targets);
   void read_config_groups(Arguments& arguments, const RecipeValue& groups);
   void read_scheme(Arguments& arguments, const RecipeValue& scheme, const std::vector<std::string>& targets);
   void set_observers(Arguments& arguments);
@@ -42,13 +48,17 @@ class QuantizationScope {
 class ScopedQuantizer : public Quantizer {
  public:
   const Scheme* scheme_for(const Module& module) const override { return scope_.scheme_for(module); }
-  std::vector<std::string> unmatched_targets(std::span<const Module> modules) const override { return scope_.unmatched_targets(modules); }
+  std::vector<std::string> unmatched_targets(std::span<const Module> modules) const override {
+    return scope_.unmatched_targets(modules);
+  }
   const std::vector<Scheme>& schemes() const override { return scope_.schemes(); }
   bool needs_calibration() const override { return scope_.needs_calibration(); }
   const QuantizationArgs* kv_cache_scheme() const override { return scope_.kv_cache_scheme(); }
   bool needs_channels(const Scheme& scheme) const override { return weighs_channels(scheme); }
   // One after another.
-  std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets, Backend& backend, std::vector<LinearReport>& rows) const override;
+  std::vector<std::vector<QuantizedMatrix>> quantize_all(std::span<const MatrixSet> sets,
+                                                         Backend& backend,
+                                                         std::vector<LinearReport>& rows) const override;
 
  protected:
   explicit ScopedQuantizer(Arguments& arguments) : scope_(arguments) {}

@@ -22,8 +22,10 @@ constexpr Row kModifiers[] = {
 };
 
 // Known to llm-compressor's users; llmc cannot run them yet.
-constexpr const char* kNotBuilt[] = {"AWQModifier", "AutoRoundModifier", "SpinQuantModifier", "QuIPModifier", "SparseGPTModifier", "WandaPruningModifier",
-                                     "MagnitudePruningModifier", "ConstantPruningModifier", "REAPPruningModifier"};
+constexpr const char* kNotBuilt[] = {
+    "AWQModifier",        "AutoRoundModifier",    "SpinQuantModifier",        "QuIPModifier",
+    "SparseGPTModifier",  "WandaPruningModifier", "MagnitudePruningModifier", "ConstantPruningModifier",
+    "REAPPruningModifier"};
 
 }  // namespace
 
@@ -41,9 +43,11 @@ std::unique_ptr<Modifier> make_modifier(const ModifierSpec& spec, const RunPolic
   std::string names;
   for (const Row& row : kModifiers) names += (names.empty() ? "" : ", ") + std::string(row.type);
   for (const CustomQuantizer& own : policy.custom) names += ", " + own.type;
-  const bool known = std::any_of(std::begin(kNotBuilt), std::end(kNotBuilt), [&](const char* name) { return spec.type == name; });
+  const bool known = std::any_of(std::begin(kNotBuilt), std::end(kNotBuilt),
+                                 [&](const char* name) { return spec.type == name; });
   throw Error(known ? ErrorCode::unsupported : ErrorCode::invalid_argument,
-              fmt::format("recipe line {}: {} modifier '{}'; there are {}", spec.line, known ? "not yet built:" : "unknown", spec.type, names));
+              fmt::format("recipe line {}: {} modifier '{}'; there are {}", spec.line,
+                          known ? "not yet built:" : "unknown", spec.type, names));
 }
 
 }  // namespace llmc

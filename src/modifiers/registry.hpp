@@ -9,6 +9,8 @@ namespace llmc {
 std::unique_ptr<Modifier> make_rtn(const ModifierSpec& spec, const RunPolicy& policy);
 std::unique_ptr<Modifier> make_gptq(const ModifierSpec& spec, const RunPolicy& policy);
 std::unique_ptr<Modifier> make_smoothquant(const ModifierSpec& spec, const RunPolicy& policy);
-std::unique_ptr<Modifier> make_custom(const ModifierSpec& spec, const CustomQuantizer& own, const RunPolicy& policy);
+std::unique_ptr<Modifier> make_custom(const ModifierSpec& spec,
+                                      const CustomQuantizer& own,
+                                      const RunPolicy& policy);
 
 }  // namespace llmc

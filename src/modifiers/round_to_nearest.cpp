@@ -10,14 +10,19 @@
 
 namespace llmc {
 
-std::vector<QuantizedMatrix> round_to_nearest(const MatrixSet& set, Rounding rounding, Backend& backend, std::vector<LinearReport>& rows) {
+std::vector<QuantizedMatrix> round_to_nearest(const MatrixSet& set,
+                                              Rounding rounding,
+                                              Backend& backend,
+                                              std::vector<LinearReport>& rows) {
   const QuantizationArgs& args = *set.scheme->weights;
   std::vector<QuantizedMatrix> results;
   std::string note;
-  std::vector<QuantizationParameters> parameters = joint_scales(set.jobs, args, set.statistics, backend, &note);
+  std::vector<QuantizationParameters> parameters = joint_scales(set.jobs, args, set.statistics, backend,
+                                                                &note);
   for (size_t j = 0; j < set.jobs.size(); ++j) {
     const MatrixJob& job = set.jobs[j];
-    QuantizedMatrix result{args, job.weight.shape, backend.zeros(code_dtype(args), job.weight.shape), std::move(parameters[j])};
+    QuantizedMatrix result{args, job.weight.shape, backend.zeros(code_dtype(args), job.weight.shape),
+                           std::move(parameters[j])};
     RowQuantization rounded;
     rounded.weight = job.weight;
     rounded.args = &args;
@@ -29,7 +34,10 @@ std::vector<QuantizedMatrix> round_to_nearest(const MatrixSet& set, Rounding rou
     rounded.scales = result.parameters.scales.data();
     if (!args.symmetric) rounded.zero_points = result.parameters.zero_points.as<int8_t>();
     const RowsQuantized sums = quantize_row_tile(rounded, backend);
-    if (sums.first_non_finite) throw Error(ErrorCode::numeric, fmt::format("'{}': value {} of the weight is not finite", job.module, *sums.first_non_finite));
+    if (sums.first_non_finite)
+      throw Error(
+          ErrorCode::numeric,
+          fmt::format("'{}': value {} of the weight is not finite", job.module, *sums.first_non_finite));
     LinearReport row;
     row.name = job.module;
     row.scheme = describe(args);

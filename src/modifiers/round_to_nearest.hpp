@@ -1,4 +1,5 @@
-// Scales from the observer, codes by rounding: what QuantizationModifier does, and GPTQ to weights without a Hessian.
+// Scales from the observer, codes by rounding: what QuantizationModifier does, and GPTQ to weights without a
+// Hessian.
 #pragma once
 #include <vector>
 
@@ -9,6 +10,9 @@ namespace llmc {
 struct QuantizedMatrix;
 
 // Appends one report row per job.
-std::vector<QuantizedMatrix> round_to_nearest(const MatrixSet& set, Rounding rounding, Backend& backend, std::vector<LinearReport>& rows);
+std::vector<QuantizedMatrix> round_to_nearest(const MatrixSet& set,
+                                              Rounding rounding,
+                                              Backend& backend,
+                                              std::vector<LinearReport>& rows);
 
 }  // namespace llmc

@@ -1,4 +1,5 @@
-// QuantizationModifier: round each weight to the nearest code. No data needed, unless an observer or a fixed activation scale asks for it.
+// QuantizationModifier: round each weight to the nearest code. No data needed, unless an observer or a fixed
+// activation scale asks for it.
 #include "core/quantize/qparams.hpp"
 #include "modifiers/arguments.hpp"
 #include "modifiers/quantization_scope.hpp"
@@ -11,12 +12,18 @@ namespace {
 
 class RoundToNearest final : public ScopedQuantizer {
  public:
-  RoundToNearest(Arguments&& arguments, const RunPolicy& policy) : ScopedQuantizer(arguments), policy_(policy) { arguments.finish(); }
+  RoundToNearest(Arguments&& arguments, const RunPolicy& policy)
+      : ScopedQuantizer(arguments),
+        policy_(policy) {
+    arguments.finish();
+  }
 
   std::string_view type() const override { return "QuantizationModifier"; }
   bool needs_gram() const override { return false; }
 
-  std::vector<QuantizedMatrix> quantize(const MatrixSet& set, Backend& backend, std::vector<LinearReport>& rows) const override {
+  std::vector<QuantizedMatrix> quantize(const MatrixSet& set,
+                                        Backend& backend,
+                                        std::vector<LinearReport>& rows) const override {
     return round_to_nearest(set, policy_.rounding, backend, rows);
   }
 
@@ -26,6 +33,8 @@ class RoundToNearest final : public ScopedQuantizer {
 
 }  // namespace
 
-std::unique_ptr<Modifier> make_rtn(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<RoundToNearest>(Arguments(spec), policy); }
+std::unique_ptr<Modifier> make_rtn(const ModifierSpec& spec, const RunPolicy& policy) {
+  return std::make_unique<RoundToNearest>(Arguments(spec), policy);
+}
 
 }  // namespace llmc

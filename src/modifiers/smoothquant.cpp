@@ -1,4 +1,5 @@
-// SmoothQuantModifier (arXiv 2211.10438): moves outlier channels from activations into weights, s_j = range(x_j)^a / (2 max|W_j|)^(1 - a).
+// SmoothQuantModifier (arXiv 2211.10438): moves outlier channels from activations into weights, s_j =
+// range(x_j)^a / (2 max|W_j|)^(1 - a).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,13 +19,22 @@ struct Mapping {
 
 class SmoothQuant final : public Transform {
  public:
-  SmoothQuant(const ModifierSpec& spec, const RunPolicy& policy) : type_(spec.type), rounds_like_reference_(policy.compat == Compat::reference), arguments_(spec), ignore_(arguments_.texts("ignore", {})) {
+  SmoothQuant(const ModifierSpec& spec, const RunPolicy& policy)
+      : type_(spec.type),
+        rounds_like_reference_(policy.compat == Compat::reference),
+        arguments_(spec),
+        ignore_(arguments_.texts("ignore", {})) {
     strength_ = static_cast<float>(arguments_.number("smoothing_strength", 0.5));
-    const std::string algorithm = arguments_.text("algorithm", spec.type == "LogarithmicEqualizationModifier" ? "log_equalization" : "smoothquant");
-    if (algorithm != "smoothquant" && algorithm != "log_equalization") arguments_.fail("algorithm", fmt::format("got '{}', wanted smoothquant or log_equalization", algorithm));
+    const std::string algorithm = arguments_.text(
+        "algorithm", spec.type == "LogarithmicEqualizationModifier" ? "log_equalization" : "smoothquant");
+    if (algorithm != "smoothquant" && algorithm != "log_equalization")
+      arguments_.fail("algorithm",
+                      fmt::format("got '{}', wanted smoothquant or log_equalization", algorithm));
     logarithmic_ = algorithm == "log_equalization";
-    if (!(strength_ >= 0.0f && strength_ <= 1.0f)) arguments_.fail("smoothing_strength", fmt::format("got {}, wanted 0 to 1", strength_));
-    if (arguments_.find("calibration_function")) arguments_.fail("calibration_function", "a Python function cannot run here; leave it out");
+    if (!(strength_ >= 0.0f && strength_ <= 1.0f))
+      arguments_.fail("smoothing_strength", fmt::format("got {}, wanted 0 to 1", strength_));
+    if (arguments_.find("calibration_function"))
+      arguments_.fail("calibration_function", "a Python function cannot run here; leave it out");
     arguments_.integer("num_calibration_steps", 0);  // deprecated there: every sample is used
     if (const RecipeValue* mappings = arguments_.find("mappings")) read_mappings(*mappings);
     arguments_.finish();
@@ -36,45 +46,67 @@ class SmoothQuant final : public Transform {
     std::vector<SmoothingPair> selected;
     for (const SmoothingPair& pair : smoothing_pairs(block)) {
       const auto name = [&](size_t node) -> const std::string& { return block.nodes[node].name; };
-      if (std::all_of(pair.balance.begin(), pair.balance.end(), [&](size_t node) { return ignore_.match(name(node), "Linear"); })) continue;
-      if (mappings_.empty() || std::any_of(mappings_.begin(), mappings_.end(), [&](const Mapping& mapping) { return covers(mapping, block, pair); })) selected.push_back(pair);
+      if (std::all_of(pair.balance.begin(), pair.balance.end(),
+                      [&](size_t node) { return ignore_.match(name(node), "Linear"); }))
+        continue;
+      if (mappings_.empty() || std::any_of(mappings_.begin(), mappings_.end(), [&](const Mapping& mapping) {
+            return covers(mapping, block, pair);
+          }))
+        selected.push_back(pair);
     }
     return selected;
   }
 
-  std::vector<float> apply(const Block& block, const SmoothingPair& pair, const Statistics& statistics, WeightTable& weights, Backend& backend) const override {
+  std::vector<float> apply(const Block& block,
+                           const SmoothingPair& pair,
+                           const Statistics& statistics,
+                           WeightTable& weights,
+                           Backend& backend) const override {
     const Node& norm = block.nodes[pair.smooth];
     Tensor& smooth = weights.at(norm.weight_name());
     const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? smooth.dtype() : DType::f32};
     std::vector<float> largest;
-    for (size_t node : pair.balance) backend.raise_column_maxima(weights.at(block.nodes[node].weight_name()), largest);
-    const std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max, largest, rule, type_);
-    for (size_t node : pair.balance) backend.use_smoothing_scales(weights.at(block.nodes[node].weight_name()), scales, SmoothingUse::multiply);
-    backend.use_smoothing_scales(smooth, scales, norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
-    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end()) backend.use_smoothing_scales(bias->second, scales, SmoothingUse::divide);
+    for (size_t node : pair.balance)
+      backend.raise_column_maxima(weights.at(block.nodes[node].weight_name()), largest);
+    const std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max,
+                                                       largest, rule, type_);
+    for (size_t node : pair.balance)
+      backend.use_smoothing_scales(weights.at(block.nodes[node].weight_name()), scales,
+                                   SmoothingUse::multiply);
+    backend.use_smoothing_scales(
+        smooth, scales,
+        norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
+    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end())
+      backend.use_smoothing_scales(bias->second, scales, SmoothingUse::divide);
     return scales;
   }
 
  private:
   // [[balance targets ...], smooth target] as llm-compressor writes it, or a mapping with those two keys.
   void read_mappings(const RecipeValue& list) {
-    if (list.kind != RecipeValue::Kind::list) arguments_.fail("mappings", "wanted a list of [[balance layers], smooth layer]");
+    if (list.kind != RecipeValue::Kind::list)
+      arguments_.fail("mappings", "wanted a list of [[balance layers], smooth layer]");
     for (const RecipeValue& entry : list.items) {
       const RecipeValue* balance = entry.items.size() == 2 ? &entry.items[0] : entry.find("balance_layers");
       const RecipeValue* smooth = entry.items.size() == 2 ? &entry.items[1] : entry.find("smooth_layer");
-      if (!balance || !smooth) arguments_.fail("mappings", "wanted a list of [[balance layers], smooth layer]");
+      if (!balance || !smooth)
+        arguments_.fail("mappings", "wanted a list of [[balance layers], smooth layer]");
       const std::string what = arguments_.what("mappings");
-      mappings_.push_back({TargetMatcher(balance->as_strings(what)), TargetMatcher(smooth->as_strings(what))});
+      mappings_.push_back(
+          {TargetMatcher(balance->as_strings(what)), TargetMatcher(smooth->as_strings(what))});
     }
   }
 
-  // The pair is the mapping's when its norm and all of its readers are named; a norm with a reader left out cannot be smoothed alone.
+  // The pair is the mapping's when its norm and all of its readers are named; a norm with a reader left out
+  // cannot be smoothed alone.
   bool covers(const Mapping& mapping, const Block& block, const SmoothingPair& pair) const {
     if (!mapping.smooth.match(block.nodes[pair.smooth].name, "")) return false;
     for (size_t node : pair.balance)
       if (!mapping.balance.match(block.nodes[node].name, "Linear"))
-        throw Error(ErrorCode::invalid_argument, fmt::format("{}: '{}' also feeds '{}', which the mapping leaves out: its function would change", arguments_.what("mappings"),
-                                                             block.nodes[pair.smooth].name, block.nodes[node].name));
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("{}: '{}' also feeds '{}', which the mapping leaves out: its function would change",
+                        arguments_.what("mappings"), block.nodes[pair.smooth].name, block.nodes[node].name));
     return true;
   }
 
@@ -89,6 +121,8 @@ class SmoothQuant final : public Transform {
 
 }  // namespace
 
-std::unique_ptr<Modifier> make_smoothquant(const ModifierSpec& spec, const RunPolicy& policy) { return std::make_unique<SmoothQuant>(spec, policy); }
+std::unique_ptr<Modifier> make_smoothquant(const ModifierSpec& spec, const RunPolicy& policy) {
+  return std::make_unique<SmoothQuant>(spec, policy);
+}
 
 }  // namespace llmc

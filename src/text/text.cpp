@@ -23,7 +23,9 @@ void check(llmc_text_status status, char* const& error) {
 
 }  // namespace
 
-void Tokenizer::Closer::operator()(llmc_text_tokenizer* tokenizer) const { llmc_text_tokenizer_free(tokenizer); }
+void Tokenizer::Closer::operator()(llmc_text_tokenizer* tokenizer) const {
+  llmc_text_tokenizer_free(tokenizer);
+}
 
 Tokenizer::Tokenizer(const std::string& model_dir, const std::optional<std::string>& chat_template) {
   llmc_text_tokenizer* tokenizer = nullptr;
@@ -35,24 +37,28 @@ Tokenizer::Tokenizer(const std::string& model_dir, const std::optional<std::stri
 
 int64_t Tokenizer::vocab_size() const { return llmc_text_tokenizer_vocab_size(handle_.get()); }
 
-bool Tokenizer::has_chat_template() const { return llmc_text_tokenizer_has_chat_template(handle_.get()) != 0; }
+bool Tokenizer::has_chat_template() const {
+  return llmc_text_tokenizer_has_chat_template(handle_.get()) != 0;
+}
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   int32_t* ids = nullptr;
   size_t num_ids = 0;
   char* error = nullptr;
-  check(llmc_text_encode(handle_.get(), text.data(), text.size(), add_special_tokens, &ids, &num_ids, &error), error);
+  check(llmc_text_encode(handle_.get(), text.data(), text.size(), add_special_tokens, &ids, &num_ids, &error),
+        error);
   std::unique_ptr<int32_t, Freer> owned(ids);
   return std::vector<int32_t>(ids, ids + num_ids);
 }
 
-std::string Tokenizer::render(std::string_view conversation_json, bool add_generation_prompt,
+std::string Tokenizer::render(std::string_view conversation_json,
+                              bool add_generation_prompt,
                               const std::string& template_date) const {
   char* text = nullptr;
   size_t text_bytes = 0;
   char* error = nullptr;
-  check(llmc_text_render(handle_.get(), conversation_json.data(), conversation_json.size(), add_generation_prompt,
-                         template_date.c_str(), &text, &text_bytes, &error),
+  check(llmc_text_render(handle_.get(), conversation_json.data(), conversation_json.size(),
+                         add_generation_prompt, template_date.c_str(), &text, &text_bytes, &error),
         error);
   std::unique_ptr<char, Freer> owned(text);
   return std::string(text, text_bytes);

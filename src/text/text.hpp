@@ -20,14 +20,15 @@ struct llmc_text_tokenizer;
 namespace llmc::text {
 
 struct DatasetOptions {
-  std::string path;            // JSONL, or JSON holding one array; llmc_text.h lists the columns a row may have
-  int64_t num_samples = 0;     // 0: all rows
-  int64_t max_seq_length = 0;  // 0: no limit
+  // JSONL, or JSON holding one array; llmc_text.h lists the columns a row may have
+  std::string path;
+  int64_t num_samples = 0;               // 0: all rows
+  int64_t max_seq_length = 0;            // 0: no limit
   std::optional<uint64_t> shuffle_seed;  // the order of datasets.Dataset.shuffle(seed)
-  bool concatenate = false;    // join all samples, cut into sequences of exactly max_seq_length
+  bool concatenate = false;              // join all samples, cut into sequences of exactly max_seq_length
   std::string text_column = "text";
-  std::string template_date;   // what strftime_now formats, such as 2025-03-05; empty: 2024-07-26
-  int threads = 1;             // the result does not depend on it
+  std::string template_date;  // what strftime_now formats, such as 2025-03-05; empty: 2024-07-26
+  int threads = 1;            // the result does not depend on it
 };
 
 struct Dataset {
@@ -44,7 +45,8 @@ struct Dataset {
 class Tokenizer {
  public:
   // Needs tokenizer.json in `model_dir`. A `chat_template` (its text, not a path) wins over the model's own.
-  explicit Tokenizer(const std::string& model_dir, const std::optional<std::string>& chat_template = std::nullopt);
+  explicit Tokenizer(const std::string& model_dir,
+                     const std::optional<std::string>& chat_template = std::nullopt);
 
   int64_t vocab_size() const;
   bool has_chat_template() const;
@@ -53,7 +55,8 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const;
 
   // `conversation_json` is an array of messages, or an object with `messages` and further template variables.
-  std::string render(std::string_view conversation_json, bool add_generation_prompt,
+  std::string render(std::string_view conversation_json,
+                     bool add_generation_prompt,
                      const std::string& template_date = {}) const;
 
   const llmc_text_tokenizer* handle() const { return handle_.get(); }

@@ -1,5 +1,5 @@
-// text.hpp in a build without LLMC_TEXT: no Rust, so no tokenizer and no shuffle; rows of token ids still load, as
-// JSONL, with the same texts for the errors that both builds know.
+// text.hpp in a build without LLMC_TEXT: no Rust, so no tokenizer and no shuffle; rows of token ids still
+// load, as JSONL, with the same texts for the errors that both builds know.
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -25,14 +25,15 @@ std::vector<int32_t> read_ids(const std::string& line, const std::string& place)
   if (!row.is_object()) fail(std::string("expected a JSON object, got ") + row.type_name());
   if (!row.contains("input_ids")) throw_unbuilt();
   const Json& list = row["input_ids"];
-  if (!list.is_array()) fail(std::string("'input_ids' must be an array of integers, got ") + list.type_name());
+  if (!list.is_array())
+    fail(std::string("'input_ids' must be an array of integers, got ") + list.type_name());
   constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
   std::vector<int32_t> ids;
   for (const Json& item : list) {
     const bool fits = item.is_number_integer() && item >= 0 && item <= kLargest;
     if (!fits) {
-      fail("'input_ids[" + std::to_string(ids.size()) + "]' must be an integer from 0 to " + std::to_string(kLargest) +
-           ", got " + (item.is_number() ? item.dump() : item.type_name()));
+      fail("'input_ids[" + std::to_string(ids.size()) + "]' must be an integer from 0 to " +
+           std::to_string(kLargest) + ", got " + (item.is_number() ? item.dump() : item.type_name()));
     }
     ids.push_back(item.get<int32_t>());
   }
@@ -49,12 +50,14 @@ void cut_into_equal_sequences(Dataset& dataset, int64_t length) {
 
 void check_options(const DatasetOptions& options) {
   auto fail = [](const std::string& reason) { throw Error(ErrorCode::invalid_argument, reason); };
-  if (options.num_samples < 0) fail("text: num_samples must be 0 or more, got " + std::to_string(options.num_samples));
+  if (options.num_samples < 0)
+    fail("text: num_samples must be 0 or more, got " + std::to_string(options.num_samples));
   if (options.max_seq_length < 0)
     fail("text: max_seq_length must be 0 or more, got " + std::to_string(options.max_seq_length));
   if (options.concatenate && options.max_seq_length == 0)
     fail("dataset: concatenate needs a max_seq_length above 0, got 0");
-  if (options.shuffle_seed) throw Error(ErrorCode::unsupported, "dataset: shuffling needs a build with LLMC_TEXT");
+  if (options.shuffle_seed)
+    throw Error(ErrorCode::unsupported, "dataset: shuffling needs a build with LLMC_TEXT");
 }
 
 }  // namespace
@@ -96,7 +99,8 @@ Dataset load_dataset(const Tokenizer*, const DatasetOptions& options) {
   }
   if (file.bad()) throw Error(ErrorCode::io, "dataset: cannot read '" + options.path + "'");
   if (dataset.rows == 0) throw Error(ErrorCode::bad_file, "dataset: " + options.path + ": no rows");
-  if (dataset.token_ids.empty()) throw Error(ErrorCode::bad_file, "dataset: " + options.path + ": no row has any tokens");
+  if (dataset.token_ids.empty())
+    throw Error(ErrorCode::bad_file, "dataset: " + options.path + ": no row has any tokens");
   if (options.num_samples > dataset.rows) {
     dataset.notes.push_back("dataset: " + options.path + " has " + std::to_string(dataset.rows) + " rows, " +
                             std::to_string(options.num_samples) + " were asked for; all are used");

@@ -1,5 +1,6 @@
-// Every allocation of the tensor level fails once, and from there on; of a whole run the first 2000 and 500 of the rest: LLMC_OUT_OF_MEMORY, no crash; what goes on living is as it was or says that it is not.
-// Nothing is leaked either: what lives is counted. A program of its own, because it replaces operator new.
+// Every allocation of the tensor level fails once, and from there on; of a whole run the first 2000 and 500
+// of the rest: LLMC_OUT_OF_MEMORY, no crash; what goes on living is as it was or says that it is not. Nothing
+// is leaked either: what lives is counted. A program of its own, because it replaces operator new.
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 
@@ -17,7 +18,8 @@
 
 namespace {
 
-std::atomic<int64_t> g_living{0}, g_calls{0}, g_first{-1}, g_last{-1};  // allocations numbered [first, last) fail
+// allocations numbered [first, last) fail
+std::atomic<int64_t> g_living{0}, g_calls{0}, g_first{-1}, g_last{-1};
 
 bool fails() {
   const int64_t first = g_first.load(std::memory_order_relaxed);
@@ -30,7 +32,9 @@ void* allocate(std::size_t size, std::size_t alignment) noexcept {
   if (fails()) return nullptr;
   size = size ? size : 1;
   g_living.fetch_add(1, std::memory_order_relaxed);
-  return alignment <= alignof(std::max_align_t) ? std::malloc(size) : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  return alignment <= alignof(std::max_align_t)
+      ? std::malloc(size)
+      : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
 
 void* allocate_or_throw(std::size_t size, std::size_t alignment) {
@@ -49,12 +53,20 @@ constexpr std::size_t kUsual = alignof(std::max_align_t);
 
 void* operator new(std::size_t size) { return allocate_or_throw(size, kUsual); }
 void* operator new[](std::size_t size) { return allocate_or_throw(size, kUsual); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return allocate_or_throw(size, static_cast<std::size_t>(alignment)); }
-void* operator new[](std::size_t size, std::align_val_t alignment) { return allocate_or_throw(size, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return allocate_or_throw(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return allocate_or_throw(size, static_cast<std::size_t>(alignment));
+}
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, kUsual); }
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, kUsual); }
-void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept { return allocate(size, static_cast<std::size_t>(alignment)); }
-void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept { return allocate(size, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return allocate(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return allocate(size, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* bytes) noexcept { release(bytes); }
 void operator delete[](void* bytes) noexcept { release(bytes); }
 void operator delete(void* bytes, std::size_t) noexcept { release(bytes); }
@@ -87,9 +99,11 @@ int64_t count_allocations(const std::function<llmc_status(llmc_error**)>& call) 
   return g_calls;
 }
 
-// Fails each allocation that `call` makes: that one alone, then it and all after it. `after` looks at what is left. Returns how many there were.
-// count_living: with one thread, where it repeats.
-int64_t fail_each(const std::function<llmc_status(llmc_error**)>& call, const std::function<void()>& after, bool count_living) {
+// Fails each allocation that `call` makes: that one alone, then it and all after it. `after` looks at what is
+// left. Returns how many there were. count_living: with one thread, where it repeats.
+int64_t fail_each(const std::function<llmc_status(llmc_error**)>& call,
+                  const std::function<void()>& after,
+                  bool count_living) {
   const int64_t count = count_allocations(call);
   after();
   int64_t survived = 0;
@@ -103,7 +117,8 @@ int64_t fail_each(const std::function<llmc_status(llmc_error**)>& call, const st
       }
       CAPTURE(n, last);
       survived += status == LLMC_OK;  // a thread fewer, a buffer not kept: llmc goes on without
-      if (status != LLMC_OK && status != LLMC_OUT_OF_MEMORY) CHECK(llmc_error_message(error) == std::string("LLMC_OUT_OF_MEMORY wanted"));
+      if (status != LLMC_OK && status != LLMC_OUT_OF_MEMORY)
+        CHECK(llmc_error_message(error) == std::string("LLMC_OUT_OF_MEMORY wanted"));
       if (status == LLMC_OUT_OF_MEMORY) CHECK(llmc_error_status(error) == LLMC_OUT_OF_MEMORY);
       CHECK((error == nullptr) == (status == LLMC_OK));
       llmc_error_free(error);
@@ -133,7 +148,12 @@ struct Parts {
   OwnedScheme scheme;
   OwnedGram gram = new_gram(64);
 
-  Parts(int thread_count, const char* name, int32_t method) : threads(thread_count), session(new_session(thread_count)), scheme(new_scheme(name, method)) { add(session.get(), gram.get(), x_view); }
+  Parts(int thread_count, const char* name, int32_t method)
+      : threads(thread_count),
+        session(new_session(thread_count)),
+        scheme(new_scheme(name, method)) {
+    add(session.get(), gram.get(), x_view);
+  }
 };
 
 }  // namespace
@@ -146,7 +166,8 @@ TEST_CASE("a gram, its reading, merging, saving and loading survive any failed a
     llmc_gram_free(gram);
     gram = nullptr;
   };
-  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_create(64, LLMC_GRAM_ALL, &gram, e); }, drop, parts.threads == 1) > 3);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_create(64, LLMC_GRAM_ALL, &gram, e); }, drop,
+                  parts.threads == 1) > 3);
   const GramData before = read_gram(parts.gram.get());
   // Half done or not at all: a gram that says nothing is as it was.
   OwnedGram fresh;
@@ -164,14 +185,18 @@ TEST_CASE("a gram, its reading, merging, saving and loading survive any failed a
             [&] {
               llmc_gram_data data{};
               data.struct_size = sizeof data;
-              if (llmc_gram_read(fresh.get(), &data, nullptr) == LLMC_OK && data.tokens > 0) CHECK(read_gram(fresh.get()) == before);
+              if (llmc_gram_read(fresh.get(), &data, nullptr) == LLMC_OK && data.tokens > 0)
+                CHECK(read_gram(fresh.get()) == before);
               fresh.reset();
             },
             parts.threads == 1) > 3);
   const auto other = new_gram(64);
-  fail_each([&](llmc_error** e) { return llmc_gram_merge(parts.gram.get(), other.get(), e); }, [&] { CHECK(read_gram(parts.gram.get()) == before); }, parts.threads == 1);
-  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_save(parts.gram.get(), path.c_str(), e); }, [] {}, parts.threads == 1) > 3);
-  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_load(path.c_str(), &gram, e); }, drop, parts.threads == 1) > 3);
+  fail_each([&](llmc_error** e) { return llmc_gram_merge(parts.gram.get(), other.get(), e); },
+            [&] { CHECK(read_gram(parts.gram.get()) == before); }, parts.threads == 1);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_save(parts.gram.get(), path.c_str(), e); }, [] {},
+                  parts.threads == 1) > 3);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_gram_load(path.c_str(), &gram, e); }, drop,
+                  parts.threads == 1) > 3);
   std::remove(path.c_str());
 }
 
@@ -183,25 +208,34 @@ TEST_CASE("schemes and their matrices survive any failed allocation") {
   Parts parts(threads, name, method);
   llmc_scheme* scheme = nullptr;
   const llmc_scheme_options options = scheme_options(name, method);
-  CHECK(fail_each([&](llmc_error** e) { return llmc_scheme_create(&options, &scheme, e); }, [&] {
-          llmc_scheme_free(scheme);
-          scheme = nullptr;
-        }, threads == 1) > 3);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_scheme_create(&options, &scheme, e); },
+                  [&] {
+                    llmc_scheme_free(scheme);
+                    scheme = nullptr;
+                  },
+                  threads == 1) > 3);
   llmc_matrix* matrix = nullptr;
   const auto drop = [&] {
     llmc_matrix_free(matrix);
     matrix = nullptr;
   };
   const GramData before = read_gram(parts.gram.get());
-  CHECK(fail_each([&](llmc_error** e) { return llmc_quantize_matrix(parts.session.get(), parts.scheme.get(), &parts.weight_view, parts.gram.get(), nullptr, &matrix, e); }, drop, parts.threads == 1) > 3);
+  CHECK(fail_each(
+            [&](llmc_error** e) {
+              return llmc_quantize_matrix(parts.session.get(), parts.scheme.get(), &parts.weight_view,
+                                          parts.gram.get(), nullptr, &matrix, e);
+            },
+            drop, parts.threads == 1) > 3);
   CHECK(read_gram(parts.gram.get()) == before);
 
   const auto made = quantize(parts.session.get(), parts.scheme.get(), parts.weight_view, parts.gram.get());
   llmc_packed* packed = nullptr;
-  CHECK(fail_each([&](llmc_error** e) { return llmc_pack(parts.session.get(), made.get(), &packed, e); }, [&] {
-          llmc_packed_free(packed);
-          packed = nullptr;
-        }, threads == 1) > 3);
+  CHECK(fail_each([&](llmc_error** e) { return llmc_pack(parts.session.get(), made.get(), &packed, e); },
+                  [&] {
+                    llmc_packed_free(packed);
+                    packed = nullptr;
+                  },
+                  threads == 1) > 3);
   const auto stored = pack(parts.session.get(), made.get());
   const char* names[8];
   llmc_tensor tensors[8];
@@ -209,16 +243,23 @@ TEST_CASE("schemes and their matrices survive any failed allocation") {
     tensors[i] = empty_tensor();
     must([&](llmc_error** e) { return llmc_packed_tensor(stored.get(), i, &names[i], &tensors[i], e); });
   }
-  CHECK(fail_each([&](llmc_error** e) { return llmc_unpack(parts.session.get(), parts.scheme.get(), names, tensors, llmc_packed_count(stored.get()), LLMC_DTYPE_BFLOAT16, &matrix, e); }, drop, parts.threads == 1) > 3);
+  CHECK(fail_each(
+            [&](llmc_error** e) {
+              return llmc_unpack(parts.session.get(), parts.scheme.get(), names, tensors,
+                                 llmc_packed_count(stored.get()), LLMC_DTYPE_BFLOAT16, &matrix, e);
+            },
+            drop, parts.threads == 1) > 3);
   Tensor values(DType::bf16, {40, 64});
   llmc_tensor out = tensor_of(values);
-  fail_each([&](llmc_error** e) { return llmc_matrix_dequantize(parts.session.get(), made.get(), &out, e); }, [] {}, threads == 1);
+  fail_each([&](llmc_error** e) { return llmc_matrix_dequantize(parts.session.get(), made.get(), &out, e); },
+            [] {}, threads == 1);
 }
 
 TEST_CASE("a folder appears whole or not at all, whatever allocation fails") {
   Parts parts(1, "{num_bits: 4, group_size: 32}", LLMC_METHOD_RTN);
   const auto matrix = quantize(parts.session.get(), parts.scheme.get(), parts.weight_view);
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("llmc-allocation-" + std::to_string(getpid()));
+  const std::filesystem::path folder = std::filesystem::temp_directory_path() /
+      ("llmc-allocation-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);
   const std::string output = (folder / "out").string();
   llmc_writer_options options{};
@@ -228,38 +269,50 @@ TEST_CASE("a folder appears whole or not at all, whatever allocation fails") {
   llmc_writer* writer = nullptr;
   const auto write = [&](llmc_error** e) {
     llmc_status status = llmc_writer_create(&options, &writer, e);
-    if (status == LLMC_OK) status = llmc_writer_plan_matrix(writer, "fc1", parts.scheme.get(), LLMC_DTYPE_BFLOAT16, 40, 64, e);
-    if (status == LLMC_OK) status = llmc_writer_plan_tensor(writer, "inputs", LLMC_DTYPE_BFLOAT16, parts.x_view.shape, 2, e);
-    if (status == LLMC_OK) status = llmc_writer_add_matrix(parts.session.get(), writer, "fc1", matrix.get(), e);
-    if (status == LLMC_OK) status = llmc_writer_add_tensor(parts.session.get(), writer, "inputs", &parts.x_view, e);
+    if (status == LLMC_OK)
+      status = llmc_writer_plan_matrix(writer, "fc1", parts.scheme.get(), LLMC_DTYPE_BFLOAT16, 40, 64, e);
+    if (status == LLMC_OK)
+      status = llmc_writer_plan_tensor(writer, "inputs", LLMC_DTYPE_BFLOAT16, parts.x_view.shape, 2, e);
+    if (status == LLMC_OK)
+      status = llmc_writer_add_matrix(parts.session.get(), writer, "fc1", matrix.get(), e);
+    if (status == LLMC_OK)
+      status = llmc_writer_add_tensor(parts.session.get(), writer, "inputs", &parts.x_view, e);
     if (status == LLMC_OK) status = llmc_writer_add_file(writer, "notes.txt", "x", 1, e);
     if (status == LLMC_OK) status = llmc_writer_finish(parts.session.get(), writer, e);
     return status;
   };
-  const int64_t count = fail_each(write, [&] {
-    llmc_writer_free(writer);
-    writer = nullptr;
-    const bool there = std::filesystem::exists(output);
-    CHECK(std::distance(std::filesystem::directory_iterator(folder), {}) == there);  // no partial folder stays
-    if (there) CHECK(std::distance(std::filesystem::directory_iterator(output), {}) == 3);
-    std::filesystem::remove_all(output);
-  }, false);
+  const int64_t count = fail_each(
+      write,
+      [&] {
+        llmc_writer_free(writer);
+        writer = nullptr;
+        const bool there = std::filesystem::exists(output);
+        // no partial folder stays
+        CHECK(std::distance(std::filesystem::directory_iterator(folder), {}) == there);
+        if (there) CHECK(std::distance(std::filesystem::directory_iterator(output), {}) == 3);
+        std::filesystem::remove_all(output);
+      },
+      false);
   CHECK(count > 100);
   std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("a whole run from token ids writes its folder or nothing, whatever allocation fails") {
-  // The text module (tokenizer, templates, data sets) is exempt: Rust ends the process when it gets no memory. A run from token ids does not enter it.
+  // The text module (tokenizer, templates, data sets) is exempt: Rust ends the process when it gets no
+  // memory. A run from token ids does not enter it.
   const auto session = new_session(GENERATE(1, 3));
   const llmc::TokenBatch all = tokens_from(golden("micro-llama/calibration.safetensors"));
-  const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("llmc-allocation-run-" + std::to_string(getpid()));
+  const std::filesystem::path folder = std::filesystem::temp_directory_path() /
+      ("llmc-allocation-run-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);
   const std::string model = golden("micro-llama"), output = (folder / "out").string();
   llmc_oneshot_options options{};
   options.struct_size = sizeof options;
   options.model_dir = model.c_str();
   options.output_dir = output.c_str();
-  options.recipe = "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
+  options.recipe =
+      "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: "
+      "{targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
   options.token_ids = all.token_ids.data();
   options.sequence_starts = all.sequence_starts.data();
   options.num_sequences = 2;
@@ -276,28 +329,34 @@ TEST_CASE("a whole run from token ids writes its folder or nothing, whatever all
   std::mt19937_64 random(1);
   std::vector<int64_t> chosen;
   for (int64_t n = 0; n < 2000; ++n) chosen.push_back(n);
-  for (int i = 0; i < 500; ++i) chosen.push_back(2000 + static_cast<int64_t>(random() % static_cast<uint64_t>(count - 2000)));
+  for (int i = 0; i < 500; ++i)
+    chosen.push_back(2000 + static_cast<int64_t>(random() % static_cast<uint64_t>(count - 2000)));
   int64_t survived = 0, living = 0;
   for (size_t i = 0; i < chosen.size(); ++i) {
-    const int64_t n = chosen[i], last = i % 2 ? n + 1 : INT64_MAX;  // that one alone, or it and all after it
+    // that one alone, or it and all after it
+    const int64_t n = chosen[i], last = i % 2 ? n + 1 : INT64_MAX;
     llmc_error* error = nullptr;
     llmc_status status;
     {
       const Failing failing(n, last);
       status = run(&error);
     }
-    INFO("allocation " << n << " of " << count << (last == INT64_MAX ? " and all after it: " : ": ") << llmc_error_message(error));
+    INFO("allocation " << n << " of " << count << (last == INT64_MAX ? " and all after it: " : ": ")
+                       << llmc_error_message(error));
     CHECK((status == LLMC_OK || status == LLMC_OUT_OF_MEMORY));
     llmc_error_free(error);
     survived += status == LLMC_OK;
     const auto entries = std::distance(std::filesystem::directory_iterator(folder), {});
-    // Under its final name, whole, or not at all; no partial folder stays. When memory fails for the report alone, the folder is complete.
+    // Under its final name, whole, or not at all; no partial folder stays. When memory fails for the report
+    // alone, the folder is complete.
     CHECK((entries == 0 || (entries == 1 && read_text(output + "/model.safetensors") == whole)));
     if (status == LLMC_OK) CHECK(entries == 1);
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) std::filesystem::remove_all(entry.path());
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      std::filesystem::remove_all(entry.path());
     if (i == 100) living = g_living;
   }
-  CHECK(g_living - living < 200);  // 2400 failed runs later: buffers that the session keeps for the next one
+  // 2400 failed runs later: buffers that the session keeps for the next one
+  CHECK(g_living - living < 200);
   CHECK(survived < 700);
   std::filesystem::remove_all(folder);
 }

@@ -1,4 +1,5 @@
-// What tests of the C++ layer share. The core's headers come first: the layer's names are then the nearer ones where both have one, and `cpp` says which is meant.
+// What tests of the C++ layer share. The core's headers come first: the layer's names are then the nearer
+// ones where both have one, and `cpp` says which is meant.
 #pragma once
 #include <catch2/catch.hpp>
 
@@ -41,10 +42,13 @@ struct MicroLlama {
 
   MicroLlama() {
     const Checkpoint model(golden("micro-llama"));
-    config = model.config(), names = model.names();
+    config = model.config();
+    names = model.names();
     for (const std::string& name : names) values.push_back(model.read(name));
   }
-  cpp::TensorRef tensor(size_t i) const { return {static_cast<const void*>(values[i].data()), LLMC_DTYPE_BFLOAT16, values[i].shape()}; }
+  cpp::TensorRef tensor(size_t i) const {
+    return {static_cast<const void*>(values[i].data()), LLMC_DTYPE_BFLOAT16, values[i].shape()};
+  }
   cpp::Source source() const {
     std::vector<std::pair<std::string, cpp::TensorRef>> tensors;
     for (size_t i = 0; i < names.size(); ++i) tensors.emplace_back(names[i], tensor(i));

@@ -30,9 +30,13 @@ struct Setting {
   }
   void add(const OwnedModel& model, int64_t first, int64_t last) {  // sequences [first, last)
     std::vector<int64_t> starts;
-    for (int64_t s = first; s <= last; ++s) starts.push_back(tokens.sequence_starts[static_cast<size_t>(s)] - tokens.sequence_starts[static_cast<size_t>(first)]);
+    for (int64_t s = first; s <= last; ++s)
+      starts.push_back(tokens.sequence_starts[static_cast<size_t>(s)] -
+                       tokens.sequence_starts[static_cast<size_t>(first)]);
     const int32_t* ids = tokens.token_ids.data() + tokens.sequence_starts[static_cast<size_t>(first)];
-    must([&](llmc_error** e) { return llmc_model_add_token_ids(model.get(), ids, starts.data(), last - first, e); });
+    must([&](llmc_error** e) {
+      return llmc_model_add_token_ids(model.get(), ids, starts.data(), last - first, e);
+    });
   }
   llmc_oneshot_options to(int path, const char* recipe) {
     llmc_oneshot_options options{};
@@ -42,7 +46,9 @@ struct Setting {
     return options;
   }
   std::string weights(int path) { return read_text(paths[path] + "/model.safetensors"); }
-  size_t entries() { return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(scratch.path()), {})); }
+  size_t entries() {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(scratch.path()), {}));
+  }
 };
 
 inline void quantize(const OwnedModel& model, const llmc_oneshot_options& options) {

@@ -74,7 +74,9 @@ inline OwnedScheme new_scheme(const llmc_scheme_options& options) {
   must([&](llmc_error** e) { return llmc_scheme_create(&options, &scheme, e); });
   return OwnedScheme(scheme);
 }
-inline OwnedScheme new_scheme(const char* scheme, int32_t method = LLMC_METHOD_RTN) { return new_scheme(scheme_options(scheme, method)); }
+inline OwnedScheme new_scheme(const char* scheme, int32_t method = LLMC_METHOD_RTN) {
+  return new_scheme(scheme_options(scheme, method));
+}
 
 inline llmc_tensor tensor_of(void* data, int32_t dtype, const std::vector<int64_t>& shape) {
   llmc_tensor tensor{};
@@ -86,7 +88,11 @@ inline llmc_tensor tensor_of(void* data, int32_t dtype, const std::vector<int64_
   return tensor;
 }
 inline llmc_tensor tensor_of(Tensor& tensor) {
-  return tensor_of(tensor.data(), tensor.dtype() == DType::f32 ? LLMC_DTYPE_FLOAT32 : tensor.dtype() == DType::f16 ? LLMC_DTYPE_FLOAT16 : LLMC_DTYPE_BFLOAT16, tensor.shape());
+  return tensor_of(tensor.data(),
+                   tensor.dtype() == DType::f32       ? LLMC_DTYPE_FLOAT32
+                       : tensor.dtype() == DType::f16 ? LLMC_DTYPE_FLOAT16
+                                                      : LLMC_DTYPE_BFLOAT16,
+                   tensor.shape());
 }
 inline llmc_tensor empty_tensor() {
   llmc_tensor tensor{};
@@ -97,9 +103,15 @@ inline llmc_tensor empty_tensor() {
 inline void add(llmc_session* session, llmc_gram* gram, const llmc_tensor& values) {
   must([&](llmc_error** e) { return llmc_gram_add(session, gram, &values, e); });
 }
-inline OwnedMatrix quantize(llmc_session* session, const llmc_scheme* scheme, const llmc_tensor& weight, const llmc_gram* gram = nullptr, const float* global_scale = nullptr) {
+inline OwnedMatrix quantize(llmc_session* session,
+                            const llmc_scheme* scheme,
+                            const llmc_tensor& weight,
+                            const llmc_gram* gram = nullptr,
+                            const float* global_scale = nullptr) {
   llmc_matrix* matrix = nullptr;
-  must([&](llmc_error** e) { return llmc_quantize_matrix(session, scheme, &weight, gram, global_scale, &matrix, e); });
+  must([&](llmc_error** e) {
+    return llmc_quantize_matrix(session, scheme, &weight, gram, global_scale, &matrix, e);
+  });
   return OwnedMatrix(matrix);
 }
 inline OwnedPacked pack(llmc_session* session, const llmc_matrix* matrix) {
@@ -109,10 +121,21 @@ inline OwnedPacked pack(llmc_session* session, const llmc_matrix* matrix) {
 }
 inline int64_t item_bytes(int32_t dtype) {
   switch (dtype) {
-    case LLMC_DTYPE_FLOAT64: case LLMC_DTYPE_INT64: case LLMC_DTYPE_UINT64: return 8;
-    case LLMC_DTYPE_FLOAT32: case LLMC_DTYPE_INT32: case LLMC_DTYPE_UINT32: return 4;
-    case LLMC_DTYPE_FLOAT16: case LLMC_DTYPE_BFLOAT16: case LLMC_DTYPE_INT16: case LLMC_DTYPE_UINT16: return 2;
-    default: return 1;
+    case LLMC_DTYPE_FLOAT64:
+    case LLMC_DTYPE_INT64:
+    case LLMC_DTYPE_UINT64:
+      return 8;
+    case LLMC_DTYPE_FLOAT32:
+    case LLMC_DTYPE_INT32:
+    case LLMC_DTYPE_UINT32:
+      return 4;
+    case LLMC_DTYPE_FLOAT16:
+    case LLMC_DTYPE_BFLOAT16:
+    case LLMC_DTYPE_INT16:
+    case LLMC_DTYPE_UINT16:
+      return 2;
+    default:
+      return 1;
   }
 }
 inline std::string bytes_of(const llmc_tensor& tensor) {
@@ -140,12 +163,18 @@ inline GramData read_gram(const llmc_gram* gram) {
   GramData result;
   const auto n = static_cast<size_t>(data.channels);
   if (data.has_gram == LLMC_ON) result.gram.resize(n * n);
-  result.minimum.resize(n), result.maximum.resize(n), result.sum_absolute.resize(n), result.sum_squares.resize(n);
+  result.minimum.resize(n);
+  result.maximum.resize(n);
+  result.sum_absolute.resize(n);
+  result.sum_squares.resize(n);
   data.gram = result.gram.empty() ? nullptr : result.gram.data();
-  data.minimum = result.minimum.data(), data.maximum = result.maximum.data();
-  data.sum_absolute = result.sum_absolute.data(), data.sum_squares = result.sum_squares.data();
+  data.minimum = result.minimum.data();
+  data.maximum = result.maximum.data();
+  data.sum_absolute = result.sum_absolute.data();
+  data.sum_squares = result.sum_squares.data();
   must([&](llmc_error** e) { return llmc_gram_read(gram, &data, e); });
-  result.tokens = data.tokens, result.samples = data.samples;
+  result.tokens = data.tokens;
+  result.samples = data.samples;
   return result;
 }
 
@@ -155,7 +184,8 @@ inline Tensor random_tensor(DType dtype, Shape shape, uint32_t seed) {
   uint32_t state = seed * 2654435761u + 1;
   for (int64_t i = 0; i < tensor.size(); ++i) {
     state = state * 1664525u + 1013904223u;
-    const float value = static_cast<float>(static_cast<int32_t>(state >> 8) - (1 << 23)) / static_cast<float>(1 << 23);
+    const float value = static_cast<float>(static_cast<int32_t>(state >> 8) - (1 << 23)) /
+        static_cast<float>(1 << 23);
     uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     if (dtype == DType::f32) tensor.as<float>()[i] = value;

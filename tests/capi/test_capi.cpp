@@ -24,7 +24,8 @@ namespace test = llmc::test;
 
 namespace {
 
-constexpr const char* kGptq = "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
+constexpr const char* kGptq =
+    "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
 
 // What a call returned. `error` was written: it starts as a pointer that would crash if read.
 struct Result {
@@ -56,8 +57,12 @@ class Session {
     options.struct_size = sizeof options;
     options.threads = threads;
     if (events) {
-      options.progress = [](const llmc_progress* progress, void* data) { static_cast<Events*>(data)->progress(*progress); };
-      options.log = [](int32_t level, const char* line, void* data) { static_cast<Events*>(data)->log(level, line); };
+      options.progress = [](const llmc_progress* progress, void* data) {
+        static_cast<Events*>(data)->progress(*progress);
+      };
+      options.log = [](int32_t level, const char* line, void* data) {
+        static_cast<Events*>(data)->log(level, line);
+      };
       options.progress_user_data = options.log_user_data = events;
     }
     if (llmc_session_create(&options, &session_, nullptr) != LLMC_OK) throw std::runtime_error("no session");
@@ -89,14 +94,20 @@ struct Job {
   }
   // Rounded to nearest: no data, a few milliseconds.
   void use_scheme(const char* scheme) {
-    options.recipe = nullptr, options.scheme = scheme;
-    options.token_ids = nullptr, options.sequence_starts = nullptr, options.num_sequences = 0;
+    options.recipe = nullptr;
+    options.scheme = scheme;
+    options.token_ids = nullptr;
+    options.sequence_starts = nullptr;
+    options.num_sequences = 0;
   }
   // Without Catch's macros: for other threads.
-  llmc_status run_quietly(llmc_session* session) const { return llmc_oneshot(session, &options, nullptr, nullptr); }
+  llmc_status run_quietly(llmc_session* session) const {
+    return llmc_oneshot(session, &options, nullptr, nullptr);
+  }
   Result run(llmc_session* session) const {
     llmc_report* report = reinterpret_cast<llmc_report*>(16);
-    Result result = outcome([&](llmc_error** error) { return llmc_oneshot(session, &options, &report, error); });
+    Result result = outcome(
+        [&](llmc_error** error) { return llmc_oneshot(session, &options, &report, error); });
     CHECK((report != nullptr) == (result.status == LLMC_OK));
     result.text = llmc_report_json(report);
     llmc_report_free(report);
@@ -107,7 +118,9 @@ struct Job {
 };
 
 Result create(const void* options, llmc_session** session) {
-  return outcome([&](llmc_error** error) { return llmc_session_create(static_cast<const llmc_session_options*>(options), session, error); });
+  return outcome([&](llmc_error** error) {
+    return llmc_session_create(static_cast<const llmc_session_options*>(options), session, error);
+  });
 }
 llmc_status create_status(const void* options) {
   llmc_session* session = reinterpret_cast<llmc_session*>(16);
@@ -139,7 +152,9 @@ class Gate {
 }  // namespace
 
 TEST_CASE("the version is the header's and the features name the CPU") {
-  CHECK(llmc_version() == std::to_string(LLMC_VERSION_MAJOR) + "." + std::to_string(LLMC_VERSION_MINOR) + "." + std::to_string(LLMC_VERSION_PATCH));
+  CHECK(llmc_version() ==
+        std::to_string(LLMC_VERSION_MAJOR) + "." + std::to_string(LLMC_VERSION_MINOR) + "." +
+            std::to_string(LLMC_VERSION_PATCH));
   CHECK_THAT(llmc_features(), Contains("cpu"));
 }
 
@@ -147,7 +162,8 @@ TEST_CASE("every status has its name, and numbers from the future have one too")
   CHECK(llmc_status_name(LLMC_OK) == std::string("LLMC_OK"));
   CHECK(llmc_status_name(LLMC_NOT_FOUND) == std::string("LLMC_NOT_FOUND"));
   CHECK(llmc_status_name(LLMC_INTERNAL) == std::string("LLMC_INTERNAL"));
-  for (const llmc_status unknown : {-1, LLMC_INTERNAL + 1, 1000, INT_MIN, INT_MAX}) CHECK(llmc_status_name(unknown) == std::string("LLMC_UNKNOWN"));
+  for (const llmc_status unknown : {-1, LLMC_INTERNAL + 1, 1000, INT_MIN, INT_MAX})
+    CHECK(llmc_status_name(unknown) == std::string("LLMC_UNKNOWN"));
 }
 
 TEST_CASE("NULL may be freed, read and cancelled") {
@@ -167,13 +183,19 @@ TEST_CASE("a missing session, options or output pointer is an argument error") {
   Job job;
   CHECK(create(nullptr, nullptr).status == LLMC_INVALID_ARGUMENT);
   CHECK(job.run(nullptr).status == LLMC_INVALID_ARGUMENT);
-  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, nullptr, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
   char* json = nullptr;
-  CHECK(outcome([&](llmc_error** e) { return llmc_eval(nullptr, nullptr, &json, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(outcome([&](llmc_error** e) { return llmc_eval(session, nullptr, &json, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(outcome([&](llmc_error** e) { return llmc_eval(session, nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(outcome([&](llmc_error** e) { return llmc_forward(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(outcome([&](llmc_error** e) { return llmc_forward(session, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(outcome([&](llmc_error** e) { return llmc_eval(nullptr, nullptr, &json, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(outcome([&](llmc_error** e) { return llmc_eval(session, nullptr, &json, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(outcome([&](llmc_error** e) { return llmc_eval(session, nullptr, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(outcome([&](llmc_error** e) { return llmc_forward(nullptr, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(outcome([&](llmc_error** e) { return llmc_forward(session, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
   CHECK(job.left_nothing());
 }
 
@@ -201,10 +223,12 @@ TEST_CASE("a struct_size that no header has is refused") {
     llmc_eval_options eval{};
     eval.struct_size = size;
     char* json = nullptr;
-    CHECK(outcome([&](llmc_error** e) { return llmc_eval(session, &eval, &json, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(outcome([&](llmc_error** e) { return llmc_eval(session, &eval, &json, e); }).status ==
+          LLMC_INVALID_ARGUMENT);
     llmc_forward_options forward{};
     forward.struct_size = size;
-    CHECK(outcome([&](llmc_error** e) { return llmc_forward(session, &forward, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(outcome([&](llmc_error** e) { return llmc_forward(session, &forward, e); }).status ==
+          LLMC_INVALID_ARGUMENT);
   }
 }
 
@@ -227,10 +251,12 @@ TEST_CASE("a newer caller's struct works while its unknown tail is zero") {
   } newer_job{job.options, 0};
   newer_job.known.struct_size = sizeof newer_job;
   newer_job.later = 1;
-  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, &newer_job.known, nullptr, e); }).status == LLMC_UNSUPPORTED);
+  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, &newer_job.known, nullptr, e); }).status ==
+        LLMC_UNSUPPORTED);
   CHECK(job.left_nothing());
   newer_job.later = 0;
-  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, &newer_job.known, nullptr, e); }).status == LLMC_OK);
+  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, &newer_job.known, nullptr, e); }).status ==
+        LLMC_OK);
 }
 
 TEST_CASE("an older caller's smaller struct is read up to its size and no further") {
@@ -243,10 +269,23 @@ TEST_CASE("an older caller's smaller struct is read up to its size and no furthe
   std::memcpy(memory, &job.options, kOld);
   const uint32_t size = kOld;
   std::memcpy(memory, &size, sizeof size);
-  CHECK(outcome([&](llmc_error** e) { return llmc_oneshot(session, reinterpret_cast<llmc_oneshot_options*>(memory), nullptr, e); }).status == LLMC_OK);
+  CHECK(outcome([&](llmc_error** e) {
+          return llmc_oneshot(session, reinterpret_cast<llmc_oneshot_options*>(memory), nullptr, e);
+        }).status == LLMC_OK);
 
   std::memset(memory, 0xff, sizeof memory);
-  const llmc_session_options two_threads{offsetof(llmc_session_options, cpu_isa), LLMC_DEVICE_CPU, 0, 2, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0};
+  const llmc_session_options two_threads{offsetof(llmc_session_options, cpu_isa),
+                                         LLMC_DEVICE_CPU,
+                                         0,
+                                         2,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         nullptr,
+                                         0,
+                                         0};
   std::memcpy(memory, &two_threads, two_threads.struct_size);
   llmc_session* made = nullptr;
   CHECK(create(memory, &made).status == LLMC_OK);
@@ -257,8 +296,9 @@ TEST_CASE("an older caller's smaller struct is read up to its size and no furthe
 TEST_CASE("enum values that this library does not know are refused, not guessed") {
   const Session session;
   using Options = llmc_oneshot_options;
-  for (int32_t Options::*member : {&Options::compat, &Options::rounding, &Options::propagation, &Options::save_compressed, &Options::tie_word_embeddings, &Options::overwrite,
-                                   &Options::shuffle, &Options::concatenate_data})
+  for (int32_t Options::*member :
+       {&Options::compat, &Options::rounding, &Options::propagation, &Options::save_compressed,
+        &Options::tie_word_embeddings, &Options::overwrite, &Options::shuffle, &Options::concatenate_data})
     for (const int32_t value : {-1, 3, INT_MAX}) {
       Job job;
       job.options.*member = value;
@@ -272,7 +312,8 @@ TEST_CASE("enum values that this library does not know are refused, not guessed"
     options.device_type = value;
     CHECK(create_status(&options) == LLMC_INVALID_ARGUMENT);
     llmc_forward_options forward{sizeof forward, value, "model", "in", "out"};
-    CHECK_THAT(outcome([&](llmc_error** e) { return llmc_forward(session, &forward, e); }).message, Contains("dtype"));
+    CHECK_THAT(outcome([&](llmc_error** e) { return llmc_forward(session, &forward, e); }).message,
+               Contains("dtype"));
   }
 }
 
@@ -282,14 +323,18 @@ TEST_CASE("session options out of range are named") {
   llmc_session* session = nullptr;
   options.device_index = 1;
   CHECK_THAT(create(&options, &session).message, Contains("device_index"));
-  options.device_index = 0, options.threads = -1;
+  options.device_index = 0;
+  options.threads = -1;
   CHECK_THAT(create(&options, &session).message, Contains("threads"));
-  options.threads = 1, options.cpu_isa = "z80";
+  options.threads = 1;
+  options.cpu_isa = "z80";
   CHECK_THAT(create(&options, &session).message, Contains("z80"));
   CHECK(session == nullptr);
 }
 
-TEST_CASE("a CUDA session without its module says what is missing, and an automatic one runs on the CPU with a note") {
+TEST_CASE(
+    "a CUDA session without its module says what is missing, and an automatic one runs on the CPU with a "
+    "note") {
   llmc_session_options options{};
   options.struct_size = sizeof options;
   options.device_type = LLMC_DEVICE_CUDA;
@@ -310,7 +355,8 @@ TEST_CASE("a CUDA session without its module says what is missing, and an automa
   Job job;
   llmc_report* report = nullptr;
   REQUIRE(llmc_oneshot(session, &job.options, &report, nullptr) == LLMC_OK);
-  CHECK_THAT(llmc_report_json(report), Contains("ran on the CPU: device cuda: 'libm.so.6' is no CUDA module of llmc"));
+  CHECK_THAT(llmc_report_json(report),
+             Contains("ran on the CPU: device cuda: 'libm.so.6' is no CUDA module of llmc"));
   llmc_report_free(report);
   llmc_session_free(session);
 }
@@ -336,10 +382,22 @@ TEST_CASE("what a job lacks or has twice is said") {
   CHECK_THAT(message([](auto& o) { o.max_seq_length = -1; }), Contains("max_seq_length"));
   CHECK_THAT(message([](auto& o) { o.num_calibration_samples = -1; }), Contains("num_calibration_samples"));
   CHECK_THAT(message([](auto& o) { o.max_shard_bytes = -1; }), Contains("max_shard_bytes"));
-  CHECK_THAT(message([](auto& o) { o.scheme = "W5A5", o.recipe = nullptr; }), Contains("W5A5"));
+  CHECK_THAT(message([](auto& o) {
+               o.scheme = "W5A5";
+               o.recipe = nullptr;
+             }),
+             Contains("W5A5"));
   static const int64_t falling[] = {0, 10, 5}, late[] = {1, 10, 20};
-  CHECK_THAT(message([](auto& o) { o.sequence_starts = falling, o.num_sequences = 2; }), Contains("sequence_starts"));
-  CHECK_THAT(message([](auto& o) { o.sequence_starts = late, o.num_sequences = 2; }), Contains("sequence_starts"));
+  CHECK_THAT(message([](auto& o) {
+               o.sequence_starts = falling;
+               o.num_sequences = 2;
+             }),
+             Contains("sequence_starts"));
+  CHECK_THAT(message([](auto& o) {
+               o.sequence_starts = late;
+               o.num_sequences = 2;
+             }),
+             Contains("sequence_starts"));
 }
 
 TEST_CASE("an error's text survives percent signs and has no line breaks") {
@@ -367,13 +425,17 @@ TEST_CASE("the report is JSON with every documented key") {
   const Session session;
   Job job;
   const Json report = Json::parse(job.run(session).text);
-  for (const char* key : {"model_type", "device", "compat", "propagation", "template_date", "samples", "tokens", "bytes_before", "bytes_after", "peak_memory", "seconds",
-                          "calibration_seconds", "quantization_seconds", "writing_seconds", "notes", "linears"})
+  for (const char* key :
+       {"model_type", "device", "compat", "propagation", "template_date", "samples", "tokens", "bytes_before",
+        "bytes_after", "peak_memory", "seconds", "calibration_seconds", "quantization_seconds",
+        "writing_seconds", "notes", "linears"})
     CHECK(report.contains(key));
   CHECK(report["device"] == llmc_session_device(session));
   CHECK(report["tokens"] == 24 * 48);
   REQUIRE(report["linears"].size() == 14);  // 2 layers of 7
-  for (const char* key : {"name", "scheme", "method", "relative_error", "loss", "dampening", "seconds", "note"}) CHECK(report["linears"][0].contains(key));
+  for (const char* key :
+       {"name", "scheme", "method", "relative_error", "loss", "dampening", "seconds", "note"})
+    CHECK(report["linears"][0].contains(key));
 }
 
 TEST_CASE("progress counts up to its end, and notes of the recipe are logged") {
@@ -381,7 +443,10 @@ TEST_CASE("progress counts up to its end, and notes of the recipe are logged") {
   int64_t last = 0;
   std::vector<std::string> lines;
   Events events;
-  events.progress = [&](const llmc_progress& p) { steps.push_back(p.step), last = p.steps; };
+  events.progress = [&](const llmc_progress& p) {
+    steps.push_back(p.step);
+    last = p.steps;
+  };
   events.log = [&](int32_t level, const char* line) { lines.push_back(std::to_string(level) + line); };
   const Session session(&events);
   Job job;
@@ -421,7 +486,10 @@ TEST_CASE("two sessions in two threads do not disturb each other") {
 TEST_CASE("a second call on a busy session is refused, and the first one goes on") {
   Gate entered, released;
   Events events;
-  events.progress = [&](const llmc_progress&) { entered.open(), released.pass(); };
+  events.progress = [&](const llmc_progress&) {
+    entered.open();
+    released.pass();
+  };
   const Session session(&events);
   const Job first;
   Job second;
@@ -443,14 +511,19 @@ TEST_CASE("a call inside a callback: sessionless ones work, one on the same sess
   llmc_status inner = LLMC_OK;
   Events events;
   const Job job;
-  events.progress = [&](const llmc_progress&) { inner = job.run_quietly(running), llmc_version(), llmc_status_name(inner); };
+  events.progress = [&](const llmc_progress&) {
+    inner = job.run_quietly(running);
+    llmc_version();
+    llmc_status_name(inner);
+  };
   const Session session(&events);
   running = session;
   CHECK(job.run(session).status == LLMC_OK);
   CHECK(inner == LLMC_INVALID_ARGUMENT);
 }
 
-TEST_CASE("cancelling from a callback, from another thread or before the call leaves nothing, and is used up") {
+TEST_CASE(
+    "cancelling from a callback, from another thread or before the call leaves nothing, and is used up") {
   Events events;
   const Session session(&events);
   Job job;
@@ -462,8 +535,15 @@ TEST_CASE("cancelling from a callback, from another thread or before the call le
   }
   std::thread other;
   SECTION("from another thread") {
-    events.progress = [&](const llmc_progress&) { entered.open(), released.pass(); };
-    other = std::thread([&] { entered.pass(), llmc_session_cancel(session), released.open(); });
+    events.progress = [&](const llmc_progress&) {
+      entered.open();
+      released.pass();
+    };
+    other = std::thread([&] {
+      entered.pass();
+      llmc_session_cancel(session);
+      released.open();
+    });
   }
   SECTION("before the call") { llmc_session_cancel(session); }
   const Result result = job.run(session);
@@ -500,11 +580,16 @@ TEST_CASE("a callback that throws ends the call with LLMC_INTERNAL and nothing o
 TEST_CASE("forward writes logits and hidden states beside a name that is free") {
   const Session session;
   const test::ScratchFolder scratch;
-  const std::string model = test::golden("archs/llama"), input = model + "/expected.safetensors", output = scratch / "out.safetensors";
-  const llmc_forward_options options{sizeof options, LLMC_DTYPE_FLOAT32, model.c_str(), input.c_str(), output.c_str()};
-  const auto forward = [&] { return outcome([&](llmc_error** e) { return llmc_forward(session, &options, e); }); };
+  const std::string model = test::golden("archs/llama"), input = model + "/expected.safetensors",
+                    output = scratch / "out.safetensors";
+  const llmc_forward_options options{sizeof options, LLMC_DTYPE_FLOAT32, model.c_str(), input.c_str(),
+                                     output.c_str()};
+  const auto forward = [&] {
+    return outcome([&](llmc_error** e) { return llmc_forward(session, &options, e); });
+  };
   CHECK(forward().status == LLMC_OK);
-  CHECK(llmc::SafetensorsFile(output).entry("logits").shape == llmc::SafetensorsFile(input).entry("logits").shape);
+  CHECK(llmc::SafetensorsFile(output).entry("logits").shape ==
+        llmc::SafetensorsFile(input).entry("logits").shape);
   const std::string before = test::read_text(output);
   CHECK(forward().status != LLMC_OK);  // it is there now
   CHECK(test::read_text(output) == before);
@@ -521,7 +606,9 @@ TEST_CASE("eval measures a text, and without the text module says what is missin
   options.text = text.c_str();
   options.window = 64;
   char* json = reinterpret_cast<char*>(16);
-  const auto eval = [&] { return outcome([&](llmc_error** e) { return llmc_eval(session, &options, &json, e); }); };
+  const auto eval = [&] {
+    return outcome([&](llmc_error** e) { return llmc_eval(session, &options, &json, e); });
+  };
   if (std::string(llmc_features()).find("text") == std::string::npos) {
     CHECK(eval().status == LLMC_UNSUPPORTED);
     CHECK(json == nullptr);
@@ -539,7 +626,8 @@ TEST_CASE("eval measures a text, and without the text module says what is missin
   options.window = 1;
   CHECK(eval().status == LLMC_INVALID_ARGUMENT);
   CHECK(json == nullptr);
-  options.window = 0, options.text = "/nonexistent/text";
+  options.window = 0;
+  options.text = "/nonexistent/text";
   CHECK(eval().status == LLMC_NOT_FOUND);
   options.text = text.c_str();
   llmc_session_cancel(session);

@@ -11,23 +11,28 @@ struct Stop {
   int value;
 };
 
-std::string recipe(const std::string& modifier) { return "s_stage: {m_modifiers: {" + modifier + ": {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}"; }
+std::string recipe(const std::string& modifier) {
+  return "s_stage: {m_modifiers: {" + modifier + ": {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
+}
 
 std::vector<std::vector<int32_t>> sequences() {
   std::vector<std::vector<int32_t>> all(8);
   for (int32_t s = 0; s < 8; ++s)
-    for (int32_t i = 0; i < 32; ++i) all[static_cast<size_t>(s)].push_back((s * 37 + i * i * 7 + i * 31 + 3) % 251);
+    for (int32_t i = 0; i < 32; ++i)
+      all[static_cast<size_t>(s)].push_back((s * 37 + i * i * 7 + i * 31 + 3) % 251);
   return all;
 }
 
 cpp::Oneshot job_of(const std::string& modifier, const std::string& output) {
   cpp::Oneshot job;
-  job.recipe = recipe(modifier), job.output = output;
+  job.recipe = recipe(modifier);
+  job.output = output;
   return job;
 }
 cpp::Oneshot whole_job(const std::string& modifier, const std::string& output) {
   cpp::Oneshot job = job_of(modifier, output);
-  job.model = golden("micro-llama"), job.token_ids = sequences();
+  job.model = golden("micro-llama");
+  job.token_ids = sequences();
   return job;
 }
 std::string weights(const std::string& folder) { return read_text(folder + "/model.safetensors"); }
@@ -61,22 +66,27 @@ TEST_CASE("C++: a model in parts writes the bytes of whole runs, and outlives th
   const cpp::Report report = model.save();
   model.quantize(job_of("QuantizationModifier", scratch / "b"));
   model.save();
-  CHECK((weights(scratch / "a") == weights(scratch / "gptq") && weights(scratch / "b") == weights(scratch / "rtn")));
+  CHECK((weights(scratch / "a") == weights(scratch / "gptq") &&
+         weights(scratch / "b") == weights(scratch / "rtn")));
 
   const llmc_report_facts facts = report.facts();
   const std::vector<cpp::Linear> linears = report.linears();
-  CHECK((facts.linears == 14 && facts.samples == 8 && facts.tokens == 256 && facts.bytes_after < facts.bytes_before && linears.size() == 14));
-  CHECK((linears[0].name == "model.layers.0.self_attn.q_proj" && linears[0].scheme == "int4 group 128" && linears[0].method == "GPTQ" && linears[0].note.empty() && linears[0].loss > 0));
+  CHECK((facts.linears == 14 && facts.samples == 8 && facts.tokens == 256 &&
+         facts.bytes_after < facts.bytes_before && linears.size() == 14));
+  CHECK((linears[0].name == "model.layers.0.self_attn.q_proj" && linears[0].scheme == "int4 group 128" &&
+         linears[0].method == "GPTQ" && linears[0].note.empty() && linears[0].loss > 0));
   CHECK(whole.linears()[5].relative_error == linears[5].relative_error);
 }
 
-TEST_CASE("C++: a model refuses what is not its own, and one that is assigned over lets go of what it wrote") {
+TEST_CASE(
+    "C++: a model refuses what is not its own, and one that is assigned over lets go of what it wrote") {
   const ScratchFolder scratch;
   auto session = cpp_session(1);
   CHECK(status_of([&] { cpp::Model(session, scratch / "nowhere"); }) == LLMC_NOT_FOUND);
   cpp::Model model(session, golden("micro-llama"));
   CHECK(status_of([&] { model.add_token_ids({}); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(status_of([&] { model.quantize(whole_job("QuantizationModifier", scratch / "out")); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(status_of([&] { model.quantize(whole_job("QuantizationModifier", scratch / "out")); }) ==
+        LLMC_INVALID_ARGUMENT);
   cpp::Oneshot data;
   data.dataset = scratch / "none.jsonl";
   CHECK(status_of([&] { model.add_data(data); }) != LLMC_OK);
@@ -123,7 +133,8 @@ TEST_CASE("C++: a source gives the bytes of its folder, whole and in parts") {
   moved.add_token_ids(sequences());
   moved.quantize(job_of("GPTQModifier", scratch / "parts"));
   moved.save();
-  CHECK((weights(scratch / "memory") == weights(scratch / "folder") && weights(scratch / "parts") == weights(scratch / "folder")));
+  CHECK((weights(scratch / "memory") == weights(scratch / "folder") &&
+         weights(scratch / "parts") == weights(scratch / "folder")));
 }
 
 TEST_CASE("C++: a modifier that leaves the codes alone is rounding, and one that changes them is written") {
@@ -135,7 +146,8 @@ TEST_CASE("C++: a modifier that leaves the codes alone is rounding, and one that
     seen.push_back(job.module);
     const cpp::TensorRef weight(*job.weight), gram(*job.gram);
     const cpp::MutableTensorRef codes(*job.codes);
-    CHECK((job.tokens == 256 && job.sum_squares && weight.dtype() == LLMC_DTYPE_BFLOAT16 && codes.shape() == weight.shape() && gram.shape()[1] == weight.shape()[1]));
+    CHECK((job.tokens == 256 && job.sum_squares && weight.dtype() == LLMC_DTYPE_BFLOAT16 &&
+           codes.shape() == weight.shape() && gram.shape()[1] == weight.shape()[1]));
     if (change) std::fill_n(codes.data<int8_t>(), 8, static_cast<int8_t>(0));
   });
   auto moved = std::move(session);  // the modifier goes along
@@ -143,11 +155,14 @@ TEST_CASE("C++: a modifier that leaves the codes alone is rounding, and one that
   moved.oneshot(whole_job("MyModifier", scratch / "same"));
   change = true;
   moved.oneshot(whole_job("MyModifier", scratch / "other"));
-  CHECK((weights(scratch / "same") == weights(scratch / "rtn") && weights(scratch / "other") != weights(scratch / "rtn")));
+  CHECK((weights(scratch / "same") == weights(scratch / "rtn") &&
+         weights(scratch / "other") != weights(scratch / "rtn")));
   CHECK((seen.size() == 28 && seen[0] == "model.layers.0.self_attn.q_proj"));
 }
 
-TEST_CASE("C++: an exception thrown in a modifier, a source or a progress callback reaches the caller, and the session goes on") {
+TEST_CASE(
+    "C++: an exception thrown in a modifier, a source or a progress callback reaches the caller, and the "
+    "session goes on") {
   const ScratchFolder scratch;
   int fail = 0;
   cpp::SessionOptions options;
@@ -170,7 +185,9 @@ TEST_CASE("C++: an exception thrown in a modifier, a source or a progress callba
   cpp::Oneshot from_memory = whole_job("MyModifier", scratch / "out"), data_free;
   from_memory.model.clear();
   from_memory.source = &source;
-  data_free.source = &source, data_free.scheme = "W8A8", data_free.output = scratch / "out";
+  data_free.source = &source;
+  data_free.scheme = "W8A8";
+  data_free.output = scratch / "out";
   {
     cpp::Model model(session, source);
     model.add_token_ids(sequences());
@@ -192,6 +209,8 @@ TEST_CASE("C++: an exception thrown in a modifier, a source or a progress callba
   CHECK(std::filesystem::is_empty(scratch.path()));  // not saved
   session.oneshot(data_free);
 
-  for (const char* name : {"MyModifier", "GPTQModifier", ""}) CHECK(status_of([&] { session.add_modifier(name, 0, [](const llmc_matrix_job&) {}); }) == LLMC_INVALID_ARGUMENT);
+  for (const char* name : {"MyModifier", "GPTQModifier", ""})
+    CHECK(status_of([&] { session.add_modifier(name, 0, [](const llmc_matrix_job&) {}); }) ==
+          LLMC_INVALID_ARGUMENT);
   CHECK(status_of([&] { session.add_modifier("Other", 0, nullptr); }) == LLMC_INVALID_ARGUMENT);
 }

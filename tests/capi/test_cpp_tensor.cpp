@@ -14,7 +14,8 @@ constexpr const char* kChannel = "{num_bits: 4, strategy: channel, symmetric: tr
 // Numbers that are neither equal nor ordered.
 std::vector<float> wild(int64_t count) {
   std::vector<float> values;
-  for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>((i * i * 31 + i * 7) % 1009) / 500 - 1);
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(static_cast<float>((i * i * 31 + i * 7) % 1009) / 500 - 1);
   return values;
 }
 
@@ -27,14 +28,17 @@ std::vector<std::pair<std::string, std::vector<uint8_t>>> bytes(const cpp::Packe
   std::vector<std::pair<std::string, std::vector<uint8_t>>> all;
   for (const auto& [name, tensor] : packed.tensors()) {
     const auto* first = static_cast<const uint8_t*>(tensor.data());
-    all.emplace_back(name, std::vector<uint8_t>(first, first + tensor.size() * cpp::dtype_size(tensor.dtype())));
+    all.emplace_back(name,
+                     std::vector<uint8_t>(first, first + tensor.size() * cpp::dtype_size(tensor.dtype())));
   }
   return all;
 }
 
 }  // namespace
 
-TEST_CASE("C++: a gram is the sum of outer products with figures by channel, from numbers, bits, strides and DLPack") {
+TEST_CASE(
+    "C++: a gram is the sum of outer products with figures by channel, from numbers, bits, strides and "
+    "DLPack") {
   auto session = cpp_session(1);
   cpp::Gram gram(2), bits(2), strided(2), lent(2);
   const float numbers[] = {1, 2, -3, 4}, wide[] = {1, -3, 9, 2, 4};
@@ -95,7 +99,9 @@ TEST_CASE("C++: smoothing moves a factor from the norm to the weights") {
   cpp::smooth_apply({weight.data(), {1, 2}}, scales, LLMC_SMOOTH_MULTIPLY);
   cpp::smooth_apply({norm.data(), {2}}, scales, LLMC_SMOOTH_DIVIDE);
   CHECK((weight == std::vector<float>{16, 2} && norm == std::vector<float>{2, 3}));
-  CHECK(status_of([&] { cpp::smooth_apply({norm.data(), {2}}, {1, 1, 1}, LLMC_SMOOTH_DIVIDE_PLUS_ONE); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(status_of([&] {
+          cpp::smooth_apply({norm.data(), {2}}, {1, 1, 1}, LLMC_SMOOTH_DIVIDE_PLUS_ONE);
+        }) == LLMC_INVALID_ARGUMENT);
   how.strength = 2;
   CHECK(status_of([&] { gram.smooth_scales({{weight.data(), {1, 2}}}, how); }) == LLMC_INVALID_ARGUMENT);
 }
@@ -110,15 +116,22 @@ TEST_CASE("C++: rounding to nearest, packing and back; views stay where the matr
   const cpp::Matrix matrix = std::move(first);
   const std::vector<int8_t> codes = values<int8_t>(view);
   const cpp::TensorRef scales = matrix.scales();
-  CHECK((scales.shape() == std::vector<int64_t>{2, 1} && scales.dtype() == LLMC_DTYPE_FLOAT32 && codes.size() == 8));
-  for (size_t i = 0; i < 8; ++i) CHECK(codes[i] == std::clamp(static_cast<int>(std::nearbyint(weight[i] / scales.data<float>()[i / 4])), -8, 7));
+  CHECK((scales.shape() == std::vector<int64_t>{2, 1} && scales.dtype() == LLMC_DTYPE_FLOAT32 &&
+         codes.size() == 8));
+  for (size_t i = 0; i < 8; ++i)
+    CHECK(codes[i] ==
+          std::clamp(static_cast<int>(std::nearbyint(weight[i] / scales.data<float>()[i / 4])), -8, 7));
   CHECK((!matrix.zero_points() && !matrix.order()));
   const cpp::MatrixFacts facts = matrix.facts();
-  CHECK((facts.method == LLMC_METHOD_RTN && facts.rows == 2 && facts.columns == 4 && facts.format == "pack-quantized" && facts.model_dtype == LLMC_DTYPE_FLOAT32 && facts.global_scale == 0));
+  CHECK((facts.method == LLMC_METHOD_RTN && facts.rows == 2 && facts.columns == 4 &&
+         facts.format == "pack-quantized" && facts.model_dtype == LLMC_DTYPE_FLOAT32 &&
+         facts.global_scale == 0));
 
   const cpp::Packed packed = matrix.pack(session);
   CHECK(bytes(packed)[0].first == "weight_packed");
-  for (const cpp::Matrix& other : {cpp::Matrix::unpack(session, scheme, packed.tensors(), LLMC_DTYPE_FLOAT32), cpp::Matrix::from_parts(scheme, matrix.codes(), scales, {}, {}, LLMC_DTYPE_FLOAT32)}) {
+  for (const cpp::Matrix& other :
+       {cpp::Matrix::unpack(session, scheme, packed.tensors(), LLMC_DTYPE_FLOAT32),
+        cpp::Matrix::from_parts(scheme, matrix.codes(), scales, {}, {}, LLMC_DTYPE_FLOAT32)}) {
     CHECK(values<int8_t>(other.codes()) == codes);
     CHECK(bytes(other.pack(session)) == bytes(packed));
     CHECK(other.facts().method == 0);
@@ -147,9 +160,12 @@ TEST_CASE("C++: GPTQ with settings, asymmetric parts, and a scale that fused wei
   std::sort(order.begin(), order.end());
   for (int32_t i = 0; i < 64; ++i) CHECK(order[static_cast<size_t>(i)] == i);
   REQUIRE(matrix.zero_points());
-  const cpp::Matrix again = cpp::Matrix::from_parts(scheme, matrix.codes(), matrix.scales(), matrix.zero_points(), {}, LLMC_DTYPE_FLOAT32);
+  const cpp::Matrix again = cpp::Matrix::from_parts(scheme, matrix.codes(), matrix.scales(),
+                                                    matrix.zero_points(), {}, LLMC_DTYPE_FLOAT32);
   CHECK(values<int8_t>(*again.zero_points()) == values<int8_t>(*matrix.zero_points()));
-  CHECK(status_of([&] { cpp::Matrix::quantize(session, scheme, {weight.data(), {8, 64}}); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(status_of([&] {
+          cpp::Matrix::quantize(session, scheme, {weight.data(), {8, 64}});
+        }) == LLMC_INVALID_ARGUMENT);
   options.method = LLMC_METHOD_RTN;
   CHECK(status_of([&] { cpp::Scheme{options}; }) == LLMC_INVALID_ARGUMENT);  // settings of GPTQ's alone
 
@@ -158,7 +174,8 @@ TEST_CASE("C++: GPTQ with settings, asymmetric parts, and a scale that fused wei
   const std::vector<cpp::TensorRef> fused{{small.data(), {4, 32}}, {large.data(), {4, 32}}};
   const float shared = fp4.global_scale(session, fused);
   CHECK(shared == fp4.global_scale(session, {fused[1]}));
-  CHECK(cpp::Matrix::quantize(session, fp4, fused[0], nullptr, shared).facts().global_scale == static_cast<double>(shared));
+  CHECK(cpp::Matrix::quantize(session, fp4, fused[0], nullptr, shared).facts().global_scale ==
+        static_cast<double>(shared));
   CHECK(status_of([&] { scheme.global_scale(session, fused); }) == LLMC_INVALID_ARGUMENT);
 }
 
@@ -167,17 +184,22 @@ TEST_CASE("C++: a writer gives the bytes of a whole run, or nothing") {
   auto session = cpp_session(2);
   const MicroLlama model;
   const cpp::Scheme scheme = cpp::Scheme::rtn("W4A16");
-  const auto quantized = [](const std::string& name) { return name.size() > 12 && name.compare(name.size() - 12, 12, "_proj.weight") == 0; };
+  const auto quantized = [](const std::string& name) {
+    return name.size() > 12 && name.compare(name.size() - 12, 12, "_proj.weight") == 0;
+  };
   const auto module = [](const std::string& name) { return name.substr(0, name.size() - 7); };
   {
     cpp::Writer writer(scratch / "own", model.config);
     for (size_t i = 0; i < model.names.size(); ++i) {
       const std::vector<int64_t>& shape = model.values[i].shape();
-      if (quantized(model.names[i])) writer.plan_matrix(module(model.names[i]), scheme, LLMC_DTYPE_BFLOAT16, shape[0], shape[1]);
+      if (quantized(model.names[i]))
+        writer.plan_matrix(module(model.names[i]), scheme, LLMC_DTYPE_BFLOAT16, shape[0], shape[1]);
       else writer.plan_tensor(model.names[i], LLMC_DTYPE_BFLOAT16, shape);
     }
     for (size_t i = 1; i < model.names.size(); ++i) {
-      if (quantized(model.names[i])) writer.add_matrix(session, module(model.names[i]), cpp::Matrix::quantize(session, scheme, model.tensor(i)));
+      if (quantized(model.names[i]))
+        writer.add_matrix(session, module(model.names[i]),
+                          cpp::Matrix::quantize(session, scheme, model.tensor(i)));
       else writer.add_tensor(session, model.names[i], model.tensor(i));
     }
     CHECK(status_of([&] { writer.finish(session); }) == LLMC_INVALID_ARGUMENT);  // the first is missing
@@ -191,9 +213,12 @@ TEST_CASE("C++: a writer gives the bytes of a whole run, or nothing") {
   }
   CHECK(read_text(scratch / "own/notes.txt") == "hello");
   cpp::Oneshot job;
-  job.model = golden("micro-llama"), job.scheme = "W4A16", job.output = scratch / "whole";
+  job.model = golden("micro-llama");
+  job.scheme = "W4A16";
+  job.output = scratch / "whole";
   session.oneshot(job);
-  for (const char* file : {"/model.safetensors", "/config.json"}) CHECK(read_text(scratch / "own" + file) == read_text(scratch / "whole" + file));
+  for (const char* file : {"/model.safetensors", "/config.json"})
+    CHECK(read_text(scratch / "own" + file) == read_text(scratch / "whole" + file));
 
   CHECK(status_of([&] { cpp::Writer(scratch / "own", "{}"); }) == LLMC_EXISTS);
   const std::string before = read_text(scratch / "own/model.safetensors");
@@ -215,7 +240,9 @@ TEST_CASE("C++: elements are handed out as their own type or as bits of their si
   CHECK(status_of([&] { tensor.data<uint16_t>(); }) == LLMC_INVALID_ARGUMENT);
   CHECK(status_of([&] { cpp::TensorRef(numbers, {3, 2}, {1, 3}).data<float>(); }) == LLMC_INVALID_ARGUMENT);
   CHECK(status_of([&] { cpp::TensorRef(numbers, {3, 2}, {1}); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(status_of([&] { cpp::source_of("{}", {{"x", cpp::TensorRef(numbers, {3, 2}, {1, 3})}}); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(status_of([&] {
+          cpp::source_of("{}", {{"x", cpp::TensorRef(numbers, {3, 2}, {1, 3})}});
+        }) == LLMC_INVALID_ARGUMENT);
   cpp::TensorRef lent(numbers, {2, 3});
   lent.on_cuda(1);
   CHECK(status_of([&] { lent.data<float>(); }) == LLMC_INVALID_ARGUMENT);

@@ -41,8 +41,10 @@ template <class Options>
 Options options_of(const char* first, const char* second = nullptr) {
   Options options{};
   options.struct_size = sizeof options;
-  if constexpr (requires { options.a_dir; }) options.a_dir = first, options.b_dir = second;
-  else options.model_dir = first;
+  if constexpr (requires { options.a_dir; }) {
+    options.a_dir = first;
+    options.b_dir = second;
+  } else options.model_dir = first;
   if constexpr (requires { options.source_dir; }) options.source_dir = second;
   if constexpr (requires { options.output_dir; }) options.output_dir = second;
   return options;
@@ -53,25 +55,34 @@ Options options_of(const char* first, const char* second = nullptr) {
 TEST_CASE("the tools tell of a folder in JSON: sound, what is in it, how it differs, and as a plain one") {
   const Session session;
   const test::ScratchFolder scratch;
-  const std::string compressed = test::golden("rtn/W4A16"), source = test::golden("micro-llama"), out = scratch / "plain";
+  const std::string compressed = test::golden("rtn/W4A16"), source = test::golden("micro-llama"),
+                    out = scratch / "plain";
   const auto verify = options_of<llmc_verify_options>(compressed.c_str(), source.c_str());
-  const Outcome sound = outcome([&](char** json, llmc_error** error) { return llmc_verify(session.handle, &verify, json, error); });
+  const Outcome sound = outcome(
+      [&](char** json, llmc_error** error) { return llmc_verify(session.handle, &verify, json, error); });
   CHECK(sound.json.at("sound") == true);
   CHECK(sound.json.at("faults").empty());
   CHECK(sound.json.at("matrices").size() == 14);
   CHECK(sound.json.at("matrices")[0].at("relative_error").get<double>() > 0.05);
 
   const auto inspect = options_of<llmc_inspect_options>(compressed.c_str());
-  const Outcome table = outcome([&](char** json, llmc_error** error) { return llmc_inspect(session.handle, &inspect, json, error); });
+  const Outcome table = outcome(
+      [&](char** json, llmc_error** error) { return llmc_inspect(session.handle, &inspect, json, error); });
   CHECK(table.json.at("format") == "pack-quantized");
   CHECK(table.json.at("tensors") == 49);
 
   const auto diff = options_of<llmc_diff_options>(compressed.c_str(), compressed.c_str());
-  CHECK(outcome([&](char** json, llmc_error** error) { return llmc_diff(session.handle, &diff, json, error); }).json.at("identical") == true);
+  CHECK(outcome([&](char** json, llmc_error** error) {
+          return llmc_diff(session.handle, &diff, json, error);
+        }).json.at("identical") == true);
 
   const auto dequantize = options_of<llmc_dequantize_options>(compressed.c_str(), out.c_str());
-  CHECK(outcome([&](char** json, llmc_error** error) { return llmc_dequantize(session.handle, &dequantize, json, error); }).json.at("matrices") == 14);
-  const Outcome again = outcome([&](char** json, llmc_error** error) { return llmc_dequantize(session.handle, &dequantize, json, error); });
+  CHECK(outcome([&](char** json, llmc_error** error) {
+          return llmc_dequantize(session.handle, &dequantize, json, error);
+        }).json.at("matrices") == 14);
+  const Outcome again = outcome([&](char** json, llmc_error** error) {
+    return llmc_dequantize(session.handle, &dequantize, json, error);
+  });
   CHECK(again.status == LLMC_EXISTS);
   auto over = dequantize;
   over.overwrite = LLMC_ON;
@@ -81,7 +92,8 @@ TEST_CASE("the tools tell of a folder in JSON: sound, what is in it, how it diff
 TEST_CASE("the tools refuse missing arguments, reserved values and folders that are none") {
   const Session session;
   const auto refused = [&](llmc_status status, const char* text, auto options, auto call) {
-    const Outcome result = outcome([&](char** json, llmc_error** error) { return call(session.handle, &options, json, error); });
+    const Outcome result = outcome(
+        [&](char** json, llmc_error** error) { return call(session.handle, &options, json, error); });
     CHECK(result.status == status);
     CHECK_THAT(result.message, Contains(text));
   };
@@ -92,7 +104,8 @@ TEST_CASE("the tools refuse missing arguments, reserved values and folders that 
   refused(LLMC_NOT_FOUND, "/nowhere", options_of<llmc_verify_options>("/nowhere"), llmc_verify);
   refused(LLMC_NOT_FOUND, "/nowhere", options_of<llmc_inspect_options>("/nowhere"), llmc_inspect);
   refused(LLMC_NOT_FOUND, "/nowhere", options_of<llmc_diff_options>("/nowhere", "/nowhere"), llmc_diff);
-  refused(LLMC_NOT_FOUND, "/nowhere", options_of<llmc_dequantize_options>("/nowhere", "/tmp/llmc-never"), llmc_dequantize);
+  refused(LLMC_NOT_FOUND, "/nowhere", options_of<llmc_dequantize_options>("/nowhere", "/tmp/llmc-never"),
+          llmc_dequantize);
   auto reserved = options_of<llmc_verify_options>("x");
   reserved.reserved = 1;
   refused(LLMC_INVALID_ARGUMENT, "reserved", reserved, llmc_verify);

@@ -20,12 +20,20 @@ using llmc::Tensor;
 
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
-constexpr const char* kEveryFormat[] = {"W4A16", "W4A16_ASYM", "W3A16", "W8A16", "W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "NVFP4A16", "MXFP4A16", "MXFP8A16"};
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
+                kInfinity = std::numeric_limits<float>::infinity();
+constexpr const char* kEveryFormat[] = {"W4A16",       "W4A16_ASYM", "W3A16",    "W8A16",    "W8A8",
+                                        "FP8_DYNAMIC", "FP8_BLOCK",  "NVFP4A16", "MXFP4A16", "MXFP8A16"};
 
-Refusal refuse_quantize(llmc_session* session, const llmc_scheme* scheme, const llmc_tensor* weight, const llmc_gram* gram = nullptr, const float* global_scale = nullptr) {
+Refusal refuse_quantize(llmc_session* session,
+                        const llmc_scheme* scheme,
+                        const llmc_tensor* weight,
+                        const llmc_gram* gram = nullptr,
+                        const float* global_scale = nullptr) {
   llmc_matrix* matrix = reinterpret_cast<llmc_matrix*>(16);
-  const Refusal result = refusal([&](llmc_error** e) { return llmc_quantize_matrix(session, scheme, weight, gram, global_scale, &matrix, e); });
+  const Refusal result = refusal([&](llmc_error** e) {
+    return llmc_quantize_matrix(session, scheme, weight, gram, global_scale, &matrix, e);
+  });
   CHECK(matrix == nullptr);
   return result;
 }
@@ -57,13 +65,18 @@ Stored stored(const llmc_packed* packed) {
   for (int32_t i = 0; i < llmc_packed_count(packed); ++i) {
     result.names.push_back(nullptr);
     result.tensors.push_back(empty_tensor());
-    must([&](llmc_error** e) { return llmc_packed_tensor(packed, i, &result.names.back(), &result.tensors.back(), e); });
+    must([&](llmc_error** e) {
+      return llmc_packed_tensor(packed, i, &result.names.back(), &result.tensors.back(), e);
+    });
   }
   return result;
 }
 OwnedMatrix unpack(llmc_session* session, const llmc_scheme* scheme, const Stored& from, int32_t dtype) {
   llmc_matrix* matrix = nullptr;
-  must([&](llmc_error** e) { return llmc_unpack(session, scheme, from.names.data(), from.tensors.data(), static_cast<int32_t>(from.tensors.size()), dtype, &matrix, e); });
+  must([&](llmc_error** e) {
+    return llmc_unpack(session, scheme, from.names.data(), from.tensors.data(),
+                       static_cast<int32_t>(from.tensors.size()), dtype, &matrix, e);
+  });
   return OwnedMatrix(matrix);
 }
 
@@ -97,32 +110,44 @@ struct WriterJob {
   }
   OwnedWriter planned() const {
     auto made = writer(options());
-    must([&](llmc_error** e) { return llmc_writer_plan_matrix(made.get(), "fc1", scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e); });
+    must([&](llmc_error** e) {
+      return llmc_writer_plan_matrix(made.get(), "fc1", scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e);
+    });
     const int64_t shape[1] = {128};
-    must([&](llmc_error** e) { return llmc_writer_plan_tensor(made.get(), "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1, e); });
+    must([&](llmc_error** e) {
+      return llmc_writer_plan_tensor(made.get(), "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1, e);
+    });
     return made;
   }
-  void give_matrix(llmc_writer* to) const { must([&](llmc_error** e) { return llmc_writer_add_matrix(session.get(), to, "fc1", matrix.get(), e); }); }
+  void give_matrix(llmc_writer* to) const {
+    must([&](llmc_error** e) { return llmc_writer_add_matrix(session.get(), to, "fc1", matrix.get(), e); });
+  }
   void give_norm(llmc_writer* to) {
     const llmc_tensor tensor = tensor_of(norm);
-    must([&](llmc_error** e) { return llmc_writer_add_tensor(session.get(), to, "norm.weight", &tensor, e); });
+    must(
+        [&](llmc_error** e) { return llmc_writer_add_tensor(session.get(), to, "norm.weight", &tensor, e); });
   }
-  void finish(llmc_writer* of) const { must([&](llmc_error** e) { return llmc_writer_finish(session.get(), of, e); }); }
+  void finish(llmc_writer* of) const {
+    must([&](llmc_error** e) { return llmc_writer_finish(session.get(), of, e); });
+  }
   bool left_nothing() const { return std::filesystem::is_empty(scratch.path()); }
 };
 
 }  // namespace
 
-// ---- schemes -----------------------------------------------------------------------------------------------------------------------
+// ---- schemes ----------------------------------------------------------------------------------------------
 
 TEST_CASE("a scheme is a preset, the entry of a config group, or the arguments of weights, in YAML or JSON") {
   CHECK(llmc_scheme_format(new_scheme("w4a16").get()) == std::string("pack-quantized"));
   CHECK(llmc_scheme_format(new_scheme("NVFP4A16").get()) == std::string("nvfp4-pack-quantized"));
   const auto session = new_session();
   Tensor weight = random_tensor(DType::bf16, {4, 64}, 1);
-  const char* texts[] = {R"({"num_bits": 4, "group_size": 32})", "num_bits: 4\ngroup_size: 32\nstrategy: group", "{weights: {num_bits: 4, group_size: 32, strategy: group}}",
+  const char* texts[] = {R"({"num_bits": 4, "group_size": 32})",
+                         "num_bits: 4\ngroup_size: 32\nstrategy: group",
+                         "{weights: {num_bits: 4, group_size: 32, strategy: group}}",
                          "targets: [\"re:.*\"]\nweights:\n  num_bits: 4\n  group_size: 32\n"};
-  const std::string expected = part_bytes(quantize(session.get(), new_scheme(texts[0]).get(), tensor_of(weight)).get(), LLMC_PART_CODES);
+  const std::string expected = part_bytes(
+      quantize(session.get(), new_scheme(texts[0]).get(), tensor_of(weight)).get(), LLMC_PART_CODES);
   for (const char* text : texts) {
     CAPTURE(text);
     const auto matrix = quantize(session.get(), new_scheme(text).get(), tensor_of(weight));
@@ -132,8 +157,12 @@ TEST_CASE("a scheme is a preset, the entry of a config group, or the arguments o
 }
 
 TEST_CASE("schemes that mean nothing are refused with the reason") {
-  for (const char* text : {"", "W4A17", "UNQUANTIZED", "[1, 2]", "{", "{num_bits: 99}", "{num_bits: 4, group_size: -7}", "{nun_bits: 4}", "{weights: {num_bits: 4, type: float}}", "{input_activations: {num_bits: 8}}",
-                           "{format: nonsense, weights: {num_bits: 4}}", "{format: float-quantized, weights: {num_bits: 4, group_size: 32}}", "{num_bits: 4, strategy: token, dynamic: true}", "~"}) {
+  for (const char* text :
+       {"", "W4A17", "UNQUANTIZED", "[1, 2]", "{", "{num_bits: 99}", "{num_bits: 4, group_size: -7}",
+        "{nun_bits: 4}", "{weights: {num_bits: 4, type: float}}", "{input_activations: {num_bits: 8}}",
+        "{format: nonsense, weights: {num_bits: 4}}",
+        "{format: float-quantized, weights: {num_bits: 4, group_size: 32}}",
+        "{num_bits: 4, strategy: token, dynamic: true}", "~"}) {
     CAPTURE(text);
     CHECK(scheme_status(scheme_options(text)) == LLMC_INVALID_ARGUMENT);
   }
@@ -151,13 +180,14 @@ TEST_CASE("schemes that mean nothing are refused with the reason") {
   CHECK(gptq([](auto& o) { o.activation_order = 7; }) == LLMC_INVALID_ARGUMENT);
   CHECK(gptq([](auto& o) { o.block_size = -128; }) == LLMC_INVALID_ARGUMENT);
   CHECK(gptq([](auto& o) { o.struct_size = 20; }) == LLMC_INVALID_ARGUMENT);
-  for (const double frac : {-0.01, 1.5, static_cast<double>(kNan), static_cast<double>(kInfinity)}) CHECK(gptq([&](auto& o) { o.dampening_frac = frac; }) == LLMC_INVALID_ARGUMENT);
+  for (const double frac : {-0.01, 1.5, static_cast<double>(kNan), static_cast<double>(kInfinity)})
+    CHECK(gptq([&](auto& o) { o.dampening_frac = frac; }) == LLMC_INVALID_ARGUMENT);
   llmc_scheme_options rtn = scheme_options("W4A16");
   rtn.dampening_frac = 0.01;
   CHECK(scheme_status(rtn) == LLMC_INVALID_ARGUMENT);  // belongs to GPTQ
 }
 
-// ---- one matrix --------------------------------------------------------------------------------------------------------------------
+// ---- one matrix -------------------------------------------------------------------------------------------
 
 TEST_CASE("a weight of four numbers is quantized as one does it by hand") {
   const auto session = new_session();
@@ -168,12 +198,17 @@ TEST_CASE("a weight of four numbers is quantized as one does it by hand") {
   const std::string codes = part_bytes(matrix.get(), LLMC_PART_CODES);
   CHECK((codes[0] == 7 && codes[1] == -3 && codes[2] == 0 && codes[3] == 1));
   const llmc_matrix_facts facts = facts_of(matrix.get());
-  CHECK((facts.rows == 1 && facts.columns == 4 && facts.method == LLMC_METHOD_RTN && facts.model_dtype == LLMC_DTYPE_FLOAT32 && facts.global_scale == 0));
+  CHECK((facts.rows == 1 && facts.columns == 4 && facts.method == LLMC_METHOD_RTN &&
+         facts.model_dtype == LLMC_DTYPE_FLOAT32 && facts.global_scale == 0));
   CHECK(facts.relative_error == Approx(std::sqrt((0.25 + 0.16) / (56.25 + 9 + 0.16 + 1))));
   CHECK(facts.note == std::string());
   llmc_tensor none = empty_tensor();
-  for (const int32_t part : {LLMC_PART_ZERO_POINTS, LLMC_PART_ORDER}) CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), part, &none, e); }).status == LLMC_NOT_FOUND);
-  for (const int32_t part : {0, -1, 5}) CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), part, &none, e); }).status == LLMC_INVALID_ARGUMENT);
+  for (const int32_t part : {LLMC_PART_ZERO_POINTS, LLMC_PART_ORDER})
+    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), part, &none, e); }).status ==
+          LLMC_NOT_FOUND);
+  for (const int32_t part : {0, -1, 5})
+    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), part, &none, e); }).status ==
+          LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("GPTQ visits columns by falling diagonal and says so") {
@@ -193,12 +228,15 @@ TEST_CASE("GPTQ visits columns by falling diagonal and says so") {
   options.activation_order = LLMC_OFF;
   const auto unordered = quantize(session.get(), new_scheme(options).get(), tensor_of(weight), gram.get());
   llmc_tensor none = empty_tensor();
-  CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(unordered.get(), LLMC_PART_ORDER, &none, e); }).status == LLMC_NOT_FOUND);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_matrix_part(unordered.get(), LLMC_PART_ORDER, &none, e);
+        }).status == LLMC_NOT_FOUND);
 }
 
 TEST_CASE("a weight that cannot be quantized is refused before any work") {
   const auto session = new_session();
-  const auto rtn = new_scheme("W4A16"), gptq = new_scheme("W4A16", LLMC_METHOD_GPTQ), nvfp4 = new_scheme("NVFP4A16");
+  const auto rtn = new_scheme("W4A16"), gptq = new_scheme("W4A16", LLMC_METHOD_GPTQ),
+             nvfp4 = new_scheme("NVFP4A16");
   Tensor weight = random_tensor(DType::bf16, {2, 128}, 5);
   llmc_tensor good = tensor_of(weight);
   const auto shaped = [&](const std::vector<int64_t>& shape) {
@@ -214,25 +252,34 @@ TEST_CASE("a weight that cannot be quantized is refused before any work") {
   for (const int32_t dtype : {LLMC_DTYPE_FLOAT64, LLMC_DTYPE_INT8, LLMC_DTYPE_FLOAT8_E4M3}) {
     llmc_tensor wrong = good;
     const std::vector<int64_t> small{1, 16};
-    wrong.dtype = dtype, wrong.shape = small.data();
+    wrong.dtype = dtype;
+    wrong.shape = small.data();
     CHECK(refuse_quantize(session.get(), rtn.get(), &wrong).status == LLMC_INVALID_ARGUMENT);
   }
   CHECK_THAT(refuse_quantize(session.get(), gptq.get(), &good).message, Contains("no gram"));
   const auto unseen = new_gram(128), narrow = new_gram(64), channels = new_gram(128, LLMC_GRAM_CHANNELS);
   CHECK_THAT(refuse_quantize(session.get(), gptq.get(), &good, unseen.get()).message, Contains("no tokens"));
-  CHECK_THAT(refuse_quantize(session.get(), gptq.get(), &good, narrow.get()).message, Contains("128 channels"));
+  CHECK_THAT(refuse_quantize(session.get(), gptq.get(), &good, narrow.get()).message,
+             Contains("128 channels"));
   CHECK_THAT(refuse_quantize(session.get(), gptq.get(), &good, channels.get()).message, Contains("no gram"));
   const float one = 1;
   CHECK(refuse_quantize(session.get(), rtn.get(), &good, nullptr, &one).status == LLMC_INVALID_ARGUMENT);
-  for (const float bad : {0.0f, -1.0f, kNan, kInfinity}) CHECK(refuse_quantize(session.get(), nvfp4.get(), &good, nullptr, &bad).status == LLMC_INVALID_ARGUMENT);
+  for (const float bad : {0.0f, -1.0f, kNan, kInfinity})
+    CHECK(refuse_quantize(session.get(), nvfp4.get(), &good, nullptr, &bad).status == LLMC_INVALID_ARGUMENT);
   weight.as<uint16_t>()[130] = 0x7FC0;
   const Refusal nan = refuse_quantize(session.get(), rtn.get(), &good);
   CHECK(nan.status == LLMC_NUMERIC);
   CHECK_THAT(nan.message, Contains("[1, 2]"));
   float scale = 0;
-  CHECK(refusal([&](llmc_error** e) { return llmc_global_scale(session.get(), nvfp4.get(), &good, 1, nullptr, &scale, e); }).status == LLMC_NUMERIC);
-  CHECK(refusal([&](llmc_error** e) { return llmc_global_scale(session.get(), rtn.get(), &good, 1, nullptr, &scale, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_global_scale(session.get(), nvfp4.get(), &good, 0, nullptr, &scale, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_global_scale(session.get(), nvfp4.get(), &good, 1, nullptr, &scale, e);
+        }).status == LLMC_NUMERIC);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_global_scale(session.get(), rtn.get(), &good, 1, nullptr, &scale, e);
+        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_global_scale(session.get(), nvfp4.get(), &good, 0, nullptr, &scale, e);
+        }).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("threads, sessions and odd addresses change no byte of a matrix") {
@@ -244,8 +291,10 @@ TEST_CASE("threads, sessions and odd addresses change no byte of a matrix") {
     const auto one = new_session(1), three = new_session(3);
     const auto gram = seen_gram(one.get(), 256);
     const auto a = quantize(one.get(), scheme.get(), tensor_of(weight), gram.get());
-    const auto b = quantize(three.get(), scheme.get(), tensor_of(shifted.data() + 1, LLMC_DTYPE_BFLOAT16, weight.shape()), gram.get());
-    for (const int32_t part : {LLMC_PART_CODES, LLMC_PART_SCALES, LLMC_PART_ZERO_POINTS}) CHECK(part_bytes(a.get(), part) == part_bytes(b.get(), part));
+    const auto b = quantize(three.get(), scheme.get(),
+                            tensor_of(shifted.data() + 1, LLMC_DTYPE_BFLOAT16, weight.shape()), gram.get());
+    for (const int32_t part : {LLMC_PART_CODES, LLMC_PART_SCALES, LLMC_PART_ZERO_POINTS})
+      CHECK(part_bytes(a.get(), part) == part_bytes(b.get(), part));
   }
 }
 
@@ -282,11 +331,14 @@ TEST_CASE("a session that is cancelled beforehand ends the next call of the tens
   CHECK(refuse_quantize(session.get(), scheme.get(), &tensor).status == LLMC_CANCELLED);
   const auto matrix = quantize(session.get(), scheme.get(), tensor);
   llmc_session_cancel(session.get());
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_add(session.get(), gram.get(), &tensor, e); }).status == LLMC_CANCELLED);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_gram_add(session.get(), gram.get(), &tensor, e);
+        }).status == LLMC_CANCELLED);
   add(session.get(), gram.get(), tensor);  // the gram is whole
   llmc_session_cancel(session.get());
   llmc_packed* packed = nullptr;
-  CHECK(refusal([&](llmc_error** e) { return llmc_pack(session.get(), matrix.get(), &packed, e); }).status == LLMC_CANCELLED);
+  CHECK(refusal([&](llmc_error** e) { return llmc_pack(session.get(), matrix.get(), &packed, e); }).status ==
+        LLMC_CANCELLED);
 }
 
 TEST_CASE("a long GPTQ call that another thread cancels ends in the middle, and the session goes on") {
@@ -294,25 +346,33 @@ TEST_CASE("a long GPTQ call that another thread cancels ends in the middle, and 
   const auto scheme = new_scheme("W4A16", LLMC_METHOD_GPTQ);
   const int64_t columns = 1024;
   const auto gram = new_gram(columns);
-  Tensor x = random_tensor(DType::f32, {64, columns}, 1), weight = random_tensor(DType::f32, {8192, columns}, 2);
+  Tensor x = random_tensor(DType::f32, {64, columns}, 1),
+         weight = random_tensor(DType::f32, {8192, columns}, 2);
   add(session.get(), gram.get(), tensor_of(x));
   const llmc_tensor tensor = tensor_of(weight);
   std::atomic<bool> ended{false};
   std::thread other([&] {  // over and over: one of them comes while it runs
-    while (!ended) llmc_session_cancel(session.get()), std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    while (!ended) {
+      llmc_session_cancel(session.get());
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   });
   llmc_matrix* matrix = nullptr;
-  const llmc_status status = llmc_quantize_matrix(session.get(), scheme.get(), &tensor, gram.get(), nullptr, &matrix, nullptr);
+  const llmc_status status = llmc_quantize_matrix(session.get(), scheme.get(), &tensor, gram.get(), nullptr,
+                                                  &matrix, nullptr);
   ended = true;
   other.join();
   CHECK(status == LLMC_CANCELLED);
   CHECK(matrix == nullptr);
-  while (llmc_quantize_matrix(session.get(), scheme.get(), &tensor, gram.get(), nullptr, &matrix, nullptr) == LLMC_CANCELLED) {}  // a late request is used up
+  // a late request is used up
+  while (llmc_quantize_matrix(session.get(), scheme.get(), &tensor, gram.get(), nullptr, &matrix, nullptr) ==
+         LLMC_CANCELLED) {
+  }
   CHECK(matrix != nullptr);
   llmc_matrix_free(matrix);
 }
 
-// ---- bytes on disk -----------------------------------------------------------------------------------------------------------------
+// ---- bytes on disk ----------------------------------------------------------------------------------------
 
 TEST_CASE("every format packs, unpacks and decodes to what it was") {
   const auto session = new_session(2);
@@ -326,9 +386,11 @@ TEST_CASE("every format packs, unpacks and decodes to what it was") {
     std::reverse(tensors.names.begin(), tensors.names.end());
     std::reverse(tensors.tensors.begin(), tensors.tensors.end());
     const auto back = unpack(session.get(), scheme.get(), tensors, LLMC_DTYPE_BFLOAT16);
-    for (const int32_t part : {LLMC_PART_CODES, LLMC_PART_SCALES}) CHECK(part_bytes(back.get(), part) == part_bytes(matrix.get(), part));
+    for (const int32_t part : {LLMC_PART_CODES, LLMC_PART_SCALES})
+      CHECK(part_bytes(back.get(), part) == part_bytes(matrix.get(), part));
     CHECK(facts_of(back.get()).method == 0);
-    for (const DType dtype : {DType::bf16, DType::f32, DType::f16}) CHECK(dequantized(session.get(), back.get(), dtype) == dequantized(session.get(), matrix.get(), dtype));
+    for (const DType dtype : {DType::bf16, DType::f32, DType::f16})
+      CHECK(dequantized(session.get(), back.get(), dtype) == dequantized(session.get(), matrix.get(), dtype));
 
     // From the parts alone, too.
     llmc_tensor codes = empty_tensor(), scales = empty_tensor(), zeros = empty_tensor();
@@ -337,19 +399,33 @@ TEST_CASE("every format packs, unpacks and decodes to what it was") {
     const bool asymmetric = llmc_matrix_part(matrix.get(), LLMC_PART_ZERO_POINTS, &zeros, nullptr) == LLMC_OK;
     const auto global = static_cast<float>(facts_of(matrix.get()).global_scale);
     llmc_matrix* made = nullptr;
-    must([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr, global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &made, e); });
+    must([&](llmc_error** e) {
+      return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr,
+                                global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &made, e);
+    });
     const OwnedMatrix assembled(made);
     const auto again = pack(session.get(), assembled.get());
     const Stored first = stored(packed.get()), second = stored(again.get());
     REQUIRE(first.names.size() == second.names.size());
-    for (size_t i = 0; i < first.names.size(); ++i) CHECK((first.names[i] == std::string(second.names[i]) && bytes_of(first.tensors[i]) == bytes_of(second.tensors[i])));
+    for (size_t i = 0; i < first.names.size(); ++i)
+      CHECK((first.names[i] == std::string(second.names[i]) &&
+             bytes_of(first.tensors[i]) == bytes_of(second.tensors[i])));
 
     // Asymmetric schemes need their zero points, symmetric ones have none.
     llmc_matrix* none = nullptr;
-    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? nullptr : &codes, global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none, e); }).status == LLMC_INVALID_ARGUMENT);
-    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), &scales, &codes, asymmetric ? &zeros : nullptr, global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal([&](llmc_error** e) {
+            return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? nullptr : &codes,
+                                      global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none, e);
+          }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal([&](llmc_error** e) {
+            return llmc_matrix_create(scheme.get(), &scales, &codes, asymmetric ? &zeros : nullptr,
+                                      global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none, e);
+          }).status == LLMC_INVALID_ARGUMENT);
     const float one = 1;
-    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr, global > 0 ? nullptr : &one, LLMC_DTYPE_BFLOAT16, &none, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal([&](llmc_error** e) {
+            return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr,
+                                      global > 0 ? nullptr : &one, LLMC_DTYPE_BFLOAT16, &none, e);
+          }).status == LLMC_INVALID_ARGUMENT);
   }
 }
 
@@ -362,7 +438,10 @@ TEST_CASE("unpacking refuses tensors that are missing, foreign, twice too long o
   const Stored good = stored(packed.get());
   const auto status = [&](Stored from, int32_t dtype = LLMC_DTYPE_BFLOAT16) {
     llmc_matrix* out = reinterpret_cast<llmc_matrix*>(16);
-    const Refusal refused = refusal([&](llmc_error** e) { return llmc_unpack(session.get(), scheme.get(), from.names.data(), from.tensors.data(), static_cast<int32_t>(from.tensors.size()), dtype, &out, e); });
+    const Refusal refused = refusal([&](llmc_error** e) {
+      return llmc_unpack(session.get(), scheme.get(), from.names.data(), from.tensors.data(),
+                         static_cast<int32_t>(from.tensors.size()), dtype, &out, e);
+    });
     CHECK(out == nullptr);
     return refused.status;
   };
@@ -378,7 +457,8 @@ TEST_CASE("unpacking refuses tensors that are missing, foreign, twice too long o
     CHECK(status(from) == LLMC_INVALID_ARGUMENT);
     from = good;
     const std::vector<int64_t> other{1};
-    from.tensors[i].shape = other.data(), from.tensors[i].ndim = 1;
+    from.tensors[i].shape = other.data();
+    from.tensors[i].ndim = 1;
     CHECK(status(from) == LLMC_INVALID_ARGUMENT);
     from = good;
     from.names[i] = nullptr;
@@ -399,7 +479,10 @@ TEST_CASE("unpacking refuses tensors that are missing, foreign, twice too long o
       if (from.names[i] == std::string("weight_shape")) from.tensors[i].data = shape;
     CHECK(status(from) == LLMC_INVALID_ARGUMENT);
   }
-  for (const int32_t index : {-1, 3, INT_MAX}) CHECK(refusal([&](llmc_error** e) { return llmc_packed_tensor(packed.get(), index, nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  for (const int32_t index : {-1, 3, INT_MAX})
+    CHECK(refusal([&](llmc_error** e) {
+            return llmc_packed_tensor(packed.get(), index, nullptr, nullptr, e);
+          }).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("decoding wants room of the right shape and kind") {
@@ -408,10 +491,13 @@ TEST_CASE("decoding wants room of the right shape and kind") {
   Tensor weight = random_tensor(DType::bf16, {4, 8}, 15);
   const auto matrix = quantize(session.get(), scheme.get(), tensor_of(weight));
   std::vector<char> room(300, 7);
-  const auto status = [&](void* data, int32_t dtype, const std::vector<int64_t>& shape, const int64_t* strides = nullptr) {
+  const auto status = [&](void* data, int32_t dtype, const std::vector<int64_t>& shape,
+                          const int64_t* strides = nullptr) {
     llmc_tensor out = tensor_of(data, dtype, shape);
     out.strides = strides;
-    return refusal([&](llmc_error** e) { return llmc_matrix_dequantize(session.get(), matrix.get(), &out, e); }).status;
+    return refusal(
+               [&](llmc_error** e) { return llmc_matrix_dequantize(session.get(), matrix.get(), &out, e); })
+        .status;
   };
   CHECK(status(room.data(), LLMC_DTYPE_FLOAT32, {8, 4}) == LLMC_INVALID_ARGUMENT);
   CHECK(status(room.data(), LLMC_DTYPE_FLOAT32, {32}) == LLMC_INVALID_ARGUMENT);
@@ -422,7 +508,7 @@ TEST_CASE("decoding wants room of the right shape and kind") {
   CHECK(room == std::vector<char>(300, 7));
 }
 
-// ---- the writer --------------------------------------------------------------------------------------------------------------------
+// ---- the writer -------------------------------------------------------------------------------------------
 
 TEST_CASE("a written folder is sound, holds what was given and appears at the end alone") {
   WriterJob job;
@@ -453,17 +539,30 @@ TEST_CASE("two schemes, an ignored matrix and a fixed activation scale get their
   const auto fp8 = new_scheme("FP8");
   const auto second = quantize(job.session.get(), fp8.get(), tensor_of(job.weight));
   const auto writer = job.planned();
-  must([&](llmc_error** e) { return llmc_writer_plan_matrix(writer.get(), "fc2", fp8.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e); });
+  must([&](llmc_error** e) {
+    return llmc_writer_plan_matrix(writer.get(), "fc2", fp8.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e);
+  });
   const int64_t shape[2] = {6, 128};
-  must([&](llmc_error** e) { return llmc_writer_plan_tensor(writer.get(), "head.weight", LLMC_DTYPE_BFLOAT16, shape, 2, e); });
+  must([&](llmc_error** e) {
+    return llmc_writer_plan_tensor(writer.get(), "head.weight", LLMC_DTYPE_BFLOAT16, shape, 2, e);
+  });
   job.give_norm(writer.get());
   job.give_matrix(writer.get());
-  must([&](llmc_error** e) { return llmc_writer_add_matrix(job.session.get(), writer.get(), "fc2", second.get(), e); });
+  must([&](llmc_error** e) {
+    return llmc_writer_add_matrix(job.session.get(), writer.get(), "fc2", second.get(), e);
+  });
   const llmc_tensor head = tensor_of(job.weight);
-  must([&](llmc_error** e) { return llmc_writer_add_tensor(job.session.get(), writer.get(), "head.weight", &head, e); });
-  CHECK_THAT(refusal([&](llmc_error** e) { return llmc_writer_finish(job.session.get(), writer.get(), e); }).message, Contains("fc2.input_scale"));
+  must([&](llmc_error** e) {
+    return llmc_writer_add_tensor(job.session.get(), writer.get(), "head.weight", &head, e);
+  });
+  CHECK_THAT(
+      refusal([&](llmc_error** e) { return llmc_writer_finish(job.session.get(), writer.get(), e); }).message,
+      Contains("fc2.input_scale"));
   const auto range = [&](const char* module, int32_t activation, float low, float high) {
-    return refusal([&](llmc_error** e) { return llmc_writer_add_range(writer.get(), module, activation, low, high, e); }).status;
+    return refusal([&](llmc_error** e) {
+             return llmc_writer_add_range(writer.get(), module, activation, low, high, e);
+           })
+        .status;
   };
   CHECK(range("fc1", LLMC_ACTIVATION_INPUT, -1, 1) == LLMC_INVALID_ARGUMENT);  // W4A16 fixes none
   CHECK(range("fc2", LLMC_ACTIVATION_OUTPUT, -1, 1) == LLMC_INVALID_ARGUMENT);
@@ -471,13 +570,17 @@ TEST_CASE("two schemes, an ignored matrix and a fixed activation scale get their
   CHECK(range("fc3", LLMC_ACTIVATION_INPUT, -1, 1) == LLMC_INVALID_ARGUMENT);
   CHECK(range("fc2", LLMC_ACTIVATION_INPUT, 1, -1) == LLMC_INVALID_ARGUMENT);
   CHECK(range("fc2", LLMC_ACTIVATION_INPUT, kNan, 1) == LLMC_INVALID_ARGUMENT);
-  must([&](llmc_error** e) { return llmc_writer_add_range(writer.get(), "fc2", LLMC_ACTIVATION_INPUT, -2, 4.48f, e); });
+  must([&](llmc_error** e) {
+    return llmc_writer_add_range(writer.get(), "fc2", LLMC_ACTIVATION_INPUT, -2, 4.48f, e);
+  });
   CHECK(range("fc2", LLMC_ACTIVATION_INPUT, -2, 4) == LLMC_INVALID_ARGUMENT);  // once
   job.finish(writer.get());
   const auto config = nlohmann::json::parse(read_text(job.output + "/config.json"))["quantization_config"];
   CHECK(config["ignore"] == nlohmann::json{"head"});
   CHECK(config["config_groups"]["group_1"]["targets"] == nlohmann::json{"fc2"});
-  CHECK(llmc::SafetensorsFile(job.output + "/model.safetensors").read("fc2.input_scale").as<uint16_t>()[0] == 0x3C24);  // bfloat16(4.48 / 448)
+  // bfloat16(4.48 / 448)
+  CHECK(llmc::SafetensorsFile(job.output + "/model.safetensors").read("fc2.input_scale").as<uint16_t>()[0] ==
+        0x3C24);
 }
 
 TEST_CASE("a writer refuses what contradicts its plan, and goes on") {
@@ -487,49 +590,96 @@ TEST_CASE("a writer refuses what contradicts its plan, and goes on") {
   llmc_writer* const w = writer.get();
   const auto refused = [](auto call) { return refusal(call).status; };
   const int64_t shape[2] = {6, 128}, negative[1] = {-1}, huge[2] = {INT64_MAX, 8};
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "fc1.weight_packed", LLMC_DTYPE_INT32, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "", LLMC_DTYPE_BFLOAT16, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, nullptr, LLMC_DTYPE_BFLOAT16, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "__metadata__", LLMC_DTYPE_BFLOAT16, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "\xff", LLMC_DTYPE_BFLOAT16, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", 99, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, nullptr, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, shape, -1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, shape, 9, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, negative, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, huge, 2, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_matrix(w, "fc1", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_matrix(w, "b", nullptr, LLMC_DTYPE_BFLOAT16, 6, 128, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_INT8, 6, 128, e); }) == LLMC_INVALID_ARGUMENT);
-  for (const int64_t rows : {int64_t{0}, int64_t{-1}, INT64_MIN, INT64_MAX}) CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, rows, 128, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 100, e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "fc1.weight_packed", LLMC_DTYPE_INT32, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "", LLMC_DTYPE_BFLOAT16, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, nullptr, LLMC_DTYPE_BFLOAT16, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "__metadata__", LLMC_DTYPE_BFLOAT16, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "\xff", LLMC_DTYPE_BFLOAT16, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", 99, shape, 1, e); }) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, nullptr, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, shape, -1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, shape, 9, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, negative, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, huge, 2, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_matrix(w, "fc1", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_matrix(w, "b", nullptr, LLMC_DTYPE_BFLOAT16, 6, 128, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_INT8, 6, 128, e);
+        }) == LLMC_INVALID_ARGUMENT);
+  for (const int64_t rows : {int64_t{0}, int64_t{-1}, INT64_MIN, INT64_MAX})
+    CHECK(refused([&](llmc_error** e) {
+            return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, rows, 128, e);
+          }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 100, e);
+        }) == LLMC_INVALID_ARGUMENT);
 
   const llmc_tensor norm = tensor_of(job.norm);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "other", &norm, e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "other", &norm, e); }) ==
+        LLMC_INVALID_ARGUMENT);
   llmc_tensor wrong = norm;
   wrong.dtype = LLMC_DTYPE_FLOAT16;
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &wrong, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_matrix(s, w, "norm", job.matrix.get(), e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &wrong, e); }) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_matrix(s, w, "norm", job.matrix.get(), e); }) ==
+        LLMC_INVALID_ARGUMENT);
   const auto other = quantize(s, new_scheme("W8A16").get(), tensor_of(job.weight));
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_matrix(s, w, "fc1", other.get(), e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_matrix(s, w, "fc1", other.get(), e); }) ==
+        LLMC_INVALID_ARGUMENT);
   Tensor bad = Tensor::copy_of(job.norm);
   bad.as<uint16_t>()[5] = 0x7F80;
   const llmc_tensor infinite = tensor_of(bad);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &infinite, e); }) == LLMC_NUMERIC);
-  for (const char* name : {"config.json", "model.safetensors", "../x", "a/b", "", "model.safetensors.index.json"})
-    CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, name, "x", 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", nullptr, 1, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", "x", -1, e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &infinite, e); }) ==
+        LLMC_NUMERIC);
+  for (const char* name :
+       {"config.json", "model.safetensors", "../x", "a/b", "", "model.safetensors.index.json"})
+    CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, name, "x", 1, e); }) ==
+          LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", nullptr, 1, e); }) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", "x", -1, e); }) ==
+        LLMC_INVALID_ARGUMENT);
   CHECK(refused([&](llmc_error** e) { return llmc_writer_finish(s, w, e); }) == LLMC_INVALID_ARGUMENT);
 
   job.give_norm(w);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &norm, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "late", LLMC_DTYPE_BFLOAT16, shape, 1, e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &norm, e); }) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(w, "late", LLMC_DTYPE_BFLOAT16, shape, 1, e);
+        }) == LLMC_INVALID_ARGUMENT);
   job.give_matrix(w);
   job.finish(w);
   CHECK(refused([&](llmc_error** e) { return llmc_writer_finish(s, w, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", "x", 1, e); }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", "x", 1, e); }) ==
+        LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("a writer that is freed before its end leaves nothing, and one that cannot start says why") {

@@ -14,7 +14,9 @@ using namespace llmc::test;
 
 namespace {
 
-constexpr const char* kGptq = "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
+constexpr const char* kGptq =
+    "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: "
+    "[Linear], ignore: [lm_head], scheme: W4A16}}}";
 
 }  // namespace
 
@@ -34,10 +36,13 @@ TEST_CASE("open, add, quantize and save write what one llmc_oneshot writes, agai
 
   llmc_oneshot_options once = s.to(2, kGptq);
   once.model_dir = s.model_dir.c_str();
-  once.token_ids = s.tokens.token_ids.data(), once.sequence_starts = s.tokens.sequence_starts.data(), once.num_sequences = 24;
+  once.token_ids = s.tokens.token_ids.data();
+  once.sequence_starts = s.tokens.sequence_starts.data();
+  once.num_sequences = 24;
   must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
   llmc_oneshot_options once_plain = s.to(3, nullptr);
-  once_plain.model_dir = s.model_dir.c_str(), once_plain.scheme = "FP8_BLOCK";
+  once_plain.model_dir = s.model_dir.c_str();
+  once_plain.scheme = "FP8_BLOCK";
   must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once_plain, nullptr, e); });
   CHECK((s.weights(0) == s.weights(2) && s.weights(1) == s.weights(3)));
   CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[2] + "/config.json"));
@@ -66,18 +71,26 @@ TEST_CASE("a model opened from memory gives its folder's bytes, and its source i
     const std::string texts = s.scratch / "texts.jsonl";
     std::ofstream(texts) << "{\"text\": \"Tom has 7 apples.\"}\n";
     data.dataset = texts.c_str();
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_add_data(memory.get(), &data, e); }).message, Contains("tokenizer") || Contains("built without LLMC_TEXT"));
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_add_data(memory.get(), &data, e); }).message,
+               Contains("tokenizer") || Contains("built without LLMC_TEXT"));
     trainer.before_read = [] { return 5; };
     const llmc_oneshot_options again = s.to(2, kGptq);
-    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(memory.get(), &again, e); }).status == LLMC_IO);
+    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(memory.get(), &again, e); }).status ==
+          LLMC_IO);
   }
   CHECK(s.weights(0) == s.weights(1));
   CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[1] + "/config.json"));
   llmc_model* made = reinterpret_cast<llmc_model*>(16);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_open_source(s.session.get(), nullptr, &made, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_model_open_source(s.session.get(), nullptr, &made, e);
+        }).status == LLMC_INVALID_ARGUMENT);
   CHECK(made == nullptr);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_open_source(nullptr, &trainer.source, &made, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_open_source(s.session.get(), &trainer.source, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_model_open_source(nullptr, &trainer.source, &made, e);
+        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_model_open_source(s.session.get(), &trainer.source, nullptr, e);
+        }).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("what was quantized and not saved goes with the model, or with the next quantize") {
@@ -89,15 +102,19 @@ TEST_CASE("what was quantized and not saved goes with the model, or with the nex
     quantize(model, s.to(1, kGptq));
     CHECK(s.entries() == 1);
     llmc_oneshot_options bad = s.to(2, "quant_stage: {quant_modifiers: {NoModifier: {}}}");
-    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &bad, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &bad, e); }).status ==
+          LLMC_INVALID_ARGUMENT);
     CHECK(s.entries() == 0);
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message, Contains("nothing to save"));
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message,
+               Contains("nothing to save"));
     quantize(model, s.to(0, kGptq));
     save(model);
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message, Contains("nothing to save"));
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message,
+               Contains("nothing to save"));
     quantize(model, s.to(1, kGptq));
     llmc_session_cancel(s.session.get());
-    CHECK(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).status == LLMC_CANCELLED);
+    CHECK(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).status ==
+          LLMC_CANCELLED);
     CHECK(s.entries() == 1);
     quantize(model, s.to(1, kGptq));
   }
@@ -116,16 +133,20 @@ TEST_CASE("a session's memory limit ends a call that passes it, and nothing is l
     s.session.reset(made);
     return status;
   };
-  CHECK_THAT(refusal([&](llmc_error** e) { return with_limit(-1, e); }).message, Contains("memory_limit is -1"));
+  CHECK_THAT(refusal([&](llmc_error** e) { return with_limit(-1, e); }).message,
+             Contains("memory_limit is -1"));
   llmc_oneshot_options once = s.to(0, nullptr);
   once.model_dir = s.model_dir.c_str();
   for (const bool calibrated : {true, false}) {
     CAPTURE(calibrated);
     once.recipe = calibrated ? kGptq : nullptr;
     once.scheme = calibrated ? nullptr : "FP8_BLOCK";
-    once.token_ids = s.tokens.token_ids.data(), once.sequence_starts = s.tokens.sequence_starts.data(), once.num_sequences = 24;
+    once.token_ids = s.tokens.token_ids.data();
+    once.sequence_starts = s.tokens.sequence_starts.data();
+    once.num_sequences = 24;
     must([&](llmc_error** e) { return with_limit(1 << 20, e); });
-    const Refusal small = refusal([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+    const Refusal small = refusal(
+        [&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
     CHECK((small.status == LLMC_OUT_OF_MEMORY && s.entries() == 0));
     CHECK_THAT(small.message, Contains("the session's limit is 1048576"));
   }
@@ -146,37 +167,49 @@ TEST_CASE("the model level refuses what makes no sense and stays as it was") {
   CHECK(open(s.session.get(), nullptr).status == LLMC_INVALID_ARGUMENT);
   CHECK(open(s.session.get(), "/no/such/model").status == LLMC_NOT_FOUND);
   CHECK(open(s.session.get(), golden("rtn/W4A16").c_str()).status == LLMC_UNSUPPORTED);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_open(s.session.get(), s.model_dir.c_str(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_model_open(s.session.get(), s.model_dir.c_str(), nullptr, e);
+        }).status == LLMC_INVALID_ARGUMENT);
   llmc_model_free(nullptr);
 
   const int32_t ids[4] = {1, 2, 3, 4};
   const int64_t good[2] = {0, 4}, late[2] = {1, 4}, falling[3] = {0, 4, 2};
-  const auto add = [&](llmc_model* to, const int32_t* tokens, const int64_t* starts, int64_t count) { return refusal([&](llmc_error** e) { return llmc_model_add_token_ids(to, tokens, starts, count, e); }); };
+  const auto add = [&](llmc_model* to, const int32_t* tokens, const int64_t* starts, int64_t count) {
+    return refusal([&](llmc_error** e) { return llmc_model_add_token_ids(to, tokens, starts, count, e); });
+  };
   CHECK(add(nullptr, ids, good, 1).status == LLMC_INVALID_ARGUMENT);
   CHECK(add(model.get(), nullptr, good, 1).status == LLMC_INVALID_ARGUMENT);
   CHECK(add(model.get(), ids, nullptr, 1).status == LLMC_INVALID_ARGUMENT);
-  for (const int64_t count : {int64_t{0}, int64_t{-1}, INT64_MIN}) CHECK(add(model.get(), ids, good, count).status == LLMC_INVALID_ARGUMENT);
+  for (const int64_t count : {int64_t{0}, int64_t{-1}, INT64_MIN})
+    CHECK(add(model.get(), ids, good, count).status == LLMC_INVALID_ARGUMENT);
   CHECK_THAT(add(model.get(), ids, late, 1).message, Contains("sequence_starts[0] is 1"));
   CHECK_THAT(add(model.get(), ids, falling, 2).message, Contains("decreases at index 2"));
 
   const auto quantized = [&](const std::function<void(llmc_oneshot_options&)>& change) {
     llmc_oneshot_options options = s.to(0, kGptq);
     change(options);
-    const Refusal result = refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+    const Refusal result = refusal(
+        [&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
     CHECK((result.status == LLMC_INVALID_ARGUMENT && s.entries() == 0));
     return result.message;
   };
   CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.model_dir = "x"; }), Contains("model_dir is given"));
   CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.token_ids = ids; }), Contains("token_ids is given"));
   CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.dataset = "x"; }), Contains("dataset is given"));
-  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.output_dir = nullptr; }), Contains("output_dir is missing"));
+  CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.output_dir = nullptr; }),
+             Contains("output_dir is missing"));
   CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.struct_size = 7; }), Contains("struct_size is 7"));
   CHECK_FALSE(quantized([](llmc_oneshot_options&) {}).empty());  // no calibration data yet
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_save(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(model.get(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(nullptr, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(nullptr, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_save(nullptr, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(model.get(), nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(nullptr, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
   s.add(model, 0, 4);
   quantize(model, s.to(0, kGptq));
   save(model);
@@ -193,24 +226,34 @@ TEST_CASE("a report's fields are its JSON's") {
   llmc_report_facts facts{};
   facts.struct_size = sizeof facts;
   must([&](llmc_error** e) { return llmc_report_info(report, &facts, e); });
-  CHECK((facts.linears == 14 && llmc_report_count(report) == 14 && facts.samples == 4 && facts.tokens == 4 * 48));
-  CHECK((json["bytes_after"] == facts.bytes_after && json["bytes_before"] == facts.bytes_before && json["seconds"] == facts.seconds));
+  CHECK((facts.linears == 14 && llmc_report_count(report) == 14 && facts.samples == 4 &&
+         facts.tokens == 4 * 48));
+  CHECK((json["bytes_after"] == facts.bytes_after && json["bytes_before"] == facts.bytes_before &&
+         json["seconds"] == facts.seconds));
   for (int64_t i = 0; i < 14; ++i) {
     llmc_linear_facts row{};
     row.struct_size = sizeof row;
     must([&](llmc_error** e) { return llmc_report_linear(report, i, &row, e); });
     const auto& want = json["linears"][static_cast<size_t>(i)];
-    CHECK((want["name"] == row.name && want["scheme"] == row.scheme && want["method"] == row.method && want["note"] == row.note));
-    CHECK((want["relative_error"] == row.relative_error && want["loss"] == row.loss && want["dampening"] == row.dampening));
+    CHECK((want["name"] == row.name && want["scheme"] == row.scheme && want["method"] == row.method &&
+           want["note"] == row.note));
+    CHECK((want["relative_error"] == row.relative_error && want["loss"] == row.loss &&
+           want["dampening"] == row.dampening));
   }
   llmc_linear_facts row{};
   row.struct_size = sizeof row;
-  for (const int64_t index : {int64_t{-1}, int64_t{14}, INT64_MAX}) CHECK_THAT(refusal([&](llmc_error** e) { return llmc_report_linear(report, index, &row, e); }).message, Contains("index is " + std::to_string(index)));
+  for (const int64_t index : {int64_t{-1}, int64_t{14}, INT64_MAX})
+    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_report_linear(report, index, &row, e); }).message,
+               Contains("index is " + std::to_string(index)));
   row.struct_size = 5;
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, &row, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(report, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(nullptr, &facts, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, &row, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(report, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(nullptr, &facts, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
   CHECK(llmc_report_count(nullptr) == 0);
   llmc_report_free(report);
 }

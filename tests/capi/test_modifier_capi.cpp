@@ -32,7 +32,9 @@ struct Run {
   llmc::TokenBatch tokens = tokens_from(golden("micro-llama/calibration.safetensors"));
   llmc_oneshot_options options{};
 
-  explicit Run(const std::string& modifier, const std::string& scheme = "W4A16") : recipe("quant_stage: {quant_modifiers: {" + modifier + ": {targets: [Linear], ignore: [lm_head], scheme: " + scheme + "}}}") {
+  explicit Run(const std::string& modifier, const std::string& scheme = "W4A16")
+      : recipe("quant_stage: {quant_modifiers: {" + modifier +
+               ": {targets: [Linear], ignore: [lm_head], scheme: " + scheme + "}}}") {
     options.struct_size = sizeof options;
     options.model_dir = model.c_str();
     options.output_dir = output.c_str();
@@ -46,7 +48,8 @@ struct Run {
     return read_text(output + "/model.safetensors");
   }
   Refusal refused(llmc_session* session) const {
-    const Refusal result = refusal([&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
+    const Refusal result = refusal(
+        [&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
     CHECK(std::filesystem::is_empty(scratch.path()));
     return result;
   }
@@ -64,7 +67,8 @@ TEST_CASE("a modifier that leaves the nearest codes alone writes what rounding t
     const auto session = new_session(2);
     Own own;
     use(session, own);
-    CHECK(Run("MyModifier", scheme).weights(session.get()) == Run("QuantizationModifier", scheme).weights(session.get()));
+    CHECK(Run("MyModifier", scheme).weights(session.get()) ==
+          Run("QuantizationModifier", scheme).weights(session.get()));
     CHECK(own.calls == 14);
   }
 }
@@ -76,15 +80,19 @@ TEST_CASE("a modifier sees each matrix with what it asked for, and what it write
   std::map<std::string, int64_t> seen;
   own.work = [&](const llmc_matrix_job& job) {
     CHECK((job.struct_size == sizeof job && job.num_bits == 4 && job.tokens == 24 * 48));
-    CHECK((job.weight->dtype == LLMC_DTYPE_BFLOAT16 && job.codes->dtype == LLMC_DTYPE_INT8 && job.scales->dtype == LLMC_DTYPE_FLOAT32 && !job.zero_points));
+    CHECK((job.weight->dtype == LLMC_DTYPE_BFLOAT16 && job.codes->dtype == LLMC_DTYPE_INT8 &&
+           job.scales->dtype == LLMC_DTYPE_FLOAT32 && !job.zero_points));
     const int64_t rows = job.weight->shape[0], columns = job.weight->shape[1];
-    CHECK((job.codes->shape[0] == rows && job.codes->shape[1] == columns && job.scales->shape[1] == columns / 128));
-    for (const llmc_tensor* tensor : {job.weight, job.scales, job.codes, job.gram}) CHECK(tensor->struct_size == sizeof(llmc_tensor));
+    CHECK((job.codes->shape[0] == rows && job.codes->shape[1] == columns &&
+           job.scales->shape[1] == columns / 128));
+    for (const llmc_tensor* tensor : {job.weight, job.scales, job.codes, job.gram})
+      CHECK(tensor->struct_size == sizeof(llmc_tensor));
     const OwnedGram own_gram = new_gram(columns);  // what a job lends, other calls take
     must([&](llmc_error** e) { return llmc_gram_add(other.get(), own_gram.get(), job.weight, e); });
     REQUIRE((job.gram && job.gram->shape[0] == columns && job.channel_min && job.sum_squares));
     const auto* gram = static_cast<const float*>(job.gram->data);
-    for (int64_t i = 0; i < columns; ++i) CHECK(static_cast<double>(gram[i * columns + i]) == Approx(job.sum_squares[i]).epsilon(1e-4));
+    for (int64_t i = 0; i < columns; ++i)
+      CHECK(static_cast<double>(gram[i * columns + i]) == Approx(job.sum_squares[i]).epsilon(1e-4));
     seen[job.module] = rows;
     auto* codes = static_cast<int8_t*>(job.codes->data);
     for (int64_t i = 0; i < rows * columns; ++i) codes[i] = codes[i] > 0 ? 1 : codes[i] < 0 ? -1 : 0;
@@ -102,7 +110,9 @@ TEST_CASE("a modifier sees each matrix with what it asked for, and what it write
   }
 }
 
-TEST_CASE("a modifier that fails, throws, cancels or writes what no file can hold ends the run and leaves nothing") {
+TEST_CASE(
+    "a modifier that fails, throws, cancels or writes what no file can hold ends the run and leaves "
+    "nothing") {
   const auto session = new_session(2);
   Own own;
   use(session, own);
@@ -118,9 +128,15 @@ TEST_CASE("a modifier that fails, throws, cancels or writes what no file can hol
   own.work = [&](const llmc_matrix_job&) { return llmc_session_cancel(session.get()), 0; };
   CHECK(run.refused(session.get()).status == LLMC_CANCELLED);
   own.work = [](const llmc_matrix_job& job) { return static_cast<int8_t*>(job.codes->data)[5] = 9, 0; };
-  CHECK_THAT(run.refused(session.get()).message, Contains("code 9 of 'model.layers.0.self_attn.") && Contains("at [0, 5], wanted one of int4 group 128"));
+  CHECK_THAT(run.refused(session.get()).message,
+             Contains("code 9 of 'model.layers.0.self_attn.") &&
+                 Contains("at [0, 5], wanted one of int4 group 128"));
   for (const int code : {0, -8}) {
-    own.work = [&](const llmc_matrix_job& job) { return std::memset(job.codes->data, code, static_cast<size_t>(job.codes->shape[0] * job.codes->shape[1])), 0; };
+    own.work = [&](const llmc_matrix_job& job) {
+      return std::memset(job.codes->data, code,
+                         static_cast<size_t>(job.codes->shape[0] * job.codes->shape[1])),
+             0;
+    };
     const Refusal blank = run.refused(session.get());
     CHECK(blank.status == LLMC_INVALID_ARGUMENT);
     CHECK_THAT(blank.message, Contains("hold nothing of its weight"));
@@ -132,20 +148,29 @@ TEST_CASE("modifiers that make no sense are refused") {
   const auto message = [&](const std::function<void(llmc_modifier&)>& change) {
     Own own;
     change(own.modifier);
-    const Refusal result = refusal([&](llmc_error** e) { return llmc_session_add_modifier(session.get(), &own.modifier, e); });
+    const Refusal result = refusal(
+        [&](llmc_error** e) { return llmc_session_add_modifier(session.get(), &own.modifier, e); });
     CHECK(result.status == LLMC_INVALID_ARGUMENT);
     return result.message;
   };
   CHECK_THAT(message([](llmc_modifier& m) { m.struct_size = 3; }), Contains("struct_size is 3"));
   CHECK_THAT(message([](llmc_modifier& m) { m.type = nullptr; }), Contains("llmc_modifier.type is missing"));
   CHECK_THAT(message([](llmc_modifier& m) { m.type = ""; }), Contains("llmc_modifier.type is missing"));
-  CHECK_THAT(message([](llmc_modifier& m) { m.type = "GPTQModifier"; }), Contains("'GPTQModifier' is built in"));
+  CHECK_THAT(message([](llmc_modifier& m) { m.type = "GPTQModifier"; }),
+             Contains("'GPTQModifier' is built in"));
   CHECK_THAT(message([](llmc_modifier& m) { m.quantize = nullptr; }), Contains("quantize is NULL"));
-  for (const int32_t needs : {-1, 4, INT32_MAX}) CHECK_THAT(message([&](llmc_modifier& m) { m.needs = needs; }), Contains("needs is " + std::to_string(needs)));
-  CHECK(refusal([&](llmc_error** e) { return llmc_session_add_modifier(session.get(), nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  for (const int32_t needs : {-1, 4, INT32_MAX})
+    CHECK_THAT(message([&](llmc_modifier& m) { m.needs = needs; }),
+               Contains("needs is " + std::to_string(needs)));
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_session_add_modifier(session.get(), nullptr, e);
+        }).status == LLMC_INVALID_ARGUMENT);
   const Own own;
-  CHECK(refusal([&](llmc_error** e) { return llmc_session_add_modifier(nullptr, &own.modifier, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_session_add_modifier(nullptr, &own.modifier, e);
+        }).status == LLMC_INVALID_ARGUMENT);
   use(session, own);
   CHECK_THAT(message([](llmc_modifier&) {}), Contains("has a modifier 'MyModifier' already"));
-  CHECK_THAT(Run("OtherModifier").refused(session.get()).message, Contains("unknown modifier 'OtherModifier'; there are ") && Contains(", MyModifier"));
+  CHECK_THAT(Run("OtherModifier").refused(session.get()).message,
+             Contains("unknown modifier 'OtherModifier'; there are ") && Contains(", MyModifier"));
 }

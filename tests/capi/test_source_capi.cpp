@@ -13,7 +13,9 @@ using namespace llmc::test;
 
 namespace {
 
-constexpr const char* kGptq = "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
+constexpr const char* kGptq =
+    "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: "
+    "[Linear], ignore: [lm_head], scheme: W4A16}}}";
 
 struct Run {
   ScratchFolder scratch;
@@ -36,7 +38,8 @@ struct Run {
     options.num_sequences = static_cast<int64_t>(tokens.sequence_starts.size()) - 1;
   }
   Refusal refused(llmc_session* session) const {
-    const Refusal result = refusal([&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
+    const Refusal result = refusal(
+        [&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
     CHECK(std::filesystem::is_empty(scratch.path()));
     return result;
   }
@@ -45,7 +48,8 @@ struct Run {
 
 }  // namespace
 
-TEST_CASE("a model from memory is compressed to the bytes that its folder gives, with calibration and without") {
+TEST_CASE(
+    "a model from memory is compressed to the bytes that its folder gives, with calibration and without") {
   const auto session = new_session(2);
   for (const bool calibrated : {true, false}) {
     CAPTURE(calibrated);
@@ -86,24 +90,41 @@ TEST_CASE("a source that makes no sense is refused before anything is read") {
     change(trainer, run);
     const Refusal result = run.refused(session.get());
     CHECK(trainer.reads == 0);
-    CHECK((result.status == LLMC_INVALID_ARGUMENT || result.status == LLMC_BAD_FILE || result.status == LLMC_UNSUPPORTED));
+    CHECK((result.status == LLMC_INVALID_ARGUMENT || result.status == LLMC_BAD_FILE ||
+           result.status == LLMC_UNSUPPORTED));
     return result.message;
   };
-  CHECK_THAT(message([](Trainer&, Run& run) { run.options.model_dir = run.model.c_str(); }), Contains("model_dir and source were both given"));
-  CHECK_THAT(message([](Trainer& t, Run&) { t.source.read = nullptr; }), Contains("llmc_tensor_source.read is NULL"));
-  CHECK_THAT(message([](Trainer& t, Run&) { t.source.config_json = nullptr; }), Contains("llmc_tensor_source.config_json is missing"));
+  CHECK_THAT(message([](Trainer&, Run& run) { run.options.model_dir = run.model.c_str(); }),
+             Contains("model_dir and source were both given"));
+  CHECK_THAT(message([](Trainer& t, Run&) { t.source.read = nullptr; }),
+             Contains("llmc_tensor_source.read is NULL"));
+  CHECK_THAT(message([](Trainer& t, Run&) { t.source.config_json = nullptr; }),
+             Contains("llmc_tensor_source.config_json is missing"));
   CHECK_THAT(message([](Trainer& t, Run&) { t.source.config_json = "{"; }), Contains("config.json"));
   CHECK_THAT(message([](Trainer& t, Run&) { t.source.struct_size = 4; }), Contains("struct_size"));
   CHECK_THAT(message([](Trainer& t, Run&) { t.source.reserved = 1; }), Contains("reserved"));
-  for (const int64_t count : {int64_t{0}, int64_t{-1}, INT64_MAX}) CHECK_THAT(message([&](Trainer& t, Run&) { t.source.num_tensors = count; }), Contains("num_tensors is " + std::to_string(count)));
+  for (const int64_t count : {int64_t{0}, int64_t{-1}, INT64_MAX})
+    CHECK_THAT(message([&](Trainer& t, Run&) { t.source.num_tensors = count; }),
+               Contains("num_tensors is " + std::to_string(count)));
   CHECK_THAT(message([](Trainer& t, Run&) { t.source.tensors = nullptr; }), Contains("tensors NULL"));
-  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[1].struct_size = 12; }), Contains("tensors[1].struct_size is 12"));
-  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].name = nullptr; }), Contains("tensors[2].name is missing"));
-  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].name = t.tensors[0].name; }), Contains("is there twice"));
+  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[1].struct_size = 12; }),
+             Contains("tensors[1].struct_size is 12"));
+  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].name = nullptr; }),
+             Contains("tensors[2].name is missing"));
+  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].name = t.tensors[0].name; }),
+             Contains("is there twice"));
   CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].dtype = 99; }), Contains("tensors[2].dtype is 99"));
   CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].ndim = 9; }), Contains("tensors[2].ndim is 9"));
   CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[2].shape = nullptr; }), Contains("shape NULL"));
   static constexpr int64_t kHuge[] = {INT64_MAX, 4}, kNegative[] = {-1, 4};
-  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[0].shape = kHuge, t.tensors[0].ndim = 2; }), Contains("too large size"));
-  CHECK_THAT(message([](Trainer& t, Run&) { t.tensors[0].shape = kNegative, t.tensors[0].ndim = 2; }), Contains("negative"));
+  CHECK_THAT(message([](Trainer& t, Run&) {
+               t.tensors[0].shape = kHuge;
+               t.tensors[0].ndim = 2;
+             }),
+             Contains("too large size"));
+  CHECK_THAT(message([](Trainer& t, Run&) {
+               t.tensors[0].shape = kNegative;
+               t.tensors[0].ndim = 2;
+             }),
+             Contains("negative"));
 }

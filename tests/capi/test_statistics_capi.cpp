@@ -14,8 +14,11 @@ using namespace llmc::test;
 
 namespace {
 
-constexpr const char* kGptq = "quant_stage: {quant_modifiers: {GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
-constexpr const char* kSmooth = "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W8A8}}}";
+constexpr const char* kGptq =
+    "quant_stage: {quant_modifiers: {GPTQModifier: {targets: [Linear], ignore: [lm_head], scheme: W4A16}}}";
+constexpr const char* kSmooth =
+    "quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}, GPTQModifier: {targets: "
+    "[Linear], ignore: [lm_head], scheme: W8A8}}}";
 constexpr const char* kQueries = "model.layers.0.self_attn.q_proj.safetensors";
 
 void save_statistics(const OwnedModel& model, const std::string& folder) {
@@ -24,11 +27,14 @@ void save_statistics(const OwnedModel& model, const std::string& folder) {
 void load_statistics(const OwnedModel& model, const std::string& folder) {
   must([&](llmc_error** e) { return llmc_model_load_statistics(model.get(), folder.c_str(), e); });
 }
-size_t files_in(const std::string& folder) { return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {})); }
+size_t files_in(const std::string& folder) {
+  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
+}
 
 bool same_files(const std::string& a, const std::string& b) {
   for (const auto& entry : std::filesystem::directory_iterator(a))
-    if (read_text(entry.path().string()) != read_text(b + "/" + entry.path().filename().string())) return false;
+    if (read_text(entry.path().string()) != read_text(b + "/" + entry.path().filename().string()))
+      return false;
   return files_in(a) == files_in(b) && files_in(a) > 0;
 }
 
@@ -42,7 +48,8 @@ std::string statistics_of(Setting& s, int64_t first, int64_t last, const std::st
 
 bool same_tensor(const llmc::Checkpoint& a, const llmc::Checkpoint& b, const std::string& name) {
   const llmc::Tensor x = a.read(name), y = b.read(name);
-  return x.shape() == y.shape() && x.dtype() == y.dtype() && std::memcmp(x.data(), y.data(), static_cast<size_t>(x.bytes())) == 0;
+  return x.shape() == y.shape() && x.dtype() == y.dtype() &&
+      std::memcmp(x.data(), y.data(), static_cast<size_t>(x.bytes())) == 0;
 }
 
 }  // namespace
@@ -60,18 +67,24 @@ TEST_CASE("saved statistics are what a forward pass shows, and make a model with
   llmc_report* report = nullptr;
   quantize(from_statistics, s.to(0, kGptq));
   must([&](llmc_error** e) { return llmc_model_save(from_statistics.get(), &report, e); });
-  CHECK_THAT(llmc_report_json(report), Contains("\"propagation\":\"none\"") && Contains("\"samples\":24") && Contains("\"method\":\"GPTQ\""));
+  CHECK_THAT(
+      llmc_report_json(report),
+      Contains("\"propagation\":\"none\"") && Contains("\"samples\":24") && Contains("\"method\":\"GPTQ\""));
   llmc_report_free(report);
   quantize(from_data, s.to(1, kGptq));
   save(from_data);
   const llmc::Checkpoint a(s.paths[0]), b(s.paths[1]);
   REQUIRE(a.names() == b.names());
-  for (const char* head : {"q", "k", "v"}) CHECK(same_tensor(a, b, std::string("model.layers.0.self_attn.") + head + "_proj.weight_packed"));  // nothing is quantized before them
+  // nothing is quantized before them
+  for (const char* head : {"q", "k", "v"})
+    CHECK(same_tensor(a, b, std::string("model.layers.0.self_attn.") + head + "_proj.weight_packed"));
   CHECK_FALSE(same_tensor(a, b, "model.layers.1.mlp.down_proj.weight_packed"));
 
   // The tensor level makes the same of a file.
   llmc_gram* gram = nullptr;
-  must([&](llmc_error** e) { return llmc_gram_load((folder + "/model.layers.1.mlp.down_proj.safetensors").c_str(), &gram, e); });
+  must([&](llmc_error** e) {
+    return llmc_gram_load((folder + "/model.layers.1.mlp.down_proj.safetensors").c_str(), &gram, e);
+  });
   const OwnedGram owned(gram);
   const OwnedScheme scheme = new_scheme("W4A16", LLMC_METHOD_GPTQ);
   llmc::Tensor values = llmc::Checkpoint(s.model_dir).read("model.layers.1.mlp.down_proj.weight");
@@ -86,7 +99,8 @@ TEST_CASE("saved statistics are what a forward pass shows, and make a model with
 
 TEST_CASE("statistics merge: loaded folders and the model's data, in the order they came") {
   Setting s;
-  const std::string whole = statistics_of(s, 0, 24, "whole"), first = statistics_of(s, 0, 10, "first"), second = statistics_of(s, 10, 24, "second");
+  const std::string whole = statistics_of(s, 0, 24, "whole"), first = statistics_of(s, 0, 10, "first"),
+                    second = statistics_of(s, 10, 24, "second");
   const OwnedModel both = s.open(), half = s.open();
   load_statistics(both, first);
   load_statistics(both, second);
@@ -95,13 +109,17 @@ TEST_CASE("statistics merge: loaded folders and the model's data, in the order t
   s.add(half, 10, 24);
   save_statistics(half, s.scratch / "half");
   CHECK(same_files(s.scratch / "both", s.scratch / "half"));
-  const llmc::Statistics merged = llmc::load_statistics((s.scratch / "both") + "/" + kQueries), once = llmc::load_statistics(whole + "/" + kQueries);
-  CHECK((merged.tokens == once.tokens && merged.samples == once.samples && merged.channels.min == once.channels.min && merged.channels.max == once.channels.max));
+  const llmc::Statistics merged = llmc::load_statistics((s.scratch / "both") + "/" + kQueries),
+                         once = llmc::load_statistics(whole + "/" + kQueries);
+  CHECK((merged.tokens == once.tokens && merged.samples == once.samples &&
+         merged.channels.min == once.channels.min && merged.channels.max == once.channels.max));
   const int64_t n = once.gram.rows();
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j) {
-      const double scale = std::sqrt(static_cast<double>(once.gram.as<float>()[i * n + i]) * static_cast<double>(once.gram.as<float>()[j * n + j]));
-      REQUIRE(static_cast<double>(merged.gram.as<float>()[i * n + j]) == Approx(static_cast<double>(once.gram.as<float>()[i * n + j])).margin(1e-5 * scale));
+      const double scale = std::sqrt(static_cast<double>(once.gram.as<float>()[i * n + i]) *
+                                     static_cast<double>(once.gram.as<float>()[j * n + j]));
+      REQUIRE(static_cast<double>(merged.gram.as<float>()[i * n + j]) ==
+              Approx(static_cast<double>(once.gram.as<float>()[i * n + j])).margin(1e-5 * scale));
     }
   // Loaded statistics merge when they quantize, too.
   quantize(both, s.to(0, kGptq));
@@ -122,17 +140,21 @@ TEST_CASE("statistics follow the values through SmoothQuant") {
   quantize(from_statistics, s.to(0, kSmooth));
   save(from_statistics);
   llmc_oneshot_options by_layer = s.to(1, kSmooth);
-  by_layer.propagation = LLMC_PROPAGATION_LAYER;  // in its first layer, nothing is quantized before any input either
+  // in its first layer, nothing is quantized before any input either
+  by_layer.propagation = LLMC_PROPAGATION_LAYER;
   quantize(from_data, by_layer);
   save(from_data);
   const llmc::Checkpoint a(s.paths[0]), b(s.paths[1]);
   CHECK(same_tensor(a, b, "model.layers.0.input_layernorm.weight"));
-  for (const char* module : {"model.layers.0.self_attn.q_proj", "model.layers.0.mlp.gate_proj", "model.layers.0.mlp.down_proj"}) {
+  for (const char* module :
+       {"model.layers.0.self_attn.q_proj", "model.layers.0.mlp.gate_proj", "model.layers.0.mlp.down_proj"}) {
     CAPTURE(module);
-    const llmc::Tensor x = a.read(std::string(module) + ".weight"), y = b.read(std::string(module) + ".weight");
+    const llmc::Tensor x = a.read(std::string(module) + ".weight"),
+                       y = b.read(std::string(module) + ".weight");
     int64_t equal = 0;
     for (int64_t i = 0; i < x.size(); ++i) equal += x.as<int8_t>()[i] == y.as<int8_t>()[i];
-    CHECK(static_cast<double>(equal) > 0.85 * static_cast<double>(x.size()));  // 0.96, 0.91, 0.89: values are rounded after smoothing there; 0.52 without the division
+    // 0.96, 0.91, 0.89: values are rounded after smoothing there; 0.52 without the division
+    CHECK(static_cast<double>(equal) > 0.85 * static_cast<double>(x.size()));
   }
 }
 
@@ -141,12 +163,20 @@ TEST_CASE("statistics that make no sense are refused, and nothing is left") {
   const std::string folder = statistics_of(s, 0, 4, "statistics");
   const size_t entries = s.entries();
   const OwnedModel model = s.open();
-  const auto saving = [&](llmc_model* from, const char* to) { return refusal([&](llmc_error** e) { return llmc_model_save_statistics(from, to, e); }); };
-  const auto loading = [&](llmc_model* into, const char* from) { return refusal([&](llmc_error** e) { return llmc_model_load_statistics(into, from, e); }); };
-  const auto quantizing = [&](const llmc_oneshot_options& options) { return refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); }); };
+  const auto saving = [&](llmc_model* from, const char* to) {
+    return refusal([&](llmc_error** e) { return llmc_model_save_statistics(from, to, e); });
+  };
+  const auto loading = [&](llmc_model* into, const char* from) {
+    return refusal([&](llmc_error** e) { return llmc_model_load_statistics(into, from, e); });
+  };
+  const auto quantizing = [&](const llmc_oneshot_options& options) {
+    return refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+  };
   CHECK(saving(nullptr, "x").status == LLMC_INVALID_ARGUMENT);
   CHECK(loading(nullptr, folder.c_str()).status == LLMC_INVALID_ARGUMENT);
-  for (const char* nothing : {static_cast<const char*>(nullptr), ""}) CHECK((saving(model.get(), nothing).status == LLMC_INVALID_ARGUMENT && loading(model.get(), nothing).status == LLMC_INVALID_ARGUMENT));
+  for (const char* nothing : {static_cast<const char*>(nullptr), ""})
+    CHECK((saving(model.get(), nothing).status == LLMC_INVALID_ARGUMENT &&
+           loading(model.get(), nothing).status == LLMC_INVALID_ARGUMENT));
   CHECK_THAT(saving(model.get(), (s.scratch / "none").c_str()).message, Contains("nothing to save"));
   CHECK(loading(model.get(), "/no/such/folder").status == LLMC_NOT_FOUND);
   s.add(model, 0, 4);
@@ -159,20 +189,26 @@ TEST_CASE("statistics that make no sense are refused, and nothing is left") {
   CHECK_THAT(quantizing(s.to(0, kGptq)).message, Contains("data and statistics were both given"));
   const OwnedModel without_data = s.open();
   load_statistics(without_data, folder);
-  const auto refused = [&](const llmc_oneshot_options& options) { return refusal([&](llmc_error** e) { return llmc_model_quantize(without_data.get(), &options, e); }); };
+  const auto refused = [&](const llmc_oneshot_options& options) {
+    return refusal([&](llmc_error** e) { return llmc_model_quantize(without_data.get(), &options, e); });
+  };
   llmc_oneshot_options layer = s.to(0, kGptq);
   layer.propagation = LLMC_PROPAGATION_LAYER;
   CHECK_THAT(refused(layer).message, Contains("propagation was given with statistics"));
-  const Refusal fixed = refused(s.to(0, "quant_stage: {quant_modifiers: {QuantizationModifier: {targets: [Linear], ignore: [lm_head], scheme: FP8}}}"));
+  const Refusal fixed = refused(s.to(0,
+                                     "quant_stage: {quant_modifiers: {QuantizationModifier: {targets: "
+                                     "[Linear], ignore: [lm_head], scheme: FP8}}}"));
   CHECK((fixed.status == LLMC_INVALID_ARGUMENT && s.entries() == entries));
-  CHECK_THAT(fixed.message, Contains("'model.layers.0.self_attn.q_proj.input' gets a scale that is fixed ahead of time"));
+  CHECK_THAT(fixed.message,
+             Contains("'model.layers.0.self_attn.q_proj.input' gets a scale that is fixed ahead of time"));
 
   const std::string file = folder + "/" + kQueries, good = read_text(file);
   const auto damage = [&](const std::string& text) { std::ofstream(file, std::ios::binary) << text; };
   std::string flipped = good;
   flipped[flipped.size() - 9] ^= 1;
   damage(flipped);
-  CHECK_THAT(refused(s.to(0, kGptq)).message, Contains("its checksum does not fit its contents") && Contains(kQueries));
+  CHECK_THAT(refused(s.to(0, kGptq)).message,
+             Contains("its checksum does not fit its contents") && Contains(kQueries));
   damage(good.substr(0, good.size() / 2));
   CHECK(loading(without_data.get(), folder.c_str()).status == LLMC_BAD_FILE);
   damage(read_text(folder + "/model.layers.0.mlp.down_proj.safetensors"));

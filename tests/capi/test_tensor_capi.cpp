@@ -20,7 +20,8 @@ using llmc::Tensor;
 
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
+                kInfinity = std::numeric_limits<float>::infinity();
 
 Refusal refuse_add(llmc_session* session, llmc_gram* gram, const llmc_tensor* values) {
   return refusal([&](llmc_error** e) { return llmc_gram_add(session, gram, values, e); });
@@ -40,10 +41,9 @@ void save(const llmc_gram* gram, const std::string& path) {
   must([&](llmc_error** e) { return llmc_gram_save(gram, path.c_str(), e); });
 }
 
-
 }  // namespace
 
-// ---- NULL --------------------------------------------------------------------------------------------------------------------------
+// ---- NULL -------------------------------------------------------------------------------------------------
 
 TEST_CASE("NULL may be given to every _free and getter of the tensor level") {
   llmc_gram_free(nullptr);
@@ -80,31 +80,68 @@ TEST_CASE("every function of the tensor level refuses NULL for each object it ne
   check([&](llmc_error** e) { return llmc_gram_save(gram.get(), nullptr, e); });
   check([&](llmc_error** e) { return llmc_gram_save(gram.get(), "", e); });
   check([&](llmc_error** e) { return llmc_gram_load("x", nullptr, e); });
-  check([&](llmc_error** e) { llmc_gram* g; return llmc_gram_load(nullptr, &g, e); });
-  check([&](llmc_error** e) { llmc_gram_data d{}; d.struct_size = sizeof d; return llmc_gram_read(nullptr, &d, e); });
+  check([&](llmc_error** e) {
+    llmc_gram* g;
+    return llmc_gram_load(nullptr, &g, e);
+  });
+  check([&](llmc_error** e) {
+    llmc_gram_data d{};
+    d.struct_size = sizeof d;
+    return llmc_gram_read(nullptr, &d, e);
+  });
   check([&](llmc_error** e) { return llmc_gram_read(gram.get(), nullptr, e); });
   check([&](llmc_error** e) { return llmc_smooth_scales(nullptr, &tensor, 1, nullptr, scales, 4, e); });
   check([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), nullptr, 1, nullptr, scales, 4, e); });
   check([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &tensor, 1, nullptr, nullptr, 4, e); });
   check([&](llmc_error** e) { return llmc_smooth_apply(nullptr, scales, 4, LLMC_SMOOTH_DIVIDE, e); });
   check([&](llmc_error** e) { return llmc_smooth_apply(&tensor, nullptr, 4, LLMC_SMOOTH_DIVIDE, e); });
-  check([&](llmc_error** e) { llmc_scheme* x; return llmc_scheme_create(nullptr, &x, e); });
-  check([&](llmc_error** e) { const auto o = scheme_options("W4A16"); return llmc_scheme_create(&o, nullptr, e); });
-  check([&](llmc_error** e) { return llmc_quantize_matrix(nullptr, scheme.get(), &tensor, nullptr, nullptr, &out, e); });
+  check([&](llmc_error** e) {
+    llmc_scheme* x;
+    return llmc_scheme_create(nullptr, &x, e);
+  });
+  check([&](llmc_error** e) {
+    const auto o = scheme_options("W4A16");
+    return llmc_scheme_create(&o, nullptr, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_quantize_matrix(nullptr, scheme.get(), &tensor, nullptr, nullptr, &out, e);
+  });
   check([&](llmc_error** e) { return llmc_quantize_matrix(s, nullptr, &tensor, nullptr, nullptr, &out, e); });
-  check([&](llmc_error** e) { return llmc_quantize_matrix(s, scheme.get(), nullptr, nullptr, nullptr, &out, e); });
-  check([&](llmc_error** e) { return llmc_quantize_matrix(s, scheme.get(), &tensor, nullptr, nullptr, nullptr, e); });
-  check([&](llmc_error** e) { return llmc_global_scale(nullptr, scheme.get(), &tensor, 1, nullptr, &number, e); });
+  check([&](llmc_error** e) {
+    return llmc_quantize_matrix(s, scheme.get(), nullptr, nullptr, nullptr, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_quantize_matrix(s, scheme.get(), &tensor, nullptr, nullptr, nullptr, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_global_scale(nullptr, scheme.get(), &tensor, 1, nullptr, &number, e);
+  });
   check([&](llmc_error** e) { return llmc_global_scale(s, nullptr, &tensor, 1, nullptr, &number, e); });
   check([&](llmc_error** e) { return llmc_global_scale(s, scheme.get(), nullptr, 1, nullptr, &number, e); });
   check([&](llmc_error** e) { return llmc_global_scale(s, scheme.get(), &tensor, 1, nullptr, nullptr, e); });
-  check([&](llmc_error** e) { return llmc_matrix_create(nullptr, &tensor, &tensor, nullptr, nullptr, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), nullptr, &tensor, nullptr, nullptr, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), &tensor, nullptr, nullptr, nullptr, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_matrix_create(scheme.get(), &tensor, &tensor, nullptr, nullptr, LLMC_DTYPE_FLOAT32, nullptr, e); });
-  check([&](llmc_error** e) { llmc_matrix_facts f{}; f.struct_size = sizeof f; return llmc_matrix_info(nullptr, &f, e); });
+  check([&](llmc_error** e) {
+    return llmc_matrix_create(nullptr, &tensor, &tensor, nullptr, nullptr, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_matrix_create(scheme.get(), nullptr, &tensor, nullptr, nullptr, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_matrix_create(scheme.get(), &tensor, nullptr, nullptr, nullptr, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_matrix_create(scheme.get(), &tensor, &tensor, nullptr, nullptr, LLMC_DTYPE_FLOAT32, nullptr,
+                              e);
+  });
+  check([&](llmc_error** e) {
+    llmc_matrix_facts f{};
+    f.struct_size = sizeof f;
+    return llmc_matrix_info(nullptr, &f, e);
+  });
   check([&](llmc_error** e) { return llmc_matrix_info(matrix.get(), nullptr, e); });
-  check([&](llmc_error** e) { llmc_tensor t = empty_tensor(); return llmc_matrix_part(nullptr, LLMC_PART_CODES, &t, e); });
+  check([&](llmc_error** e) {
+    llmc_tensor t = empty_tensor();
+    return llmc_matrix_part(nullptr, LLMC_PART_CODES, &t, e);
+  });
   check([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), LLMC_PART_CODES, nullptr, e); });
   check([&](llmc_error** e) { return llmc_matrix_dequantize(nullptr, matrix.get(), &tensor, e); });
   check([&](llmc_error** e) { return llmc_matrix_dequantize(s, nullptr, &tensor, e); });
@@ -112,29 +149,54 @@ TEST_CASE("every function of the tensor level refuses NULL for each object it ne
   check([&](llmc_error** e) { return llmc_pack(nullptr, matrix.get(), &out_packed, e); });
   check([&](llmc_error** e) { return llmc_pack(s, nullptr, &out_packed, e); });
   check([&](llmc_error** e) { return llmc_pack(s, matrix.get(), nullptr, e); });
-  check([&](llmc_error** e) { llmc_tensor t = empty_tensor(); return llmc_packed_tensor(nullptr, 0, &name, &t, e); });
-  check([&](llmc_error** e) { return llmc_unpack(nullptr, scheme.get(), &name, &tensor, 1, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_unpack(s, nullptr, &name, &tensor, 1, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_unpack(s, scheme.get(), nullptr, &tensor, 1, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_unpack(s, scheme.get(), &name, nullptr, 1, LLMC_DTYPE_FLOAT32, &out, e); });
-  check([&](llmc_error** e) { return llmc_unpack(s, scheme.get(), &name, &tensor, 1, LLMC_DTYPE_FLOAT32, nullptr, e); });
-  check([&](llmc_error** e) { return llmc_unpack(s, scheme.get(), &name, &tensor, -1, LLMC_DTYPE_FLOAT32, &out, e); });
+  check([&](llmc_error** e) {
+    llmc_tensor t = empty_tensor();
+    return llmc_packed_tensor(nullptr, 0, &name, &t, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_unpack(nullptr, scheme.get(), &name, &tensor, 1, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_unpack(s, nullptr, &name, &tensor, 1, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_unpack(s, scheme.get(), nullptr, &tensor, 1, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_unpack(s, scheme.get(), &name, nullptr, 1, LLMC_DTYPE_FLOAT32, &out, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_unpack(s, scheme.get(), &name, &tensor, 1, LLMC_DTYPE_FLOAT32, nullptr, e);
+  });
+  check([&](llmc_error** e) {
+    return llmc_unpack(s, scheme.get(), &name, &tensor, -1, LLMC_DTYPE_FLOAT32, &out, e);
+  });
   check([&](llmc_error** e) { return llmc_writer_create(nullptr, nullptr, e); });
-  check([&](llmc_error** e) { llmc_writer* w; return llmc_writer_create(nullptr, &w, e); });
+  check([&](llmc_error** e) {
+    llmc_writer* w;
+    return llmc_writer_create(nullptr, &w, e);
+  });
   const int64_t shape[1] = {1};
-  check([&](llmc_error** e) { return llmc_writer_plan_tensor(nullptr, "x", LLMC_DTYPE_FLOAT32, shape, 1, e); });
-  check([&](llmc_error** e) { return llmc_writer_plan_matrix(nullptr, "x", scheme.get(), LLMC_DTYPE_FLOAT32, 3, 4, e); });
+  check(
+      [&](llmc_error** e) { return llmc_writer_plan_tensor(nullptr, "x", LLMC_DTYPE_FLOAT32, shape, 1, e); });
+  check([&](llmc_error** e) {
+    return llmc_writer_plan_matrix(nullptr, "x", scheme.get(), LLMC_DTYPE_FLOAT32, 3, 4, e);
+  });
   check([&](llmc_error** e) { return llmc_writer_add_tensor(s, nullptr, "x", &tensor, e); });
   check([&](llmc_error** e) { return llmc_writer_add_matrix(s, nullptr, "x", matrix.get(), e); });
   check([&](llmc_error** e) { return llmc_writer_add_range(nullptr, "x", LLMC_ACTIVATION_INPUT, 0, 1, e); });
   check([&](llmc_error** e) { return llmc_writer_add_file(nullptr, "x", "", 0, e); });
   check([&](llmc_error** e) { return llmc_writer_finish(s, nullptr, e); });
-  check([&](llmc_error** e) { llmc_tensor t = empty_tensor(); return llmc_tensor_from_dlpack(nullptr, &t, e); });
-  CHECK(llmc_gram_add(nullptr, nullptr, nullptr, nullptr) == LLMC_INVALID_ARGUMENT);  // no error pointer is needed
+  check([&](llmc_error** e) {
+    llmc_tensor t = empty_tensor();
+    return llmc_tensor_from_dlpack(nullptr, &t, e);
+  });
+  // no error pointer is needed
+  CHECK(llmc_gram_add(nullptr, nullptr, nullptr, nullptr) == LLMC_INVALID_ARGUMENT);
   CHECK(read_gram(gram.get()).tokens == 0);
 }
 
-// ---- tensors -----------------------------------------------------------------------------------------------------------------------
+// ---- tensors ----------------------------------------------------------------------------------------------
 
 TEST_CASE("a tensor that cannot be is refused before it is read") {
   const auto session = new_session();
@@ -146,7 +208,8 @@ TEST_CASE("a tensor that cannot be is refused before it is read") {
     llmc_status status;
     void (*change)(llmc_tensor&);
   };
-  static const int64_t negative[2] = {-2, 4}, huge[2] = {INT64_MAX / 2, 4}, zero_by_huge[2] = {0, INT64_MAX}, backwards[2] = {-4, 1}, far[2] = {INT64_MAX / 2, 1}, wrong[2] = {2, 5};
+  static const int64_t negative[2] = {-2, 4}, huge[2] = {INT64_MAX / 2, 4}, zero_by_huge[2] = {0, INT64_MAX},
+                       backwards[2] = {-4, 1}, far[2] = {INT64_MAX / 2, 1}, wrong[2] = {2, 5};
   const Row rows[] = {
       {"struct_size", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.struct_size = 0; }},
       {"struct_size", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.struct_size = 63; }},
@@ -164,12 +227,23 @@ TEST_CASE("a tensor that cannot be is refused before it is read") {
       {"negative or too large", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.shape = negative; }},
       {"negative or too large", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.shape = huge; }},
       {"wanted [tokens, 4]", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.shape = zero_by_huge; }},
-      {"wanted [tokens, 4]", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.shape = wrong; t.data = nullptr, t.ndim = 1; static const int64_t five[1] = {0}; t.shape = five; }},
+      {"wanted [tokens, 4]", LLMC_INVALID_ARGUMENT,
+       [](llmc_tensor& t) {
+         t.shape = wrong;
+         t.data = nullptr;
+         t.ndim = 1;
+         static const int64_t five[1] = {0};
+         t.shape = five;
+       }},
       {"stride -4", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.strides = backwards; }},
       {"reach too far", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.strides = far; }},
       {"byte_offset", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.byte_offset = -4; }},
       {"reserved", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.reserved = 1; }},
-      {"cuda device 3", LLMC_UNSUPPORTED, [](llmc_tensor& t) { t.device_type = LLMC_DEVICE_CUDA, t.device_index = 3; }},
+      {"cuda device 3", LLMC_UNSUPPORTED,
+       [](llmc_tensor& t) {
+         t.device_type = LLMC_DEVICE_CUDA;
+         t.device_index = 3;
+       }},
       {"device_type 9", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.device_type = 9; }},
       {"device_index", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.device_index = 1; }},
       {"stream", LLMC_INVALID_ARGUMENT, [](llmc_tensor& t) { t.stream = &t; }},
@@ -202,10 +276,13 @@ TEST_CASE("a larger tensor struct of a newer header works while its unknown tail
   CHECK(refuse_add(session.get(), gram.get(), &tensor.known).status == LLMC_UNSUPPORTED);
 
   // Arrays of them are walked by the caller's size.
-  Newer weights[2] = {{tensor_of(data, LLMC_DTYPE_FLOAT32, shape), 0}, {tensor_of(data, LLMC_DTYPE_FLOAT32, shape), 0}};
+  Newer weights[2] = {{tensor_of(data, LLMC_DTYPE_FLOAT32, shape), 0},
+                      {tensor_of(data, LLMC_DTYPE_FLOAT32, shape), 0}};
   weights[0].known.struct_size = weights[1].known.struct_size = sizeof(Newer);
   float scales[2];
-  must([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &weights[0].known, 2, nullptr, scales, 2, e); });
+  must([&](llmc_error** e) {
+    return llmc_smooth_scales(gram.get(), &weights[0].known, 2, nullptr, scales, 2, e);
+  });
 }
 
 TEST_CASE("strided, shifted and misaligned tensors count as the numbers they hold") {
@@ -255,7 +332,8 @@ TEST_CASE("strided, shifted and misaligned tensors count as the numbers they hol
   SECTION("odd addresses") {
     std::vector<char> shifted(static_cast<size_t>(whole.bytes()) + 1);
     std::memcpy(shifted.data() + 1, whole.data(), static_cast<size_t>(whole.bytes()));
-    CHECK(got(tensor_of(shifted.data() + 1, LLMC_DTYPE_FLOAT32, shape)) == expected([&](int64_t i, int64_t j) { return numbers[i * 4 + j]; }));
+    CHECK(got(tensor_of(shifted.data() + 1, LLMC_DTYPE_FLOAT32, shape)) ==
+          expected([&](int64_t i, int64_t j) { return numbers[i * 4 + j]; }));
     const int64_t strides[2] = {8, 2};
     llmc_tensor tensor = tensor_of(shifted.data() + 1, LLMC_DTYPE_FLOAT32, shape);
     tensor.strides = strides;
@@ -277,9 +355,13 @@ TEST_CASE("a DLPack tensor is described as it is") {
   Dl from{data, 1, 0, 2, 2, 32, 1, shape, strides, 8};
   llmc_tensor to = empty_tensor();
   must([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, &to, e); });
-  CHECK((to.data == data && to.dtype == LLMC_DTYPE_FLOAT32 && to.ndim == 2 && to.shape == shape && to.strides == strides && to.byte_offset == 8));
+  CHECK((to.data == data && to.dtype == LLMC_DTYPE_FLOAT32 && to.ndim == 2 && to.shape == shape &&
+         to.strides == strides && to.byte_offset == 8));
   CHECK((to.device_type == LLMC_DEVICE_CPU && to.struct_size == sizeof to));
-  from.code = 4, from.bits = 16, from.device_type = 2, from.device_id = 1;
+  from.code = 4;
+  from.bits = 16;
+  from.device_type = 2;
+  from.device_id = 1;
   must([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, &to, e); });
   CHECK((to.dtype == LLMC_DTYPE_BFLOAT16 && to.device_type == LLMC_DEVICE_CUDA && to.device_index == 1));
   const auto refused = [&](auto change) {
@@ -288,13 +370,17 @@ TEST_CASE("a DLPack tensor is described as it is") {
     return refusal([&](llmc_error** e) { return llmc_tensor_from_dlpack(&wrong, &to, e); }).status;
   };
   CHECK(refused([](Dl& t) { t.lanes = 4; }) == LLMC_UNSUPPORTED);
-  CHECK(refused([](Dl& t) { t.code = 5, t.bits = 64; }) == LLMC_UNSUPPORTED);
+  CHECK(refused([](Dl& t) {
+          t.code = 5;
+          t.bits = 64;
+        }) == LLMC_UNSUPPORTED);
   CHECK(refused([](Dl& t) { t.device_type = 10; }) == LLMC_UNSUPPORTED);
   CHECK(refused([](Dl& t) { t.byte_offset = UINT64_MAX; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, nullptr, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, nullptr, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
 }
 
-// ---- statistics --------------------------------------------------------------------------------------------------------------------
+// ---- statistics -------------------------------------------------------------------------------------------
 
 TEST_CASE("a gram of two tokens is what one computes by hand") {
   const auto session = new_session();
@@ -306,7 +392,8 @@ TEST_CASE("a gram of two tokens is what one computes by hand") {
   CHECK((seen.tokens == 2 && seen.samples == 1));
   CHECK(seen.gram == std::vector<float>{10, 0.5f, 0.5f, 4.25f});
   CHECK((seen.minimum == std::vector<float>{-3, 0.5f} && seen.maximum == std::vector<float>{1, 2}));
-  CHECK((seen.sum_absolute == std::vector<double>{4, 2.5} && seen.sum_squares == std::vector<double>{10, 4.25}));
+  CHECK((seen.sum_absolute == std::vector<double>{4, 2.5} &&
+         seen.sum_squares == std::vector<double>{10, 4.25}));
 }
 
 TEST_CASE("any batch shape is its tokens, and its first of three dimensions its samples") {
@@ -331,7 +418,9 @@ TEST_CASE("any batch shape is its tokens, and its first of three dimensions its 
 TEST_CASE("float16 inputs count as the float32 numbers they stand for") {
   const auto session = new_session();
   Tensor half = random_tensor(DType::f16, {5000, 6}, 7), wide(DType::f32, {5000, 6});
-  for (int64_t i = 0; i < half.size(); ++i) wide.as<float>()[i] = std::ldexp(1.0f + static_cast<float>(half.as<uint16_t>()[i] & 0x3FF) / 1024.0f, (half.as<uint16_t>()[i] >> 10) - 15);
+  for (int64_t i = 0; i < half.size(); ++i)
+    wide.as<float>()[i] = std::ldexp(1.0f + static_cast<float>(half.as<uint16_t>()[i] & 0x3FF) / 1024.0f,
+                                     (half.as<uint16_t>()[i] >> 10) - 15);
   const auto a = new_gram(6), b = new_gram(6);
   add(session.get(), a.get(), tensor_of(half));
   add(session.get(), b.get(), tensor_of(wide));
@@ -350,9 +439,11 @@ TEST_CASE("merging grams gives the bits of adding all values to one, and threads
     add(session.get(), right.get(), tensor_of(data.as<float>() + 4096 * 24, LLMC_DTYPE_FLOAT32, half));
     must([&](llmc_error** e) { return llmc_gram_merge(left.get(), right.get(), e); });
     const GramData whole = read_gram(one.get()), merged = read_gram(left.get());
-    CHECK((merged.gram == whole.gram && merged.minimum == whole.minimum && merged.maximum == whole.maximum && merged.tokens == whole.tokens));
+    CHECK((merged.gram == whole.gram && merged.minimum == whole.minimum && merged.maximum == whole.maximum &&
+           merged.tokens == whole.tokens));
     CHECK(merged.samples == 2);
-    for (size_t i = 0; i < 24; ++i) CHECK(merged.sum_squares[i] == Approx(whole.sum_squares[i]).epsilon(1e-13));
+    for (size_t i = 0; i < 24; ++i)
+      CHECK(merged.sum_squares[i] == Approx(whole.sum_squares[i]).epsilon(1e-13));
     if (threads == 1) first = whole;
     else CHECK(whole == first);
   }
@@ -380,11 +471,13 @@ TEST_CASE("NaN and Inf in inputs are told with their place and leave the gram as
 TEST_CASE("grams of no, negative or absurd size are refused") {
   const auto status = [](int64_t channels, int32_t parts) {
     llmc_gram* gram = reinterpret_cast<llmc_gram*>(16);
-    const Refusal refused = refusal([&](llmc_error** e) { return llmc_gram_create(channels, parts, &gram, e); });
+    const Refusal refused = refusal(
+        [&](llmc_error** e) { return llmc_gram_create(channels, parts, &gram, e); });
     CHECK(gram == nullptr);
     return refused.status;
   };
-  for (const int64_t channels : {int64_t{0}, int64_t{-1}, INT64_MIN, INT64_MAX, int64_t{1} << 40}) CHECK(status(channels, LLMC_GRAM_ALL) == LLMC_INVALID_ARGUMENT);
+  for (const int64_t channels : {int64_t{0}, int64_t{-1}, INT64_MIN, INT64_MAX, int64_t{1} << 40})
+    CHECK(status(channels, LLMC_GRAM_ALL) == LLMC_INVALID_ARGUMENT);
   CHECK(status(int64_t{1} << 29, LLMC_GRAM_ALL) == LLMC_OUT_OF_MEMORY);
   CHECK(status(INT64_MAX, LLMC_GRAM_CHANNELS) == LLMC_INVALID_ARGUMENT);
   CHECK(status(4, 2) == LLMC_INVALID_ARGUMENT);
@@ -399,18 +492,23 @@ TEST_CASE("reading a gram wants arrays of its size, and no matrix where there is
   data.gram = room.data();
   for (const int64_t wrong : {int64_t{0}, int64_t{2}, int64_t{-3}, INT64_MAX}) {
     data.channels = wrong;
-    CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); }).status ==
+          LLMC_INVALID_ARGUMENT);
   }
   data.channels = 3;
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(channels.get(), &data, e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(channels.get(), &data, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
   CHECK(room == std::vector<float>(9, 7.0f));
   must([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); });
   CHECK(room == std::vector<float>(9, 0.0f));
   CHECK(data.has_gram == LLMC_ON);
   data.struct_size = 12;
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_merge(all.get(), channels.get(), e); }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_merge(all.get(), new_gram(4).get(), e); }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_gram_merge(all.get(), channels.get(), e); }).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal([&](llmc_error** e) { return llmc_gram_merge(all.get(), new_gram(4).get(), e); }).status ==
+        LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("a saved gram comes back bit for bit, and takes the place of an older file") {
@@ -430,8 +528,12 @@ TEST_CASE("a saved gram comes back bit for bit, and takes the place of an older 
   }
   CHECK(std::distance(std::filesystem::directory_iterator(scratch.path()), {}) == 1);
   const auto gram = new_gram(7);
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_save(gram.get(), (scratch / "no/where").c_str(), e); }).status != LLMC_OK);
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_save(gram.get(), scratch.path().c_str(), e); }).status == LLMC_IO);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_gram_save(gram.get(), (scratch / "no/where").c_str(), e);
+        }).status != LLMC_OK);
+  CHECK(refusal([&](llmc_error** e) {
+          return llmc_gram_save(gram.get(), scratch.path().c_str(), e);
+        }).status == LLMC_IO);
   CHECK(refuse_load(scratch / "nothing").status == LLMC_NOT_FOUND);
 }
 
@@ -443,7 +545,9 @@ TEST_CASE("a gram's file with any byte changed or missing is refused") {
   add(session.get(), gram.get(), tensor_of(data));
   save(gram.get(), scratch / "good");
   const std::string good = read_text(scratch / "good");
-  const auto write = [&](const std::string& text) { std::ofstream(scratch / "bad", std::ios::binary) << text; };
+  const auto write = [&](const std::string& text) {
+    std::ofstream(scratch / "bad", std::ios::binary) << text;
+  };
   for (size_t i = 0; i < good.size(); ++i) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 0x10);
@@ -465,7 +569,7 @@ TEST_CASE("a gram's file with any byte changed or missing is refused") {
   CHECK_THAT(refuse_load(golden("micro-llama/model.safetensors")).message, Contains("checksum"));
 }
 
-// ---- smoothing ---------------------------------------------------------------------------------------------------------------------
+// ---- smoothing --------------------------------------------------------------------------------------------
 
 TEST_CASE("smoothing scales are those of the formula, and moving them changes no product") {
   const auto session = new_session();
@@ -473,7 +577,8 @@ TEST_CASE("smoothing scales are those of the formula, and moving them changes no
   float x[4] = {-2, 1, 2, 0.5f}, w[4] = {0.5f, 1, -0.25f, 2}, norm[2] = {3, 5};
   const std::vector<int64_t> matrix{2, 2}, vector{2};
   add(session.get(), gram.get(), tensor_of(x, LLMC_DTYPE_FLOAT32, matrix));
-  llmc_tensor weight = tensor_of(w, LLMC_DTYPE_FLOAT32, matrix), scaled = tensor_of(norm, LLMC_DTYPE_FLOAT32, vector);
+  llmc_tensor weight = tensor_of(w, LLMC_DTYPE_FLOAT32, matrix),
+              scaled = tensor_of(norm, LLMC_DTYPE_FLOAT32, vector);
   float s[2];
   must([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &weight, 1, nullptr, s, 2, e); });
   CHECK(s[0] == Approx(std::sqrt(4.0) / std::sqrt(1.0)));  // range 4, 2 max|w| = 1
@@ -505,8 +610,11 @@ TEST_CASE("smoothing refuses what it cannot use and changes nothing then") {
   const std::vector<int64_t> shape{1, 2}, wide{1, 3};
   const llmc_tensor good = tensor_of(x, LLMC_DTYPE_FLOAT32, shape);
   add(session.get(), gram.get(), good);
-  const auto scales = [&](const llmc_gram* g, llmc_tensor w, int32_t count, llmc_smooth_options options, int64_t channels) {
-    return refusal([&](llmc_error** e) { return llmc_smooth_scales(g, &w, count, &options, room, channels, e); }).status;
+  const auto scales = [&](const llmc_gram* g, llmc_tensor w, int32_t count, llmc_smooth_options options,
+                          int64_t channels) {
+    return refusal(
+               [&](llmc_error** e) { return llmc_smooth_scales(g, &w, count, &options, room, channels, e); })
+        .status;
   };
   llmc_smooth_options options{};
   options.struct_size = sizeof options;
@@ -514,27 +622,34 @@ TEST_CASE("smoothing refuses what it cannot use and changes nothing then") {
   CHECK(scales(gram.get(), good, 0, options, 2) == LLMC_INVALID_ARGUMENT);
   CHECK(scales(gram.get(), good, -5, options, 2) == LLMC_INVALID_ARGUMENT);
   CHECK(scales(gram.get(), good, 1, options, 3) == LLMC_INVALID_ARGUMENT);
-  CHECK(scales(gram.get(), tensor_of(room, LLMC_DTYPE_FLOAT32, wide), 1, options, 2) == LLMC_INVALID_ARGUMENT);
+  CHECK(scales(gram.get(), tensor_of(room, LLMC_DTYPE_FLOAT32, wide), 1, options, 2) ==
+        LLMC_INVALID_ARGUMENT);
   CHECK(scales(gram.get(), tensor_of(x, LLMC_DTYPE_INT32, shape), 1, options, 2) == LLMC_INVALID_ARGUMENT);
   for (const double strength : {-0.1, 1.1, static_cast<double>(kNan)}) {
-    options.strength_set = LLMC_ON, options.strength = strength;
+    options.strength_set = LLMC_ON;
+    options.strength = strength;
     CHECK(scales(gram.get(), good, 1, options, 2) == LLMC_INVALID_ARGUMENT);
   }
   options = {};
-  options.struct_size = sizeof options, options.algorithm = 3;
+  options.struct_size = sizeof options;
+  options.algorithm = 3;
   CHECK(scales(gram.get(), good, 1, options, 2) == LLMC_INVALID_ARGUMENT);
   CHECK(room[0] == 9);
 
   const auto apply = [&](llmc_tensor tensor, std::vector<float> s, int64_t channels, int32_t operation) {
-    return refusal([&](llmc_error** e) { return llmc_smooth_apply(&tensor, s.data(), channels, operation, e); }).status;
+    return refusal(
+               [&](llmc_error** e) { return llmc_smooth_apply(&tensor, s.data(), channels, operation, e); })
+        .status;
   };
   CHECK(apply(good, {1, 1}, 3, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
   CHECK(apply(good, {1, 1}, -2, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
   CHECK(apply(good, {1, 1}, 2, 0) == LLMC_INVALID_ARGUMENT);
   CHECK(apply(good, {1, 1}, 2, 4) == LLMC_INVALID_ARGUMENT);
-  for (const float bad : {0.0f, -1.0f, kNan, kInfinity}) CHECK(apply(good, {1, bad}, 2, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
+  for (const float bad : {0.0f, -1.0f, kNan, kInfinity})
+    CHECK(apply(good, {1, bad}, 2, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
   CHECK(apply(tensor_of(x, LLMC_DTYPE_INT32, shape), {1, 1}, 2, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
   std::vector<char> odd(16);
-  CHECK(apply(tensor_of(odd.data() + 1, LLMC_DTYPE_FLOAT32, shape), {1, 1}, 2, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
+  CHECK(apply(tensor_of(odd.data() + 1, LLMC_DTYPE_FLOAT32, shape), {1, 1}, 2, LLMC_SMOOTH_DIVIDE) ==
+        LLMC_INVALID_ARGUMENT);
   CHECK((x[0] == 1 && x[1] == 2));
 }

@@ -16,11 +16,16 @@ using namespace llmc;
 
 namespace {
 
-// Walks micro-llama block by block as a training stack would: its own forward, llmc for statistics, codes and the folder. `fused`: partners share NVFP4's scale.
+// Walks micro-llama block by block as a training stack would: its own forward, llmc for statistics, codes and
+// the folder. `fused`: partners share NVFP4's scale.
 class OwnRun {
  public:
   OwnRun(const llmc_scheme_options& options, const std::string& output)
-      : session_(test::new_session()), scheme_(test::new_scheme(options)), gptq_(options.method == LLMC_METHOD_GPTQ), source_(test::golden("micro-llama")), model_(outline_model(source_, true)),
+      : session_(test::new_session()),
+        scheme_(test::new_scheme(options)),
+        gptq_(options.method == LLMC_METHOD_GPTQ),
+        source_(test::golden("micro-llama")),
+        model_(outline_model(source_, true)),
         backend_(make_cpu_backend({1, {}})) {
     const std::string config = source_.config();
     llmc_writer_options writer_options{};
@@ -43,27 +48,38 @@ class OwnRun {
       if (done_.count(name)) continue;
       Tensor tensor = source_.read(name);
       const llmc_tensor view = test::tensor_of(tensor);
-      test::must([&](llmc_error** e) { return llmc_writer_add_tensor(session_.get(), writer_.get(), name.c_str(), &view, e); });
+      test::must([&](llmc_error** e) {
+        return llmc_writer_add_tensor(session_.get(), writer_.get(), name.c_str(), &view, e);
+      });
     }
     test::must([&](llmc_error** e) { return llmc_writer_finish(session_.get(), writer_.get(), e); });
   }
 
  private:
   static bool is_quantized(const std::string& tensor) { return tensor.ends_with("_proj.weight"); }
-  static std::string module_of(const std::string& tensor) { return tensor.substr(0, tensor.size() - std::strlen(".weight")); }
+  static std::string module_of(const std::string& tensor) {
+    return tensor.substr(0, tensor.size() - std::strlen(".weight"));
+  }
 
   void plan() {
     for (const std::string& name : source_.names()) {
       const TensorInfo info = source_.info(name);
       if (is_quantized(name))
-        test::must([&](llmc_error** e) { return llmc_writer_plan_matrix(writer_.get(), module_of(name).c_str(), scheme_.get(), LLMC_DTYPE_BFLOAT16, info.shape[0], info.shape[1], e); });
+        test::must([&](llmc_error** e) {
+          return llmc_writer_plan_matrix(writer_.get(), module_of(name).c_str(), scheme_.get(),
+                                         LLMC_DTYPE_BFLOAT16, info.shape[0], info.shape[1], e);
+        });
       else
-        test::must([&](llmc_error** e) { return llmc_writer_plan_tensor(writer_.get(), name.c_str(), LLMC_DTYPE_BFLOAT16, info.shape.data(), static_cast<int32_t>(info.shape.size()), e); });
+        test::must([&](llmc_error** e) {
+          return llmc_writer_plan_tensor(writer_.get(), name.c_str(), LLMC_DTYPE_BFLOAT16, info.shape.data(),
+                                         static_cast<int32_t>(info.shape.size()), e);
+        });
     }
   }
 
   void forward(const Block& block, const WeightTable& weights) {
-    for (size_t t = 0; t < tiles_.size(); ++t) backend_->execute(block.nodes, weights, tiles_[t], {model_.graph->dtype}, values_[t]);
+    for (size_t t = 0; t < tiles_.size(); ++t)
+      backend_->execute(block.nodes, weights, tiles_[t], {model_.graph->dtype}, values_[t]);
   }
 
   void compress(const Block& block) {
@@ -77,12 +93,18 @@ class OwnRun {
         if (is_quantized(block.nodes[node].weight_name())) names.push_back(block.nodes[node].weight_name());
       if (names.empty()) continue;
       test::OwnedGram gram = test::new_gram(model_.graph->values[static_cast<size_t>(shared.value)].width);
-      for (ValueTable& values : values_) test::add(session_.get(), gram.get(), test::tensor_of(values[static_cast<size_t>(shared.value)]));
+      for (ValueTable& values : values_)
+        test::add(session_.get(), gram.get(), test::tensor_of(values[static_cast<size_t>(shared.value)]));
       for (const std::string& name : names) {
-        const test::OwnedMatrix matrix = test::quantize(session_.get(), scheme_.get(), test::tensor_of(weights.at(name)), gptq_ ? gram.get() : nullptr);
-        test::must([&](llmc_error** e) { return llmc_writer_add_matrix(session_.get(), writer_.get(), module_of(name).c_str(), matrix.get(), e); });
+        const test::OwnedMatrix matrix = test::quantize(
+            session_.get(), scheme_.get(), test::tensor_of(weights.at(name)), gptq_ ? gram.get() : nullptr);
+        test::must([&](llmc_error** e) {
+          return llmc_writer_add_matrix(session_.get(), writer_.get(), module_of(name).c_str(), matrix.get(),
+                                        e);
+        });
         llmc_tensor out = test::tensor_of(weights.at(name));
-        test::must([&](llmc_error** e) { return llmc_matrix_dequantize(session_.get(), matrix.get(), &out, e); });
+        test::must(
+            [&](llmc_error** e) { return llmc_matrix_dequantize(session_.get(), matrix.get(), &out, e); });
         done_.insert(name);
       }
     }
@@ -120,33 +142,42 @@ void check_equal(const std::string& a, const std::string& b) {
 void compare(llmc_scheme_options options, const std::string& recipe) {
   const test::ScratchFolder scratch;
   OwnRun(options, scratch / "own").run();
-  whole_run(recipe, options.compat == LLMC_COMPAT_REFERENCE ? Compat::reference : Compat::vllm, scratch / "whole");
+  whole_run(recipe, options.compat == LLMC_COMPAT_REFERENCE ? Compat::reference : Compat::vllm,
+            scratch / "whole");
   check_equal(scratch / "own", scratch / "whole");
 }
 
 }  // namespace
 
 TEST_CASE("GPTQ matrix by matrix from a forward pass of the caller's own gives the folder of a whole run") {
-  compare(test::scheme_options("W4A16", LLMC_METHOD_GPTQ), "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}");
+  compare(test::scheme_options("W4A16", LLMC_METHOD_GPTQ),
+          "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}");
 }
 
-TEST_CASE("asymmetric groups of 32 without activation order and with mean dampening come out as in a whole run") {
-  llmc_scheme_options options = test::scheme_options(R"({"num_bits": 4, "group_size": 32, "strategy": "group", "symmetric": false})", LLMC_METHOD_GPTQ);
+TEST_CASE(
+    "asymmetric groups of 32 without activation order and with mean dampening come out as in a whole run") {
+  llmc_scheme_options options = test::scheme_options(
+      R"({"num_bits": 4, "group_size": 32, "strategy": "group", "symmetric": false})", LLMC_METHOD_GPTQ);
   options.activation_order = LLMC_OFF;
   options.dampening = LLMC_DAMPENING_MEAN;
   options.dampening_frac = 0.02;
-  compare(options, "q_stage: {q_modifiers: {GPTQModifier: {actorder: null, dampening: mean, dampening_frac: 0.02, ignore: [lm_head], config_groups: "
-                   "{group_0: {targets: [Linear], weights: {num_bits: 4, group_size: 32, strategy: group, symmetric: false}}}}}}");
+  compare(options,
+          "q_stage: {q_modifiers: {GPTQModifier: {actorder: null, dampening: mean, dampening_frac: 0.02, "
+          "ignore: [lm_head], config_groups: "
+          "{group_0: {targets: [Linear], weights: {num_bits: 4, group_size: 32, strategy: group, symmetric: "
+          "false}}}}}}");
 }
 
 TEST_CASE("the reference's arithmetic is the same matrix by matrix") {
   llmc_scheme_options options = test::scheme_options("W8A8", LLMC_METHOD_GPTQ);
   options.compat = LLMC_COMPAT_REFERENCE;
-  compare(options, "q_stage: {q_modifiers: {GPTQModifier: {scheme: W8A8, targets: [Linear], ignore: [lm_head]}}}");
+  compare(options,
+          "q_stage: {q_modifiers: {GPTQModifier: {scheme: W8A8, targets: [Linear], ignore: [lm_head]}}}");
 }
 
 TEST_CASE("rounding to nearest matrix by matrix gives the folder of a run without data") {
-  for (const char* scheme : {"W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "MXFP4A16", "MXFP8A16", "W3A16"}) {
+  for (const char* scheme :
+       {"W4A16", "W4A16_ASYM", "W8A8", "FP8_DYNAMIC", "FP8_BLOCK", "MXFP4A16", "MXFP8A16", "W3A16"}) {
     CAPTURE(scheme);
     const test::ScratchFolder scratch;
     OwnRun(test::scheme_options(scheme), scratch / "own").run();
@@ -173,13 +204,17 @@ TEST_CASE("fused NVFP4 weights get the global scale and the codes that a whole r
   const std::string prefix = "model.layers.0.self_attn.";
   std::vector<Tensor> weights;
   std::vector<llmc_tensor> views;
-  for (const char* name : {"q_proj", "k_proj", "v_proj"}) weights.push_back(source.read(prefix + name + ".weight"));
+  for (const char* name : {"q_proj", "k_proj", "v_proj"})
+    weights.push_back(source.read(prefix + name + ".weight"));
   for (Tensor& weight : weights) views.push_back(test::tensor_of(weight));
   float shared = 0;
-  test::must([&](llmc_error** e) { return llmc_global_scale(session.get(), scheme.get(), views.data(), 3, nullptr, &shared, e); });
+  test::must([&](llmc_error** e) {
+    return llmc_global_scale(session.get(), scheme.get(), views.data(), 3, nullptr, &shared, e);
+  });
   int index = 0;
   for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
-    const auto matrix = test::quantize(session.get(), scheme.get(), views[static_cast<size_t>(index++)], nullptr, &shared);
+    const auto matrix = test::quantize(session.get(), scheme.get(), views[static_cast<size_t>(index++)],
+                                       nullptr, &shared);
     const auto packed = test::pack(session.get(), matrix.get());
     REQUIRE(llmc_packed_count(packed.get()) == 3);
     for (int32_t i = 0; i < 3; ++i) {
@@ -188,7 +223,8 @@ TEST_CASE("fused NVFP4 weights get the global scale and the codes that a whole r
       test::must([&](llmc_error** e) { return llmc_packed_tensor(packed.get(), i, &part, &tensor, e); });
       const Tensor stored = whole.read(prefix + name + "." + part);
       CAPTURE(name, part);
-      CHECK(test::bytes_of(tensor) == std::string(reinterpret_cast<const char*>(stored.data()), static_cast<size_t>(stored.bytes())));
+      CHECK(test::bytes_of(tensor) ==
+            std::string(reinterpret_cast<const char*>(stored.data()), static_cast<size_t>(stored.bytes())));
     }
   }
 }

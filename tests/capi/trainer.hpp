@@ -25,9 +25,12 @@ struct Trainer {
     for (const std::string& name : model.names()) values.push_back(model.read(name));
     for (size_t i = 0; i < values.size(); ++i) {
       REQUIRE(values[i].dtype() == DType::bf16);
-      tensors.push_back({sizeof(llmc_source_tensor), LLMC_DTYPE_BFLOAT16, model.names()[i].c_str(), values[i].shape().data(), static_cast<int32_t>(values[i].shape().size()), 0});
+      tensors.push_back({sizeof(llmc_source_tensor), LLMC_DTYPE_BFLOAT16, model.names()[i].c_str(),
+                         values[i].shape().data(), static_cast<int32_t>(values[i].shape().size()), 0});
     }
-    source = {sizeof source, 0, model.config().c_str(), tensors.data(), static_cast<int64_t>(tensors.size()), read, this};
+    source = {
+        sizeof source, 0,   model.config().c_str(), tensors.data(), static_cast<int64_t>(tensors.size()),
+        read,          this};
   }
   static int32_t read(void* user_data, int64_t tensor, int64_t offset, int64_t bytes, void* to) {
     auto& self = *static_cast<Trainer*>(user_data);

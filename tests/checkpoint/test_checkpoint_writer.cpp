@@ -1,8 +1,8 @@
-#include <catch2/catch.hpp>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include <chrono>
 #include <numeric>
@@ -25,7 +25,9 @@ Tensor counting(Shape shape) {
   return tensor;
 }
 
-size_t files_in(const TemporaryFolder& folder) { return static_cast<size_t>(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator())); }
+size_t files_in(const TemporaryFolder& folder) {
+  return static_cast<size_t>(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()));
+}
 
 void write_small(const std::string& target, bool overwrite, int32_t value) {
   CheckpointWriter writer({.output_dir = target, .overwrite = overwrite});
@@ -55,11 +57,15 @@ TEST_CASE("rows may come in any order and from any thread") {
   const TemporaryFolder folder;
   const Tensor rows = counting({64, 1000});
   CheckpointWriter writer({.output_dir = folder / "out"});
-  writer.plan({{"small", DType::u8, {3}}, {"rows", DType::i32, {64, 1000}}, {"scalar", DType::f32, {}}, {"none", DType::f32, {0, 4}}});
+  writer.plan({{"small", DType::u8, {3}},
+               {"rows", DType::i32, {64, 1000}},
+               {"scalar", DType::f32, {}},
+               {"none", DType::f32, {0, 4}}});
   std::vector<std::thread> threads;
   for (int part = 3; part >= 0; --part)
     threads.emplace_back([&, part] {
-      for (int64_t row = part; row < 64; row += 4) writer.write_rows("rows", row, TensorView(rows).row_range(row, row + 1));
+      for (int64_t row = part; row < 64; row += 4)
+        writer.write_rows("rows", row, TensorView(rows).row_range(row, row + 1));
     });
   for (auto& thread : threads) thread.join();
   const float half = 0.5f;
@@ -89,7 +95,8 @@ TEST_CASE("tensors beyond the shard size go into numbered shards with an index")
     writer.finish();
   }
   const Checkpoint written(folder / "out");
-  CHECK(written.files() == std::vector<std::string>{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"});
+  CHECK(written.files() ==
+        std::vector<std::string>{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"});
   CHECK_THAT(read_text_file(folder / "out/model.safetensors.index.json"), Contains("\"total_size\": 120"));
 
   CheckpointWriter copy({.output_dir = folder / "copy", .input_dir = folder / "out"});
@@ -109,7 +116,8 @@ TEST_CASE("a row that never came or came twice is an error, and nothing is left 
     writer.write_rows("rows", 0, TensorView(rows).row_range(0, 2));
     writer.write_rows("rows", 3, TensorView(rows).row_range(3, 4));
     CHECK_THROWS_WITH(writer.write_rows("rows", 1, TensorView(rows).row_range(1, 2)), Contains("twice"));
-    CHECK_THROWS_WITH(writer.write_rows("rows", 3, TensorView(rows).row_range(0, 2)), Contains("is planned as [4, 2] I32"));
+    CHECK_THROWS_WITH(writer.write_rows("rows", 3, TensorView(rows).row_range(0, 2)),
+                      Contains("is planned as [4, 2] I32"));
     CHECK_THROWS_WITH(writer.write_rows("other", 0, rows), Contains("was not planned"));
     CHECK_THROWS_WITH(writer.finish(), "writer: tensor 'rows' was never given its row 2 of 4");
   }
@@ -139,7 +147,8 @@ TEST_CASE("what changed on the disk after it was written is noticed before anyth
   writer.plan({{"rows", DType::i32, {1000}}});
   writer.write_tensor("rows", rows);
   {
-    std::fstream file(writer.partial_directory() + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    std::fstream file(writer.partial_directory() + "/model.safetensors",
+                      std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(-5, std::ios::end);
     file.put('x');
   }
@@ -154,7 +163,8 @@ TEST_CASE("a large piece is read back while others are written: what went wrong 
   writer.plan({{"rows", DType::i32, {64 << 18}}});
   writer.write_rows("rows", 0, piece);
   {
-    std::fstream file(writer.partial_directory() + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    std::fstream file(writer.partial_directory() + "/model.safetensors",
+                      std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(5000);
     file.put('x');
   }
@@ -165,7 +175,8 @@ TEST_CASE("a large piece is read back while others are written: what went wrong 
     }
     writer.finish();
   };
-  CHECK_THROWS_WITH(go_on(), Contains("tensor 'rows' reads back differently from what was written, in bytes [0, 1048576)"));
+  CHECK_THROWS_WITH(
+      go_on(), Contains("tensor 'rows' reads back differently from what was written, in bytes [0, 1048576)"));
 }
 
 TEST_CASE("pieces of all sizes in any order are read back once each, while they are written or at the end") {
@@ -173,10 +184,12 @@ TEST_CASE("pieces of all sizes in any order are read back once each, while they 
   const Tensor whole = counting({5 << 18});
   CheckpointWriter writer({.output_dir = folder / "out", .read_back_lag = 1 << 20});
   writer.plan({{"rows", DType::i32, {5 << 18}}, {"small", DType::u8, {3}}});
-  for (const int64_t i : {4, 0, 3, 1, 2}) writer.write_rows("rows", i << 18, TensorView(whole).row_range(i << 18, (i + 1) << 18));
+  for (const int64_t i : {4, 0, 3, 1, 2})
+    writer.write_rows("rows", i << 18, TensorView(whole).row_range(i << 18, (i + 1) << 18));
   writer.write_bytes("small", 1, reinterpret_cast<const std::byte*>("yz"), 2);
   writer.write_bytes("small", 0, reinterpret_cast<const std::byte*>("x"), 1);
-  CHECK_THROWS_WITH(writer.write_bytes("small", 2, reinterpret_cast<const std::byte*>("zz"), 2), Contains("has 3 bytes, got 2 at 2"));
+  CHECK_THROWS_WITH(writer.write_bytes("small", 2, reinterpret_cast<const std::byte*>("zz"), 2),
+                    Contains("has 3 bytes, got 2 at 2"));
   writer.finish();
   const Checkpoint written(folder / "out");
   const Tensor back = written.read("rows");
@@ -189,7 +202,9 @@ TEST_CASE("tensors that name a file go there, and the index says so even for one
   const Tensor rows = counting({10});
   {
     CheckpointWriter writer({.output_dir = folder / "out"});
-    writer.plan({{"a", DType::i32, {10}, "two.safetensors"}, {"b", DType::i32, {10}, "one.safetensors"}, {"c", DType::i32, {10}, "two.safetensors"}});
+    writer.plan({{"a", DType::i32, {10}, "two.safetensors"},
+                 {"b", DType::i32, {10}, "one.safetensors"},
+                 {"c", DType::i32, {10}, "two.safetensors"}});
     for (const char* name : {"c", "a", "b"}) writer.write_tensor(name, rows);
     writer.finish();
   }
@@ -197,12 +212,16 @@ TEST_CASE("tensors that name a file go there, and the index says so even for one
   CHECK(written.files() == std::vector<std::string>{"one.safetensors", "two.safetensors"});
   CHECK(written.info("c").file == "two.safetensors");
   CheckpointWriter mixed({.output_dir = folder / "mixed"});
-  CHECK_THROWS_WITH(mixed.plan({{"a", DType::i32, {10}, "two.safetensors"}, {"b", DType::i32, {10}}}), Contains("tensor 'b'") && Contains("for all or for none"));
+  CHECK_THROWS_WITH(mixed.plan({{"a", DType::i32, {10}, "two.safetensors"}, {"b", DType::i32, {10}}}),
+                    Contains("tensor 'b'") && Contains("for all or for none"));
   CheckpointWriter outside({.output_dir = folder / "outside"});
-  CHECK_THROWS_WITH(outside.plan({{"a", DType::i32, {10}, "../two.safetensors"}}), Contains("wanted a plain name"));
+  CHECK_THROWS_WITH(outside.plan({{"a", DType::i32, {10}, "../two.safetensors"}}),
+                    Contains("wanted a plain name"));
 }
 
-TEST_CASE("a full disk is reported with the file and the bytes that did not fit, before and while data is written") {
+TEST_CASE(
+    "a full disk is reported with the file and the bytes that did not fit, before and while data is "
+    "written") {
   const TemporaryFolder folder;
   const auto failure = [&](auto work) -> std::string {
     const FullDisk disk;
@@ -214,8 +233,13 @@ TEST_CASE("a full disk is reported with the file and the bytes that did not fit,
     }
     return "no error";
   };
-  CHECK_THAT(failure([](CheckpointWriter& writer) { writer.plan({{"rows", DType::u8, {1 << 20}}}); }), Contains("model.safetensors: cannot allocate 104") && Contains(" bytes: "));
-  CHECK_THAT(failure([](CheckpointWriter& writer) { writer.write_file("tokenizer.json", std::string(100'000, ' ')); }),
+  CHECK_THAT(failure([](CheckpointWriter& writer) {
+               writer.plan({{"rows", DType::u8, {1 << 20}}});
+             }),
+             Contains("model.safetensors: cannot allocate 104") && Contains(" bytes: "));
+  CHECK_THAT(failure([](CheckpointWriter& writer) {
+               writer.write_file("tokenizer.json", std::string(100'000, ' '));
+             }),
              Contains("tokenizer.json: cannot write 34464 bytes at 65536: "));
   CHECK(files_in(folder) == 0);
 }
@@ -232,7 +256,8 @@ TEST_CASE("an existing folder is replaced only when asked, and only when it hold
 
   fs::create_directory(folder / "diary");
   folder.write("diary/monday.txt", "rain");
-  CHECK_THROWS_WITH(write_small(folder / "diary", true, 4), EndsWith("holds files but no checkpoint; --overwrite replaces checkpoints only"));
+  CHECK_THROWS_WITH(write_small(folder / "diary", true, 4),
+                    EndsWith("holds files but no checkpoint; --overwrite replaces checkpoints only"));
   folder.write("file", "x");
   CHECK_THROWS_WITH(write_small(folder / "file", true, 5), EndsWith("exists and is no folder"));
   CHECK(fs::exists(folder / "diary/monday.txt"));
@@ -253,11 +278,18 @@ TEST_CASE("output and input folders are kept apart") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "in/sub");
   fs::create_directory_symlink(folder / "in", folder / "link");
-  const std::pair<const char*, const char*> rows[] = {{"in", "is the input folder"}, {"in/", "is the input folder"}, {"link", "is the input folder"}, {"in/sub/../", "is the input folder"},
-                                                      {"in/sub", "lies inside the input folder"}, {"link/new/deep", "lies inside the input folder"}, {"", "contains the input folder"}};
+  const std::pair<const char*, const char*> rows[] = {{"in", "is the input folder"},
+                                                      {"in/", "is the input folder"},
+                                                      {"link", "is the input folder"},
+                                                      {"in/sub/../", "is the input folder"},
+                                                      {"in/sub", "lies inside the input folder"},
+                                                      {"link/new/deep", "lies inside the input folder"},
+                                                      {"", "contains the input folder"}};
   for (const auto& [target, reason] : rows) {
     INFO(target);
-    CHECK_THROWS_WITH(CheckpointWriter({.output_dir = folder / target, .input_dir = folder / "in", .overwrite = true}), Contains(reason));
+    CHECK_THROWS_WITH(
+        CheckpointWriter({.output_dir = folder / target, .input_dir = folder / "in", .overwrite = true}),
+        Contains(reason));
   }
   CHECK_NOTHROW(CheckpointWriter({.output_dir = folder / "in2", .input_dir = folder / "in"}));
 }

@@ -19,18 +19,22 @@ const std::string kGolden = std::string(LLMC_SOURCE_DIR) + "/tests/golden/";
 
 // Modules that share one NVFP4 global scale.
 std::string fused_group(const std::string& module) {
-  for (const auto& [part, group] : {std::pair("q_proj", "qkv"), std::pair("k_proj", "qkv"), std::pair("v_proj", "qkv"), std::pair("gate_proj", "gate_up"), std::pair("up_proj", "gate_up")})
+  for (const auto& [part, group] :
+       {std::pair("q_proj", "qkv"), std::pair("k_proj", "qkv"), std::pair("v_proj", "qkv"),
+        std::pair("gate_proj", "gate_up"), std::pair("up_proj", "gate_up")})
     if (module.ends_with(part)) return module.substr(0, module.rfind('.') + 1) + group;
   return module;
 }
 
 bool same_bytes(const Tensor& a, const Tensor& b) {
-  return a.dtype() == b.dtype() && a.shape() == b.shape() && std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0;
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+      std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0;
 }
 
 }  // namespace
 
-TEST_CASE("all 29 presets are written as llm-compressor writes them, every tensor and config.json bit for bit") {
+TEST_CASE(
+    "all 29 presets are written as llm-compressor writes them, every tensor and config.json bit for bit") {
   const Checkpoint model(kGolden + "micro-llama");
   int presets = 0;
   for (const std::string& preset : preset_names()) {
@@ -55,7 +59,8 @@ TEST_CASE("all 29 presets are written as llm-compressor writes them, every tenso
       const Tensor weight = model.read(name);
       float& largest = absmax[fused_group(module)];
       largest = std::max(largest, absolute_maximum(weight));
-      for (PlannedTensor& tensor : planned_tensors(module, weight.shape(), scheme, format, DType::bf16)) planned.push_back(std::move(tensor));
+      for (PlannedTensor& tensor : planned_tensors(module, weight.shape(), scheme, format, DType::bf16))
+        planned.push_back(std::move(tensor));
     }
 
     CheckpointWriter writer({.output_dir = folder / "out", .input_dir = model.directory()});
@@ -68,23 +73,27 @@ TEST_CASE("all 29 presets are written as llm-compressor writes them, every tenso
       const Tensor weight = model.read(module + ".weight");
       QuantizedMatrix matrix{*scheme.weights, weight.shape(), {}, {}};
       std::optional<float> global_scale;
-      if (scheme.weights->strategy == Strategy::tensor_group) global_scale = nvfp4_global_scale(absmax[fused_group(module)], DType::bf16);
+      if (scheme.weights->strategy == Strategy::tensor_group)
+        global_scale = nvfp4_global_scale(absmax[fused_group(module)], DType::bf16);
       matrix.parameters = compute_qparams(weight, matrix.args, global_scale);
       matrix.codes = quantize_matrix(weight, matrix.parameters, matrix.args, Rounding::reference);
       write_quantized(writer, module, matrix, format);
-      for (const char* part : {".input_scale", ".input_global_scale"})  // from calibration, which is not tested here
+      // from calibration, which is not tested here
+      for (const char* part : {".input_scale", ".input_global_scale"})
         if (planned_names.count(module + part)) writer.copy_tensor(golden, module + part, module + part);
     }
     QuantizationConfig config;
     config.groups.push_back({"", scheme});
     config.ignore = {"lm_head"};
-    const std::string config_text = merge_quantization_config(model.config(), write_quantization_config(config, ConfigFlavor::reference));
+    const std::string config_text = merge_quantization_config(
+        model.config(), write_quantization_config(config, ConfigFlavor::reference));
     CHECK(config_text == golden.config());
     writer.write_file("config.json", config_text);
     writer.finish();
 
     const Checkpoint written(folder / "out");
-    REQUIRE(std::set<std::string>(written.names().begin(), written.names().end()) == std::set<std::string>(golden.names().begin(), golden.names().end()));
+    REQUIRE(std::set<std::string>(written.names().begin(), written.names().end()) ==
+            std::set<std::string>(golden.names().begin(), golden.names().end()));
     for (const std::string& name : golden.names()) {
       INFO(name);
       CHECK(same_bytes(written.read(name), golden.read(name)));
@@ -114,7 +123,8 @@ TEST_CASE("what is read back from every preset's recording is packed to the same
     write_quantized(writer, module, matrix, *scheme.format);
     writer.finish();
     const Checkpoint written(folder / "out");
-    for (const PlannedTensor& tensor : planned) CHECK(same_bytes(written.read(tensor.name), golden.read(tensor.name)));
+    for (const PlannedTensor& tensor : planned)
+      CHECK(same_bytes(written.read(tensor.name), golden.read(tensor.name)));
   }
 }
 
@@ -123,9 +133,11 @@ TEST_CASE("every recorded quantization_config is parsed and written again byte f
     for (const auto& entry : std::filesystem::directory_iterator(kGolden + group)) {
       INFO(entry.path().string());
       const std::string text = read_text_file((entry.path() / "config.json").string());
-      if (text.find("\"transform_config\": {}") == std::string::npos) continue;  // rotations are not written yet
+      // rotations are not written yet
+      if (text.find("\"transform_config\": {}") == std::string::npos) continue;
       const auto config = parse_quantization_config(text);
       if (!config) continue;
-      CHECK(merge_quantization_config(text, write_quantization_config(*config, ConfigFlavor::reference)) == text);
+      CHECK(merge_quantization_config(text, write_quantization_config(*config, ConfigFlavor::reference)) ==
+            text);
     }
 }

@@ -51,8 +51,11 @@ inline void write_folder(const std::string& folder, const std::vector<FolderTens
       out.write(reinterpret_cast<const char*>(stored.data()), stored.bytes());
     }
   }
-  if (files.size() > 1) std::ofstream(folder + "/model.safetensors.index.json") << nlohmann::json{{"metadata", {{"total_size", 0}}}, {"weight_map", map}};
-  std::ofstream(folder + "/config.json") << nlohmann::json{{"architectures", {"ThingForCausalLM"}}, {"model_type", "thing"}, {"torch_dtype", "bfloat16"}};
+  if (files.size() > 1)
+    std::ofstream(folder + "/model.safetensors.index.json")
+        << nlohmann::json{{"metadata", {{"total_size", 0}}}, {"weight_map", map}};
+  std::ofstream(folder + "/config.json") << nlohmann::json{
+      {"architectures", {"ThingForCausalLM"}}, {"model_type", "thing"}, {"torch_dtype", "bfloat16"}};
 }
 
 }  // namespace llmc::test

@@ -40,7 +40,8 @@ inline std::string read_text(const std::string& path) {
 inline TokenBatch tokens_from(const std::string& safetensors_path) {
   const Tensor ids = SafetensorsFile(safetensors_path).read("input_ids");
   TokenBatch batch;
-  for (int64_t i = 0; i < ids.size(); ++i) batch.token_ids.push_back(static_cast<int32_t>(ids.as<int64_t>()[i]));
+  for (int64_t i = 0; i < ids.size(); ++i)
+    batch.token_ids.push_back(static_cast<int32_t>(ids.as<int64_t>()[i]));
   for (int64_t row = 0; row <= ids.rows(); ++row) batch.sequence_starts.push_back(row * ids.columns());
   return batch;
 }

@@ -1,4 +1,5 @@
-// Forward passes against transformers' recordings (tests/golden/README.md: float32 within 1e-4 of the logits' spread, bfloat16 within 2.5 % rms).
+// Forward passes against transformers' recordings (tests/golden/README.md: float32 within 1e-4 of the logits'
+// spread, bfloat16 within 2.5 % rms).
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -19,7 +20,9 @@ Difference compare(const Tensor& got, const Tensor& want) {
   Difference out;
   for (int64_t i = 0; i < want.size(); ++i) {
     const double g = got.as<float>()[i], w = want.as<float>()[i];
-    sum += w, squares += w * w, error += (g - w) * (g - w);
+    sum += w;
+    squares += w * w;
+    error += (g - w) * (g - w);
     out.largest = std::max(out.largest, std::fabs(g - w));
   }
   const double n = static_cast<double>(want.size());
@@ -31,7 +34,9 @@ Difference compare(const Tensor& got, const Tensor& want) {
 }  // namespace
 
 TEST_CASE("every family's forward pass equals the recording in float32 and is close in bfloat16") {
-  const char* arch = GENERATE("llama", "llama3_rope", "llama_bias_tied", "mistral", "qwen2", "qwen3", "llama_linear_rope", "llama_yarn", "llama_dynamic", "mistral_full", "qwen2_sw", "qwen3_tied");
+  const char* arch = GENERATE("llama", "llama3_rope", "llama_bias_tied", "mistral", "qwen2", "qwen3",
+                              "llama_linear_rope", "llama_yarn", "llama_dynamic", "mistral_full", "qwen2_sw",
+                              "qwen3_tied");
   CAPTURE(arch);
   const test::ScratchFolder scratch;
   const auto backend = make_cpu_backend({});
@@ -48,6 +53,7 @@ TEST_CASE("every family's forward pass equals the recording in float32 and is cl
   }
 
   forward_file(folder, folder + "/expected.safetensors", scratch / "bf16.safetensors", DType::bf16, *backend);
-  const Difference difference = compare(SafetensorsFile(scratch / "bf16.safetensors").read("logits"), expected.read("logits"));
+  const Difference difference = compare(SafetensorsFile(scratch / "bf16.safetensors").read("logits"),
+                                        expected.read("logits"));
   CHECK(difference.rms <= 0.025 * difference.spread);
 }

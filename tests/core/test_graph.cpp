@@ -8,7 +8,9 @@ using namespace llmc;
 
 namespace {
 
-Graph graph_of(const std::string& arch) { return build_graph(test::read_text(test::golden("archs/" + arch + "/config.json"))); }
+Graph graph_of(const std::string& arch) {
+  return build_graph(test::read_text(test::golden("archs/" + arch + "/config.json")));
+}
 
 std::vector<std::string> names(const Block& block, const std::vector<size_t>& nodes) {
   std::vector<std::string> out;
@@ -23,7 +25,8 @@ TEST_CASE("Linears that read one value share one Hessian, in execution order") {
   const Block& layer = graph.blocks[1];
   const auto groups = shared_inputs(layer);
   REQUIRE(groups.size() == 4);
-  CHECK(names(layer, groups[0].nodes) == std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+  CHECK(names(layer, groups[0].nodes) ==
+        std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
   CHECK(names(layer, groups[1].nodes) == std::vector<std::string>{"self_attn.o_proj"});
   CHECK(names(layer, groups[2].nodes) == std::vector<std::string>{"mlp.gate_proj", "mlp.up_proj"});
   CHECK(names(layer, groups[3].nodes) == std::vector<std::string>{"mlp.down_proj"});
@@ -35,18 +38,21 @@ TEST_CASE("fused layers are found through ropes, head norms and activations") {
     const Block& layer = graph.blocks[1];
     const auto fused = fused_linears(layer);
     REQUIRE(fused.size() == 2);
-    CHECK(names(layer, fused[0]) == std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+    CHECK(names(layer, fused[0]) ==
+          std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
     CHECK(names(layer, fused[1]) == std::vector<std::string>{"mlp.gate_proj", "mlp.up_proj"});
   }
 }
 
-TEST_CASE("scale can move from a norm to the Linears that read it, not out of the head's norm or a head norm") {
+TEST_CASE(
+    "scale can move from a norm to the Linears that read it, not out of the head's norm or a head norm") {
   const Graph graph = graph_of("qwen3");
   const Block& layer = graph.blocks[1];
   const auto pairs = smoothing_pairs(layer);
   REQUIRE(pairs.size() == 2);
   CHECK(layer.nodes[pairs[0].smooth].name == "model.layers.0.input_layernorm");
-  CHECK(names(layer, pairs[0].balance) == std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+  CHECK(names(layer, pairs[0].balance) ==
+        std::vector<std::string>{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
   CHECK(layer.nodes[pairs[1].smooth].name == "model.layers.0.post_attention_layernorm");
   CHECK(names(layer, pairs[1].balance) == std::vector<std::string>{"mlp.gate_proj", "mlp.up_proj"});
   CHECK(smoothing_pairs(graph.blocks.back()).empty());
@@ -76,13 +82,20 @@ TEST_CASE("an unknown architecture is named, with the families that work and the
     FAIL("no error");
   } catch (const Error& problem) {
     CHECK(problem.code() == ErrorCode::unsupported);
-    CHECK_THAT(problem.what(), Catch::Contains("MambaForCausalLM") && Catch::Contains("llama, mistral, qwen2, qwen3") && Catch::Contains("data-free"));
+    CHECK_THAT(problem.what(),
+               Catch::Contains("MambaForCausalLM") && Catch::Contains("llama, mistral, qwen2, qwen3") &&
+                   Catch::Contains("data-free"));
   }
 }
 
 TEST_CASE("a config that lies about heads or misses a size is refused by key") {
-  CHECK_THROWS_WITH(build_graph(R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8})"), Catch::Contains("'hidden_size' is missing"));
-  CHECK_THROWS_WITH(build_graph(R"({"architectures": ["LlamaForCausalLM"], "vocab_size": -8})"), Catch::Contains("'vocab_size' is -8"));
-  CHECK_THROWS_WITH(build_graph(R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 3})"),
-                    Catch::Contains("4 attention heads cannot share 3"));
+  CHECK_THROWS_WITH(build_graph(R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8})"),
+                    Catch::Contains("'hidden_size' is missing"));
+  CHECK_THROWS_WITH(build_graph(R"({"architectures": ["LlamaForCausalLM"], "vocab_size": -8})"),
+                    Catch::Contains("'vocab_size' is -8"));
+  CHECK_THROWS_WITH(
+      build_graph(
+          R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+               "num_attention_heads": 4, "num_key_value_heads": 3})"),
+      Catch::Contains("4 attention heads cannot share 3"));
 }

@@ -11,7 +11,8 @@ using Catch::Contains;
 
 namespace {
 
-constexpr const char* kGptq = "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
+constexpr const char* kGptq =
+    "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
 
 struct Attempt {
   test::ScratchFolder scratch;
@@ -22,7 +23,9 @@ struct Attempt {
   std::string copy_model() {
     const std::string model = scratch / "model";
     std::filesystem::copy(test::golden("micro-llama"), model);
-    for (const auto& file : std::filesystem::directory_iterator(model)) std::filesystem::permissions(file, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+    for (const auto& file : std::filesystem::directory_iterator(model))
+      std::filesystem::permissions(file, std::filesystem::perms::owner_write,
+                                   std::filesystem::perm_options::add);
     options.model_dir = model;
     return model;
   }
@@ -35,7 +38,8 @@ struct Attempt {
       text = problem.what();
     }
     CHECK(text.find('\n') == std::string::npos);
-    for (const auto& entry : std::filesystem::directory_iterator(scratch.path())) {  // neither the output nor a leftover beside it
+    // neither the output nor a leftover beside it
+    for (const auto& entry : std::filesystem::directory_iterator(scratch.path())) {
       const std::string name = entry.path().filename();
       CHECK((name == "model" || name == "kept"));
     }
@@ -64,7 +68,9 @@ TEST_CASE("an unknown architecture cannot be calibrated, but data-free schemes w
   Attempt attempt;
   const std::string model = attempt.copy_model();
   edit_config(model, "architectures", {"HyenaForCausalLM"});
-  CHECK_THAT(attempt.error(), Contains("HyenaForCausalLM") && Contains("llama, mistral, qwen2, qwen3") && Contains("data-free"));
+  CHECK_THAT(
+      attempt.error(),
+      Contains("HyenaForCausalLM") && Contains("llama, mistral, qwen2, qwen3") && Contains("data-free"));
   attempt.options.recipe.clear();
   attempt.options.scheme = "FP8_DYNAMIC";
   const auto backend = make_cpu_backend({});
@@ -74,7 +80,8 @@ TEST_CASE("an unknown architecture cannot be calibrated, but data-free schemes w
 TEST_CASE("a truncated shard is an error, not a crash") {
   Attempt attempt;
   const std::string model = attempt.copy_model();
-  std::filesystem::resize_file(model + "/model.safetensors", std::filesystem::file_size(model + "/model.safetensors") - 1000);
+  std::filesystem::resize_file(model + "/model.safetensors",
+                               std::filesystem::file_size(model + "/model.safetensors") - 1000);
   CHECK_THAT(attempt.error(), Contains("model.safetensors"));
 }
 
@@ -92,8 +99,12 @@ TEST_CASE("NaN in a weight names the tensor and the position") {
 
 TEST_CASE("columns that no group divides list the layers and the ways out") {
   Attempt attempt;
-  attempt.options.recipe = "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, strategy: group, group_size: 96}}}, ignore: [lm_head]}}}";
-  CHECK_THAT(attempt.error(), Contains("group size 96") && Contains("model.layers.0.self_attn.q_proj (128 columns)") && Contains("group_size"));
+  attempt.options.recipe =
+      "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, "
+      "strategy: group, group_size: 96}}}, ignore: [lm_head]}}}";
+  CHECK_THAT(attempt.error(),
+             Contains("group size 96") && Contains("model.layers.0.self_attn.q_proj (128 columns)") &&
+                 Contains("group_size"));
 }
 
 TEST_CASE("a target that matches nothing is an error") {
@@ -103,10 +114,13 @@ TEST_CASE("a target that matches nothing is an error") {
 }
 
 TEST_CASE("actorder group is refused with the name of the order that does the same, wherever it is said") {
-  for (const char* recipe : {"q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, actorder: group}}}", "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], weights: {num_bits: 4, group_size: 64, actorder: dynamic}}}}}}"}) {
+  for (const char* recipe : {"q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, actorder: group}}}",
+                             "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], "
+                             "weights: {num_bits: 4, group_size: 64, actorder: dynamic}}}}}}"}) {
     Attempt attempt;
     attempt.options.recipe = recipe;
-    CHECK_THAT(attempt.error(), Contains("recipe line 1: GPTQModifier.actorder: 'group'") && Contains("wanted 'static'"));
+    CHECK_THAT(attempt.error(),
+               Contains("recipe line 1: GPTQModifier.actorder: 'group'") && Contains("wanted 'static'"));
   }
 }
 
@@ -127,7 +141,8 @@ TEST_CASE("a model that is already quantized is refused, with the method named")
   edit_config(attempt.copy_model(), "quantization_config", {{"quant_method", "gptq"}});
   CHECK_THAT(attempt.error(), Contains("already quantized, by 'gptq'") && !Contains("--dequantize"));
   edit_config(attempt.options.model_dir, "quantization_config", {{"quant_method", "compressed-tensors"}});
-  CHECK_THAT(attempt.error(), Contains("already quantized, by 'compressed-tensors'") && Contains("--dequantize"));
+  CHECK_THAT(attempt.error(),
+             Contains("already quantized, by 'compressed-tensors'") && Contains("--dequantize"));
 }
 
 TEST_CASE("an output folder that is not empty needs --overwrite, and is kept on failure") {

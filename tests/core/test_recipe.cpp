@@ -17,7 +17,8 @@ const char* kW8A8 = R"(quant_stage:
 )";
 
 std::unique_ptr<Modifier> only_modifier(const std::string& arguments, const char* type = "GPTQModifier") {
-  const Recipe recipe = parse_recipe(std::string("q_stage:\n  q_modifiers:\n    ") + type + ":\n" + arguments);
+  const Recipe recipe = parse_recipe(std::string("q_stage:\n  q_modifiers:\n    ") + type + ":\n" +
+                                     arguments);
   return make_modifier(recipe.modifiers.at(0), {});
 }
 
@@ -45,15 +46,18 @@ TEST_CASE("recipes come as YAML files, JSON text and Markdown front matter") {
   const test::ScratchFolder scratch;
   std::ofstream(scratch / "r.md") << "---\n" << kW8A8 << "---\n# A model card\n";
   CHECK(parse_recipe(scratch / "r.md").modifiers.size() == 2);
-  CHECK(parse_recipe(R"({"a_stage": {"b_modifiers": {"QuantizationModifier": {"scheme": "W4A16"}}}})").modifiers.size() == 1);
+  CHECK(parse_recipe(R"({"a_stage": {"b_modifiers": {"QuantizationModifier": {"scheme": "W4A16"}}}})")
+            .modifiers.size() == 1);
   CHECK_THROWS_WITH(parse_recipe(scratch / "absent.yaml"), Catch::Contains("absent.yaml': file not found"));
 }
 
 TEST_CASE("a stage runs alone when asked for, and an absent one lists what there is") {
-  const std::string two = std::string(kW8A8) + "other_stage:\n  x_modifiers:\n    QuantizationModifier: {scheme: FP8_DYNAMIC}\n";
+  const std::string two = std::string(kW8A8) +
+      "other_stage:\n  x_modifiers:\n    QuantizationModifier: {scheme: FP8_DYNAMIC}\n";
   CHECK(parse_recipe(two).modifiers.size() == 3);
   CHECK(parse_recipe(two, "other").modifiers.size() == 1);
-  CHECK_THROWS_WITH(parse_recipe(two, "third"), Catch::Contains("stage 'third' matches none of: quant_stage, other_stage"));
+  CHECK_THROWS_WITH(parse_recipe(two, "third"),
+                    Catch::Contains("stage 'third' matches none of: quant_stage, other_stage"));
 }
 
 TEST_CASE("what llm-compressor skips in silence is noted with its line") {
@@ -66,15 +70,27 @@ TEST_CASE("a recipe's mistakes are errors that name line, thing and wanted") {
   CHECK_THROWS_WITH(parse_recipe("q_stage: [1"), Catch::Contains("recipe line"));
   CHECK_THROWS_WITH(parse_recipe("no recipe at all"), Catch::Contains("not a mapping"));
   CHECK_THROWS_WITH(parse_recipe("q_stag:\n  q_modifiers: {}\n"), Catch::Contains("'q_stag' is not a stage"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n", "GTPQModifier"), Catch::Contains("recipe line 3: unknown modifier 'GTPQModifier'") && Catch::Contains("GPTQModifier"));
+  CHECK_THROWS_WITH(
+      only_modifier("      scheme: W4A16\n", "GTPQModifier"),
+      Catch::Contains("recipe line 3: unknown modifier 'GTPQModifier'") && Catch::Contains("GPTQModifier"));
   CHECK_THROWS_WITH(only_modifier("      {}\n", "AWQModifier"), Catch::Contains("not yet built"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      damping: 1\n"), Catch::Contains("recipe line 5: GPTQModifier has no argument 'damping'") && Catch::Contains("dampening_frac"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W9A16\n"), Catch::Contains("recipe line 4: GPTQModifier.scheme") && Catch::Contains("W9A16"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      dampening_frac: much\n"), Catch::Contains("recipe line 5: GPTQModifier.dampening_frac: got 'much', wanted a number"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      actorder: group\n"), Catch::Contains("wanted 'static'"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      config_groups: {g: {targets: [Linear]}}\n"), Catch::Contains("given together"));
-  CHECK_THROWS_WITH(only_modifier("      config_groups: {g: {targets: [Linear], weights: {num_bits: 4, bits: 4}}}\n"), Catch::Contains("unknown key 'bits'"));
-  CHECK_THROWS_WITH(only_modifier("      targets: ['re:(']\n      scheme: W4A16\n"), Catch::Contains("target 're:('"));
+  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      damping: 1\n"),
+                    Catch::Contains("recipe line 5: GPTQModifier has no argument 'damping'") &&
+                        Catch::Contains("dampening_frac"));
+  CHECK_THROWS_WITH(only_modifier("      scheme: W9A16\n"),
+                    Catch::Contains("recipe line 4: GPTQModifier.scheme") && Catch::Contains("W9A16"));
+  CHECK_THROWS_WITH(
+      only_modifier("      scheme: W4A16\n      dampening_frac: much\n"),
+      Catch::Contains("recipe line 5: GPTQModifier.dampening_frac: got 'much', wanted a number"));
+  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      actorder: group\n"),
+                    Catch::Contains("wanted 'static'"));
+  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      config_groups: {g: {targets: [Linear]}}\n"),
+                    Catch::Contains("given together"));
+  CHECK_THROWS_WITH(
+      only_modifier("      config_groups: {g: {targets: [Linear], weights: {num_bits: 4, bits: 4}}}\n"),
+      Catch::Contains("unknown key 'bits'"));
+  CHECK_THROWS_WITH(only_modifier("      targets: ['re:(']\n      scheme: W4A16\n"),
+                    Catch::Contains("target 're:('"));
 }
 
 TEST_CASE("a target matches an exact name before an expression before a class") {
@@ -83,7 +99,7 @@ TEST_CASE("a target matches an exact name before an expression before a class") 
   CHECK(*matcher.match("b.up_proj", "Linear") == "re:.*proj");  // expressions in alphabetical order
   CHECK(*matcher.match("b.gate", "Linear") == "Linear");
   CHECK(matcher.match("b.gate", "Embedding") == nullptr);
-  CHECK(TargetMatcher({"re:gate"}).match("mlp.gate", "Linear") == nullptr);       // anchored at the start
+  CHECK(TargetMatcher({"re:gate"}).match("mlp.gate", "Linear") == nullptr);         // anchored at the start
   CHECK(TargetMatcher({"re:.*gate"}).match("mlp.gate_proj", "Linear") != nullptr);  // but not at the end
   CHECK(TargetMatcher({"re:^(?!.*down).*proj$"}).match("mlp.up_proj", "Linear") != nullptr);  // look-around
 }

@@ -48,6 +48,6 @@ TEST_CASE("yarn keeps fast channels, divides slow ones and raises the attention 
 
 TEST_CASE("llama3 rope divides wavelengths beyond the original context by the factor") {
   const auto frequencies = rope_frequencies(spec(RopeKind::llama3, 8.0), 16);
-  CHECK(frequencies.inverse[0] == Approx(1.0f));          // wavelength 6.3 < 32 / 4
+  CHECK(frequencies.inverse[0] == Approx(1.0f));           // wavelength 6.3 < 32 / 4
   CHECK(frequencies.inverse[3] == Approx(0.001f / 8.0f));  // wavelength 6283 > 32
 }

@@ -46,11 +46,7 @@ TEST_CASE("write behind: what a piece throws comes out of the next call, and not
   bool later = false;
   WriteBehind behind(1000);
   behind.add(1, [] { throw Error(ErrorCode::io, "disk full"); });
-  CHECK_THROWS_WITH(
-      [&] {
-        behind.finish();
-      }(),
-      "disk full");
+  CHECK_THROWS_WITH([&] { behind.finish(); }(), "disk full");
   CHECK_THROWS_WITH(behind.add(1, [&] { later = true; }), "disk full");
   CHECK_THROWS_WITH(behind.finish(), "disk full");
   CHECK_FALSE(later);

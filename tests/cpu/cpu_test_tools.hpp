@@ -1,4 +1,5 @@
-// What the CPU backend's tests share: random matrices, roundings written out plainly, and engines for every level of this machine.
+// What the CPU backend's tests share: random matrices, roundings written out plainly, and engines for every
+// level of this machine.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -18,7 +19,9 @@ inline float bf16_value(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   return std::bit_cast<float>((bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u);
 }
-inline uint16_t bf16_code(float value) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(bf16_value(value)) >> 16); }
+inline uint16_t bf16_code(float value) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(bf16_value(value)) >> 16);
+}
 inline float from_bf16(uint16_t code) { return std::bit_cast<float>(static_cast<uint32_t>(code) << 16); }
 
 inline std::vector<float> random_floats(size_t n, unsigned seed) {
@@ -43,7 +46,8 @@ inline Tensor tensor_of(DType dtype, Shape shape, const std::vector<float>& valu
 
 inline std::vector<float> floats_of(const Tensor& tensor) {
   std::vector<float> values(static_cast<size_t>(tensor.size()));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = tensor.dtype() == DType::bf16 ? from_bf16(tensor.as<uint16_t>()[i]) : tensor.as<float>()[i];
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = tensor.dtype() == DType::bf16 ? from_bf16(tensor.as<uint16_t>()[i]) : tensor.as<float>()[i];
   return values;
 }
 

@@ -26,7 +26,8 @@ struct Recording {
 
 inline float e4m3_value(uint8_t code) {
   const int exponent = (code >> 3) & 15, fraction = code & 7;
-  const float magnitude = exponent ? std::ldexp(8.0f + static_cast<float>(fraction), exponent - 10) : std::ldexp(static_cast<float>(fraction), -9);
+  const float magnitude = exponent ? std::ldexp(8.0f + static_cast<float>(fraction), exponent - 10)
+                                   : std::ldexp(static_cast<float>(fraction), -9);
   return code & 0x80 ? -magnitude : magnitude;
 }
 
@@ -53,10 +54,10 @@ inline Recording read_recording(const std::filesystem::path& path) {
     for (size_t at = begin; at < end; at += item) {
       uint32_t bits = 0;
       std::memcpy(&bits, bytes.data() + at, item);
-      values.push_back(dtype == "F32"    ? std::bit_cast<float>(bits)
-                       : dtype == "BF16" ? from_bf16(static_cast<uint16_t>(bits))
-                       : dtype == "I8"   ? static_cast<float>(static_cast<int8_t>(bits))
-                                         : e4m3_value(static_cast<uint8_t>(bits)));
+      values.push_back(dtype == "F32"        ? std::bit_cast<float>(bits)
+                           : dtype == "BF16" ? from_bf16(static_cast<uint16_t>(bits))
+                           : dtype == "I8"   ? static_cast<float>(static_cast<int8_t>(bits))
+                                             : e4m3_value(static_cast<uint8_t>(bits)));
     }
   }
   return recording;
@@ -90,13 +91,16 @@ class RecordedProblem {
     gram_ = tensor_of(DType::f32, {shape[1], shape[1]}, recording_.tensors["hessian"]);
     scales_ = tensor_of(DType::f32, scale_shape, scale_);
     zeros_ = Tensor(DType::i8, scale_shape);
-    for (int64_t i = 0; i < zeros_.size(); ++i) zeros_.as<int8_t>()[i] = static_cast<int8_t>(recording_.tensors["zero_point"][static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < zeros_.size(); ++i)
+      zeros_.as<int8_t>()[i] = static_cast<int8_t>(recording_.tensors["zero_point"][static_cast<size_t>(i)]);
     problem_.weights = {weight_};
     problem_.gram = gram_;
     problem_.scales = scales_;
     if (!symmetric_) problem_.zero_points = zeros_;
-    problem_.grid = {recording_.args["type"] == "int" ? NumberType::integer : NumberType::floating, recording_.args["num_bits"], symmetric_};
-    for (int64_t j = 0; j < shape[1]; ++j) problem_.scale_column.push_back(static_cast<int32_t>(j * scale_shape[1] / shape[1]));
+    problem_.grid = {recording_.args["type"] == "int" ? NumberType::integer : NumberType::floating,
+                     recording_.args["num_bits"], symmetric_};
+    for (int64_t j = 0; j < shape[1]; ++j)
+      problem_.scale_column.push_back(static_cast<int32_t>(j * scale_shape[1] / shape[1]));
     problem_.product_dtype = tensor_group_ ? DType::f32 : DType::bf16;
     problem_.activation_order = !recording_.args["actorder"].is_null();
     problem_.relative_dampening = false;
@@ -113,13 +117,17 @@ class RecordedProblem {
     const std::vector<float>& recorded = recording_.tensors.at("dequantized");
     int64_t equal = 0;
     for (int64_t i = 0; i < weight_.size(); ++i) {
-      const auto at = static_cast<size_t>(i / columns * scale_columns + problem_.scale_column[static_cast<size_t>(i % columns)]);
-      const float zero = symmetric_ ? 0.0f : static_cast<float>(zeros_.as<int8_t>()[at]), product = (code_value(solution.codes[0], i) - zero) * scale_[at];
+      const auto at = static_cast<size_t>(i / columns * scale_columns +
+                                          problem_.scale_column[static_cast<size_t>(i % columns)]);
+      const float zero = symmetric_ ? 0.0f : static_cast<float>(zeros_.as<int8_t>()[at]),
+                  product = (code_value(solution.codes[0], i) - zero) * scale_[at];
       equal += (tensor_group_ ? product : bf16_value(product)) == recorded[static_cast<size_t>(i)];
     }
     return static_cast<double>(equal) / static_cast<double>(weight_.size());
   }
-  double loss_ratio(const GptqSolution& solution) const { return total(solution.row_loss) / 2 / static_cast<double>(recording_.tensors.at("loss")[0]); }
+  double loss_ratio(const GptqSolution& solution) const {
+    return total(solution.row_loss) / 2 / static_cast<double>(recording_.tensors.at("loss")[0]);
+  }
 
  private:
   Recording recording_;
@@ -132,7 +140,9 @@ class RecordedProblem {
 // body(file name, problem) for every recording.
 template <class Body>
 void for_each_recording(const Body& body) {
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(LLMC_SOURCE_DIR) + "/tests/golden/gptq_matrix")) body(entry.path().filename().string(), RecordedProblem(entry.path()));
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(LLMC_SOURCE_DIR) + "/tests/golden/gptq_matrix"))
+    body(entry.path().filename().string(), RecordedProblem(entry.path()));
 }
 
 }  // namespace llmc::test

@@ -20,10 +20,17 @@ TokenBatch batch_of(std::vector<int64_t> starts) {
 }
 
 // Runs one node on float values and returns its output.
-std::vector<float> run_node(Backend& cpu, const Node& node, DType dtype, const std::vector<std::vector<float>>& inputs, const TokenBatch& batch, const WeightTable& weights = {},
+std::vector<float> run_node(Backend& cpu,
+                            const Node& node,
+                            DType dtype,
+                            const std::vector<std::vector<float>>& inputs,
+                            const TokenBatch& batch,
+                            const WeightTable& weights = {},
                             const Backend::ActivationRounding* quantization = nullptr) {
   ValueTable values(inputs.size() + 1);
-  for (size_t i = 0; i < inputs.size(); ++i) values[i] = tensor_of(dtype, {batch.tokens(), static_cast<int64_t>(inputs[i].size()) / batch.tokens()}, inputs[i]);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    values[i] = tensor_of(dtype, {batch.tokens(), static_cast<int64_t>(inputs[i].size()) / batch.tokens()},
+                          inputs[i]);
   ForwardOptions options;
   options.value_dtype = dtype;
   cpu.execute(std::span(&node, 1), weights, batch, options, values, quantization);
@@ -40,7 +47,11 @@ std::string message_of(const std::function<void()>& call) {
 }
 
 // Causal attention of one head by its definition, in double.
-std::vector<float> plain_attention(const Attention& a, const TokenBatch& batch, const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v) {
+std::vector<float> plain_attention(const Attention& a,
+                                   const TokenBatch& batch,
+                                   const std::vector<float>& q,
+                                   const std::vector<float>& k,
+                                   const std::vector<float>& v) {
   std::vector<float> out(q.size());
   const int64_t d = a.head_dim;
   for (size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s)
@@ -49,18 +60,24 @@ std::vector<float> plain_attention(const Attention& a, const TokenBatch& batch, 
         const float* query = q.data() + (i * a.heads + h) * d;
         const int64_t kv = h / (a.heads / a.kv_heads);
         std::vector<double> weight;
-        const int64_t first = a.sliding_window > 0 ? std::max(batch.sequence_starts[s], i - a.sliding_window + 1) : batch.sequence_starts[s];
+        const int64_t first = a.sliding_window > 0
+            ? std::max(batch.sequence_starts[s], i - a.sliding_window + 1)
+            : batch.sequence_starts[s];
         double top = -1e30, sum = 0;
         for (int64_t j = first; j <= i; ++j) {
           double score = 0;
-          for (int64_t c = 0; c < d; ++c) score += static_cast<double>(query[c]) * static_cast<double>(k[static_cast<size_t>((j * a.kv_heads + kv) * d + c)]);
+          for (int64_t c = 0; c < d; ++c)
+            score += static_cast<double>(query[c]) *
+                static_cast<double>(k[static_cast<size_t>((j * a.kv_heads + kv) * d + c)]);
           weight.push_back(score * a.scale);
           top = std::max(top, weight.back());
         }
         for (double& w : weight) sum += w = std::exp(w - top);
         for (int64_t c = 0; c < d; ++c) {
           double value = 0;
-          for (int64_t j = first; j <= i; ++j) value += weight[static_cast<size_t>(j - first)] * static_cast<double>(v[static_cast<size_t>((j * a.kv_heads + kv) * d + c)]);
+          for (int64_t j = first; j <= i; ++j)
+            value += weight[static_cast<size_t>(j - first)] *
+                static_cast<double>(v[static_cast<size_t>((j * a.kv_heads + kv) * d + c)]);
           out[static_cast<size_t>((i * a.heads + h) * d + c)] = static_cast<float>(value / sum);
         }
       }
@@ -69,7 +86,8 @@ std::vector<float> plain_attention(const Attention& a, const TokenBatch& batch, 
 
 }  // namespace
 
-TEST_CASE("attention is softmax of the visible scores, per sequence, per group of heads and within the window") {
+TEST_CASE(
+    "attention is softmax of the visible scores, per sequence, per group of heads and within the window") {
   for (const std::string& isa : cpu::cpu_isa_names())
     for (const DType type : {DType::f32, DType::bf16})
       for (const int64_t window : {0, 1, 5, 100, 130})
@@ -83,33 +101,43 @@ TEST_CASE("attention is softmax of the visible scores, per sequence, per group o
           attention.scale = 1.0 / std::sqrt(static_cast<double>(dim));
           attention.sliding_window = window;
           const TokenBatch batch = batch_of({0, 1, 8, 208, 500});
-          std::vector<std::vector<float>> qkv{random_floats(static_cast<size_t>(500 * 4 * dim), 1), random_floats(static_cast<size_t>(500 * 2 * dim), 2), random_floats(static_cast<size_t>(500 * 2 * dim), 3)};
+          std::vector<std::vector<float>> qkv{random_floats(static_cast<size_t>(500 * 4 * dim), 1),
+                                              random_floats(static_cast<size_t>(500 * 2 * dim), 2),
+                                              random_floats(static_cast<size_t>(500 * 2 * dim), 3)};
           if (type == DType::bf16)
             for (auto& values : qkv)
               for (float& value : values) value = bf16_value(value);
-          const std::vector<float> got = run_node(*cpu, node_of("", attention, {0, 1, 2}, 3), type, qkv, batch), wanted = plain_attention(attention, batch, qkv[0], qkv[1], qkv[2]);
+          const std::vector<float> got = run_node(*cpu, node_of("", attention, {0, 1, 2}, 3), type, qkv,
+                                                  batch),
+                                   wanted = plain_attention(attention, batch, qkv[0], qkv[1], qkv[2]);
           float worst = 0;
-          for (size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::fabs(got[i] - wanted[i]) / (type == DType::bf16 ? 0.01f * std::fabs(wanted[i]) + 1e-3f : 1e-5f));
+          for (size_t i = 0; i < got.size(); ++i)
+            worst = std::max(worst,
+                             std::fabs(got[i] - wanted[i]) /
+                                 (type == DType::bf16 ? 0.01f * std::fabs(wanted[i]) + 1e-3f : 1e-5f));
           CHECK(worst <= 1.0f);  // float32: 1e-5; bf16: one rounding of the result
         }
 }
 
-TEST_CASE("rope turns channel i with channel i + half by position times frequency and starts again with each sequence") {
+TEST_CASE(
+    "rope turns channel i with channel i + half by position times frequency and starts again with each "
+    "sequence") {
   RopeSpec spec;
   spec.theta = 100.0;
   spec.rotary_dim = 4;  // frequencies 1 and 0.1; channels 4 and 5 stay
   Rope rope{spec, 2, 6};
   const TokenBatch batch = batch_of({0, 3, 5});
-  const std::vector<float> x = random_floats(5 * 12, 4), got = run_node(*backend(), node_of("", rope, {0}, 1), DType::f32, {x}, batch);
+  const std::vector<float> x = random_floats(5 * 12, 4),
+                           got = run_node(*backend(), node_of("", rope, {0}, 1), DType::f32, {x}, batch);
   const int64_t position[] = {0, 1, 2, 0, 1};
   for (int64_t t = 0; t < 5; ++t)
     for (int64_t h = 0; h < 2; ++h)
       for (int64_t c = 0; c < 6; ++c) {
         const auto at = static_cast<size_t>(t * 12 + h * 6 + c);
         const float angle = static_cast<float>(position[t]) * (c % 2 == 0 ? 1.0f : 0.1f);
-        const float wanted = c < 2   ? x[at] * std::cos(angle) - x[at + 2] * std::sin(angle)
-                             : c < 4 ? x[at] * std::cos(angle) + x[at - 2] * std::sin(angle)
-                                     : x[at];
+        const float wanted = c < 2 ? x[at] * std::cos(angle) - x[at + 2] * std::sin(angle)
+            : c < 4                ? x[at] * std::cos(angle) + x[at - 2] * std::sin(angle)
+                                   : x[at];
         CHECK(got[at] == Approx(wanted).margin(1e-6));
       }
 }
@@ -119,10 +147,15 @@ TEST_CASE("norms work per group of channels: rms, rms with 1 + weight, and layer
   WeightTable weights;
   weights.emplace("n.weight", tensor_of(DType::f32, {2}, {1.0f, 2.0f}));
   weights.emplace("n.bias", tensor_of(DType::f32, {2}, {10.0f, 20.0f}));
-  const auto run = [&](NormKind kind) { return run_node(*backend(), node_of("n", Norm{kind, 0.0, 2}, {0}, 1), DType::f32, {x}, batch_of({0, 1}), weights); };
+  const auto run = [&](NormKind kind) {
+    return run_node(*backend(), node_of("n", Norm{kind, 0.0, 2}, {0}, 1), DType::f32, {x}, batch_of({0, 1}),
+                    weights);
+  };
   const float rms = std::sqrt(12.5f), rms2 = std::sqrt(2.0f);
-  const std::vector<float> plain = run(NormKind::rms), plus = run(NormKind::rms_plus_one), layer = run(NormKind::layer);
-  const std::vector<float> wanted_plain{3 / rms, 8 / rms, 0, 4 / rms2}, wanted_plus{6 / rms, 12 / rms, 0, 6 / rms2}, wanted_layer{9, 22, 9, 22};
+  const std::vector<float> plain = run(NormKind::rms), plus = run(NormKind::rms_plus_one),
+                           layer = run(NormKind::layer);
+  const std::vector<float> wanted_plain{3 / rms, 8 / rms, 0, 4 / rms2},
+      wanted_plus{6 / rms, 12 / rms, 0, 6 / rms2}, wanted_layer{9, 22, 9, 22};
   for (size_t i = 0; i < 4; ++i) {
     CHECK(plain[i] == Approx(wanted_plain[i]));
     CHECK(plus[i] == Approx(wanted_plus[i]));
@@ -130,33 +163,50 @@ TEST_CASE("norms work per group of channels: rms, rms with 1 + weight, and layer
   }
 }
 
-TEST_CASE("an rms norm of bfloat16 values rounds before it multiplies by its weight, one with 1 + weight only after") {
+TEST_CASE(
+    "an rms norm of bfloat16 values rounds before it multiplies by its weight, one with 1 + weight only "
+    "after") {
   WeightTable weights;
   weights.emplace("n.weight", tensor_of(DType::f32, {2}, {3.0f, 3.0f}));
   const float rms = std::sqrt(12.5f);
   for (const std::string& isa : cpu::cpu_isa_names()) {
-    const auto run = [&](NormKind kind) { return run_node(*backend(isa), node_of("n", Norm{kind, 0.0, 2}, {0}, 1), DType::bf16, {{3, 4}}, batch_of({0, 1}), weights); };
+    const auto run = [&](NormKind kind) {
+      return run_node(*backend(isa), node_of("n", Norm{kind, 0.0, 2}, {0}, 1), DType::bf16, {{3, 4}},
+                      batch_of({0, 1}), weights);
+    };
     CHECK(run(NormKind::rms)[0] == bf16_value(3.0f * bf16_value(3 / rms)));
     CHECK(run(NormKind::rms_plus_one)[0] == bf16_value(4.0f * (3 / rms)));
   }
 }
 
-TEST_CASE("activations, products and sums of ragged rows agree with the library functions on every instruction set") {
+TEST_CASE(
+    "activations, products and sums of ragged rows agree with the library functions on every instruction "
+    "set") {
   const int64_t tokens = 3, width = 37;
-  const std::vector<float> x = random_floats(static_cast<size_t>(tokens * width), 5), y = random_floats(x.size(), 6);
+  const std::vector<float> x = random_floats(static_cast<size_t>(tokens * width), 5),
+                           y = random_floats(x.size(), 6);
   std::vector<float> wide = x;
   for (float& value : wide) value *= 20.0f;
   const TokenBatch batch = batch_of({0, tokens});
   for (const std::string& isa : cpu::cpu_isa_names()) {
     const auto cpu = backend(isa);
-    const auto activate = [&](ActivationKind kind) { return run_node(*cpu, node_of("", Activation{kind}, {0}, 1), DType::f32, {wide}, batch); };
-    const std::vector<float> silu = activate(ActivationKind::silu), gelu = activate(ActivationKind::gelu), tanh = activate(ActivationKind::gelu_tanh), relu = activate(ActivationKind::relu);
-    const std::vector<float> product = run_node(*cpu, node_of("", Multiply{}, {0, 1}, 2), DType::f32, {x, y}, batch), sum = run_node(*cpu, node_of("", Add{}, {0, 1}, 2), DType::bf16, {x, y}, batch);
+    const auto activate = [&](ActivationKind kind) {
+      return run_node(*cpu, node_of("", Activation{kind}, {0}, 1), DType::f32, {wide}, batch);
+    };
+    const std::vector<float> silu = activate(ActivationKind::silu), gelu = activate(ActivationKind::gelu),
+                             tanh = activate(ActivationKind::gelu_tanh),
+                             relu = activate(ActivationKind::relu);
+    const std::vector<float> product = run_node(*cpu, node_of("", Multiply{}, {0, 1}, 2), DType::f32, {x, y},
+                                                batch),
+                             sum = run_node(*cpu, node_of("", Add{}, {0, 1}, 2), DType::bf16, {x, y}, batch);
     for (size_t i = 0; i < x.size(); ++i) {
       const double v = static_cast<double>(wide[i]);
       CHECK(silu[i] == Approx(v / (1 + std::exp(-v))).epsilon(1e-6).margin(1e-6));
       CHECK(gelu[i] == Approx(0.5 * v * (1 + std::erf(v / std::sqrt(2.0)))).epsilon(1e-6).margin(2e-6));
-      CHECK(tanh[i] == Approx(0.5 * v * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (v + 0.044715 * v * v * v)))).epsilon(2e-6).margin(2e-6));
+      CHECK(tanh[i] ==
+            Approx(0.5 * v * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (v + 0.044715 * v * v * v))))
+                .epsilon(2e-6)
+                .margin(2e-6));
       CHECK(relu[i] == std::max(wide[i], 0.0f));
       CHECK(product[i] == x[i] * y[i]);
       CHECK(sum[i] == bf16_value(bf16_value(x[i]) + bf16_value(y[i])));
@@ -173,7 +223,8 @@ TEST_CASE("a Linear adds its bias and may read another module's tensor") {
   WeightTable weights;
   weights.emplace("shared.weight", tensor_of(DType::bf16, {3, 2}, {1, 0, 0, 1, 1, 1}));
   weights.emplace("l.bias", tensor_of(DType::bf16, {3}, {0.5f, 0, -1}));
-  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::bf16, {{2, 3}}, batch_of({0, 1}), weights) == std::vector<float>{2.5f, 3, 4});
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::bf16, {{2, 3}}, batch_of({0, 1}),
+                 weights) == std::vector<float>{2.5f, 3, 4});
 }
 
 TEST_CASE("dynamic int8 input: one scale per token, absmax / 127.5") {
@@ -183,7 +234,8 @@ TEST_CASE("dynamic int8 input: one scale per token, absmax / 127.5") {
   weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
   Backend::ActivationRounding quantization;
   quantization["l.input"].grid = {NumberType::integer, 8, true};
-  const std::vector<float> got = run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{127.5f, -3.4f, 0, 0}}, batch_of({0, 2}), weights, &quantization);
+  const std::vector<float> got = run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32,
+                                          {{127.5f, -3.4f, 0, 0}}, batch_of({0, 2}), weights, &quantization);
   CHECK(got == std::vector<float>{127, -3, 0, 0});  // scale 1; 127.5 clamps to 127
 }
 
@@ -197,17 +249,22 @@ TEST_CASE("fixed scales round inputs, outputs and the keys of an attention, each
   rounding["l.input"].fixed_scales = {0.5f};
   rounding["l.input"].fixed_zero_points = {-100};
   // 0.5 * (code + 100): -14.2 is code -128 (the lowest, -128.4 clamped), 3.3 is 7 above the zero point
-  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{-14.2f, 3.3f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{-14, 3.5f});
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{-14.2f, 3.3f}}, batch_of({0, 1}),
+                 weights, &rounding) == std::vector<float>{-14, 3.5f});
   rounding["l.output"].grid = {NumberType::integer, 8, true};
   rounding["l.output"].fixed_scales = {4};
-  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{-14.2f, 3.3f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{-16, 4});  // -3.5 to even, 0.875
+  // -3.5 to even, 0.875
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{-14.2f, 3.3f}}, batch_of({0, 1}),
+                 weights, &rounding) == std::vector<float>{-16, 4});
 
   const Attention attention{2, 2, 1, 1.0, 0, "a"};
   Backend::ActivationRounding cache;
   cache["a.v"].grid = {NumberType::floating, 8, true};
   cache["a.v"].fixed_scales = {1, 0.5f};
-  // One token attends to itself: the output is its value. 17 lies between the e4m3 numbers 16 and 18 (even mantissa: 16); 17 / 0.5 = 34 between 32 and 36.
-  CHECK(run_node(*backend(), node_of("", attention, {0, 1, 2}, 3), DType::f32, {{1, 1}, {1, 1}, {17, 17}}, batch_of({0, 1}), {}, &cache) == std::vector<float>{16, 16});
+  // One token attends to itself: the output is its value. 17 lies between the e4m3 numbers 16 and 18 (even
+  // mantissa: 16); 17 / 0.5 = 34 between 32 and 36.
+  CHECK(run_node(*backend(), node_of("", attention, {0, 1, 2}, 3), DType::f32, {{1, 1}, {1, 1}, {17, 17}},
+                 batch_of({0, 1}), {}, &cache) == std::vector<float>{16, 16});
 }
 
 TEST_CASE("NVFP4 and MX inputs round with their own kinds of group scales") {
@@ -218,11 +275,14 @@ TEST_CASE("NVFP4 and MX inputs round with their own kinds of group scales") {
   Backend::ActivationRounding rounding;
   ActivationQuantization& how = rounding["l.input"];
   how = {{NumberType::floating, 4, true}, 2, true, 0, {}, {}};
-  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{7, 2.2f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{8, 2});  // scale 2: codes 4 (3.5 to even) and 1
+  // scale 2: codes 4 (3.5 to even) and 1
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{7, 2.2f}}, batch_of({0, 1}), weights,
+                 &rounding) == std::vector<float>{8, 2});
   how.power_of_two = false;
   how.global_scale = 64;
   // absmax 7 / 6 = 1.1667; times 64 = 74.67, the e4m3 number 72; scale 72 / 64 = 1.125: codes 6 and 2
-  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{7, 2.2f}}, batch_of({0, 1}), weights, &rounding) == std::vector<float>{6.75f, 2.25f});
+  CHECK(run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32, {{7, 2.2f}}, batch_of({0, 1}), weights,
+                 &rounding) == std::vector<float>{6.75f, 2.25f});
 }
 
 TEST_CASE("an embedding copies rows and refuses ids outside the vocabulary") {
@@ -234,32 +294,45 @@ TEST_CASE("an embedding copies rows and refuses ids outside the vocabulary") {
   batch.sequence_starts = {0, 2};
   CHECK(run_node(*backend(), node, DType::f32, {}, batch, weights) == std::vector<float>{4, 5, 0, 1});
   batch.token_ids[1] = 5000;
-  CHECK(message_of([&] { run_node(*backend(), node, DType::f32, {}, batch, weights); }) == "token id 5000 at position 1 is outside the vocabulary of 3");
+  CHECK(message_of([&] { run_node(*backend(), node, DType::f32, {}, batch, weights); }) ==
+        "token id 5000 at position 1 is outside the vocabulary of 3");
 }
 
 TEST_CASE("a missing weight is named") {
   Linear linear;
   linear.in_features = linear.out_features = 1;
-  CHECK_THAT(message_of([&] { run_node(*backend(), node_of("layers.0.q", linear, {0}, 1), DType::f32, {{1}}, batch_of({0, 1})); }), Catch::Contains("layers.0.q.weight"));
+  CHECK_THAT(
+      message_of([&] {
+        run_node(*backend(), node_of("layers.0.q", linear, {0}, 1), DType::f32, {{1}}, batch_of({0, 1}));
+      }),
+      Catch::Contains("layers.0.q.weight"));
 }
 
 TEST_CASE("1, 2 and 5 threads give the same bytes for a layer's nodes") {
   const int64_t tokens = 150, width = 64;
   WeightTable weights;
   weights.emplace("n.weight", tensor_of(DType::bf16, {width}, random_floats(static_cast<size_t>(width), 1)));
-  weights.emplace("q.weight", tensor_of(DType::bf16, {width, width}, random_floats(static_cast<size_t>(width * width), 2)));
+  weights.emplace(
+      "q.weight",
+      tensor_of(DType::bf16, {width, width}, random_floats(static_cast<size_t>(width * width), 2)));
   Linear linear;
   linear.in_features = linear.out_features = width;
   RopeSpec spec;
   spec.rotary_dim = 16;
-  const std::vector<Node> nodes{node_of("n", Norm{NormKind::rms, 1e-6, width}, {0}, 1), node_of("q", linear, {1}, 2), node_of("", Rope{spec, 4, 16}, {2}, 3), node_of("", Attention{4, 4, 16, 0.25, 0}, {3, 3, 2}, 4),
-                                node_of("", Activation{}, {4}, 5), node_of("", Multiply{}, {5, 1}, 6), node_of("", Add{}, {6, 0}, 7)};
+  const std::vector<Node> nodes{node_of("n", Norm{NormKind::rms, 1e-6, width}, {0}, 1),
+                                node_of("q", linear, {1}, 2),
+                                node_of("", Rope{spec, 4, 16}, {2}, 3),
+                                node_of("", Attention{4, 4, 16, 0.25, 0}, {3, 3, 2}, 4),
+                                node_of("", Activation{}, {4}, 5),
+                                node_of("", Multiply{}, {5, 1}, 6),
+                                node_of("", Add{}, {6, 0}, 7)};
   const TokenBatch batch = batch_of({0, 70, 150});
   for (const std::string& isa : cpu::cpu_isa_names()) {
     std::vector<std::vector<float>> results;
     for (const int threads : {1, 2, 5}) {
       ValueTable values(8);
-      values[0] = tensor_of(DType::bf16, {tokens, width}, random_floats(static_cast<size_t>(tokens * width), 3));
+      values[0] = tensor_of(DType::bf16, {tokens, width},
+                            random_floats(static_cast<size_t>(tokens * width), 3));
       backend(isa, threads)->execute(nodes, weights, batch, {}, values);
       results.push_back(floats_of(values[7]));
     }
@@ -272,7 +345,8 @@ TEST_CASE("cross entropy skips the last token of each sequence and measures KL t
   TokenBatch batch;
   batch.token_ids = {0, 1, 1};
   batch.sequence_starts = {0, 2, 3};  // only token 0 has a next one
-  const Tensor logits = tensor_of(DType::f32, {3, 2}, {0, std::log(3.0f), 9, 9, 9, 9}), reference = tensor_of(DType::f32, {3, 2}, {0, 0, 1, 2, 3, 4});
+  const Tensor logits = tensor_of(DType::f32, {3, 2}, {0, std::log(3.0f), 9, 9, 9, 9}),
+               reference = tensor_of(DType::f32, {3, 2}, {0, 0, 1, 2, 3, 4});
   const TensorView wanted = reference;
   const Backend::CrossEntropy got = backend()->cross_entropy(logits, &wanted, batch);
   CHECK(got.tokens == 1);
@@ -286,8 +360,10 @@ TEST_CASE("KL of equal logits is zero and of wide rows follows the definition") 
   TokenBatch batch;
   batch.token_ids = {5, 17};
   batch.sequence_starts = {0, 2};
-  const std::vector<float> a = random_floats(static_cast<size_t>(2 * vocabulary), 1), b = random_floats(a.size(), 2);
-  const Tensor logits = tensor_of(DType::f32, {2, vocabulary}, a), reference = tensor_of(DType::f32, {2, vocabulary}, b);
+  const std::vector<float> a = random_floats(static_cast<size_t>(2 * vocabulary), 1),
+                           b = random_floats(a.size(), 2);
+  const Tensor logits = tensor_of(DType::f32, {2, vocabulary}, a),
+               reference = tensor_of(DType::f32, {2, vocabulary}, b);
   const TensorView same = logits, other = reference;
   double za = 0, zb = 0, kl = 0;
   for (int64_t i = 0; i < vocabulary; ++i) {
@@ -295,7 +371,8 @@ TEST_CASE("KL of equal logits is zero and of wide rows follows the definition") 
     zb += std::exp(static_cast<double>(b[static_cast<size_t>(i)]));
   }
   for (int64_t i = 0; i < vocabulary; ++i) {
-    const auto x = static_cast<double>(a[static_cast<size_t>(i)]), y = static_cast<double>(b[static_cast<size_t>(i)]);
+    const auto x = static_cast<double>(a[static_cast<size_t>(i)]),
+               y = static_cast<double>(b[static_cast<size_t>(i)]);
     kl += std::exp(y) / zb * (y - std::log(zb) - x + std::log(za));
   }
   for (const std::string& isa : cpu::cpu_isa_names()) {
@@ -307,7 +384,8 @@ TEST_CASE("KL of equal logits is zero and of wide rows follows the definition") 
   }
 }
 
-TEST_CASE("channel statistics are the minimum, maximum, sum of magnitudes and sum of squares of each channel") {
+TEST_CASE(
+    "channel statistics are the minimum, maximum, sum of magnitudes and sum of squares of each channel") {
   const int64_t tokens = 600, width = 300;
   const std::vector<float> x = random_floats(static_cast<size_t>(tokens * width), 9);
   const Tensor values = tensor_of(DType::f32, {tokens, width}, x);
@@ -341,7 +419,8 @@ TEST_CASE("the pool covers the range once, nests, and rethrows the first excepti
   });
   CHECK(std::count(seen.begin(), seen.end(), 1) == 1000);
   std::atomic<int> inner{0};
-  cpu->parallel_for(10, 1, [&](int64_t, int64_t) { cpu->parallel_for(10, 1, [&](int64_t, int64_t) { ++inner; }); });
+  cpu->parallel_for(10, 1,
+                    [&](int64_t, int64_t) { cpu->parallel_for(10, 1, [&](int64_t, int64_t) { ++inner; }); });
   CHECK(inner == 100);
   CHECK(message_of([&] {
           cpu->parallel_for(100, 1, [](int64_t begin, int64_t) {

@@ -19,7 +19,9 @@ struct SmallProblem {
   GptqProblem problem;
 
   SmallProblem(int64_t rows, int64_t columns, std::vector<float> gram_values, unsigned seed = 7)
-      : weight(tensor_of(DType::f32, {rows, columns}, random_floats(static_cast<size_t>(rows * columns), seed))), gram(tensor_of(DType::f32, {columns, columns}, gram_values)),
+      : weight(
+            tensor_of(DType::f32, {rows, columns}, random_floats(static_cast<size_t>(rows * columns), seed))),
+        gram(tensor_of(DType::f32, {columns, columns}, gram_values)),
         scales(tensor_of(DType::f32, {rows, 1}, std::vector<float>(static_cast<size_t>(rows), 0.25f))) {
     problem.weights = {weight};
     problem.gram = gram;
@@ -35,7 +37,9 @@ std::vector<float> random_gram(int64_t n, int64_t tokens, unsigned seed) {
   std::vector<float> gram(static_cast<size_t>(n * n), 0.0f);
   for (int64_t t = 0; t < tokens; ++t)
     for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < n; ++j) gram[static_cast<size_t>(i * n + j)] += x[static_cast<size_t>(t * n + i)] * x[static_cast<size_t>(t * n + j)];
+      for (int64_t j = 0; j < n; ++j)
+        gram[static_cast<size_t>(i * n + j)] += x[static_cast<size_t>(t * n + i)] *
+            x[static_cast<size_t>(t * n + j)];
   return gram;
 }
 
@@ -45,7 +49,8 @@ TEST_CASE("GPTQ gives the recorded codes of llm-compressor on every recorded mat
   for_each_recording([](const std::string& name, const RecordedProblem& recorded) {
     for (const std::string& isa : cpu::cpu_isa_names()) {
       const GptqSolution solution = backend(isa)->gptq(recorded.problem());
-      INFO(name << " " << isa << " equal " << recorded.equal_share(solution) << " loss ratio " << recorded.loss_ratio(solution));
+      INFO(name << " " << isa << " equal " << recorded.equal_share(solution) << " loss ratio "
+                << recorded.loss_ratio(solution));
       CHECK(solution.attempts == 1);
       CHECK(recorded.equal_share(solution) >= 0.999);
       CHECK(recorded.loss_ratio(solution) == Approx(1.0).epsilon(0.001));
@@ -59,7 +64,8 @@ TEST_CASE("1, 2 and 5 threads give the same GPTQ codes and losses") {
     const GptqSolution one = backend(isa, 1)->gptq(small.problem);
     for (const int threads : {2, 5}) {
       const GptqSolution more = backend(isa, threads)->gptq(small.problem);
-      CHECK(std::memcmp(one.codes[0].data(), more.codes[0].data(), static_cast<size_t>(one.codes[0].bytes())) == 0);
+      CHECK(std::memcmp(one.codes[0].data(), more.codes[0].data(),
+                        static_cast<size_t>(one.codes[0].bytes())) == 0);
       CHECK(one.row_loss == more.row_loss);
     }
   }
@@ -72,10 +78,14 @@ TEST_CASE("the row loss is (w - q) H (w - q)^T with the dampened gram") {
   const GptqSolution solution = backend()->gptq(small.problem);
   for (int64_t r = 0; r < rows; ++r) {
     std::vector<double> d(static_cast<size_t>(n));
-    for (int64_t j = 0; j < n; ++j) d[static_cast<size_t>(j)] = static_cast<double>(small.weight.as<float>()[r * n + j] - 0.25f * code_value(solution.codes[0], r * n + j));
+    for (int64_t j = 0; j < n; ++j)
+      d[static_cast<size_t>(j)] = static_cast<double>(small.weight.as<float>()[r * n + j] -
+                                                      0.25f * code_value(solution.codes[0], r * n + j));
     double loss = 0;
     for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < n; ++j) loss += d[static_cast<size_t>(i)] * d[static_cast<size_t>(j)] * static_cast<double>(gram[static_cast<size_t>(i * n + j)]) * (i == j ? 1.01 : 1.0);
+      for (int64_t j = 0; j < n; ++j)
+        loss += d[static_cast<size_t>(i)] * d[static_cast<size_t>(j)] *
+            static_cast<double>(gram[static_cast<size_t>(i * n + j)]) * (i == j ? 1.01 : 1.0);
     CHECK(solution.row_loss[static_cast<size_t>(r)] == Approx(loss).epsilon(1e-3));
   }
 }
@@ -83,7 +93,8 @@ TEST_CASE("the row loss is (w - q) H (w - q)^T with the dampened gram") {
 TEST_CASE("a channel that never fires gets code zero and leaves the others alone") {
   const int64_t n = 20;
   std::vector<float> gram = random_gram(n, 100, 3);
-  for (int64_t i = 0; i < n; ++i) gram[static_cast<size_t>(5 * n + i)] = gram[static_cast<size_t>(i * n + 5)] = 0.0f;
+  for (int64_t i = 0; i < n; ++i)
+    gram[static_cast<size_t>(5 * n + i)] = gram[static_cast<size_t>(i * n + 5)] = 0.0f;
   const SmallProblem small(3, n, gram);
   const GptqSolution solution = backend()->gptq(small.problem);
   CHECK(solution.attempts == 1);
@@ -126,19 +137,24 @@ TEST_CASE("the factor's product is the matrix, and each inverse is that of its d
       INFO(isa << " n " << n);
       cpu::Engine engine(cpu::choose_isa(isa), 2);
       const std::vector<float> gram = random_gram(n, 2 * n + 8, 4);
-      std::vector<float> r(gram.rbegin(), gram.rend()), inverses(static_cast<size_t>((n + 127) / 128 * 128 * 128));
+      std::vector<float> r(gram.rbegin(), gram.rend()),
+          inverses(static_cast<size_t>((n + 127) / 128 * 128 * 128));
       REQUIRE(cpu::factor_reversed(engine, r.data(), n, inverses.data()));
       float worst = 0, worst_inverse = 0;
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j < n; ++j) {
           double sum = 0;
-          for (int64_t k = 0; k < n; ++k) sum += static_cast<double>(r[static_cast<size_t>(i * n + k)]) * static_cast<double>(r[static_cast<size_t>(j * n + k)]);
+          for (int64_t k = 0; k < n; ++k)
+            sum += static_cast<double>(r[static_cast<size_t>(i * n + k)]) *
+                static_cast<double>(r[static_cast<size_t>(j * n + k)]);
           worst = std::max(worst, std::fabs(static_cast<float>(sum) - gram[static_cast<size_t>(i * n + j)]));
           if (i / 128 != j / 128) continue;
           const int64_t begin = i / 128 * 128;
           double identity = i == j ? -1.0 : 0.0;
           for (int64_t k = begin; k < std::min(n, begin + 128); ++k)
-            identity += static_cast<double>(r[static_cast<size_t>(i * n + k)]) * static_cast<double>(inverses[static_cast<size_t>(begin * 128 + (k - begin) * 128 + j - begin)]);
+            identity += static_cast<double>(r[static_cast<size_t>(i * n + k)]) *
+                static_cast<double>(
+                            inverses[static_cast<size_t>(begin * 128 + (k - begin) * 128 + j - begin)]);
           worst_inverse = std::max(worst_inverse, std::fabs(static_cast<float>(identity)));
         }
       CHECK(worst <= 1e-6f * static_cast<float>(2 * n + 8) + 1e-5f);

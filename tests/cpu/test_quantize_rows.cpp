@@ -24,13 +24,18 @@ constexpr std::byte kUntouched{0xA5};
 Outputs outputs_for(const TensorView& weight, const QuantizationArgs& args, CodeLayout layout) {
   const auto cells = static_cast<size_t>(element_count(scale_shape(args, weight.shape)).value());
   Outputs out;
-  out.codes.assign(static_cast<size_t>(weight.rows() * code_row_bytes(args, layout, weight.columns())) + 64, kUntouched);
+  out.codes.assign(static_cast<size_t>(weight.rows() * code_row_bytes(args, layout, weight.columns())) + 64,
+                   kUntouched);
   out.scales.assign(cells * item_size(scale_storage_dtype(args, weight.dtype)) + 64, kUntouched);
   if (!args.symmetric) out.zero_points.assign(cells + 64, 0x55);
   return out;
 }
 
-RowQuantization job_for(const TensorView& weight, const QuantizationArgs& args, Rounding rounding, CodeLayout layout, Outputs& out) {
+RowQuantization job_for(const TensorView& weight,
+                        const QuantizationArgs& args,
+                        Rounding rounding,
+                        CodeLayout layout,
+                        Outputs& out) {
   RowQuantization job;
   job.weight = weight;
   job.args = &args;
@@ -49,8 +54,12 @@ QuantizationArgs random_args(std::mt19937& random) {
   args.num_bits = args.type == NumberType::integer ? 2 + pick(7) : pick(2) ? 8 : 4;
   args.symmetric = args.type == NumberType::floating ? args.num_bits == 4 || pick(8) != 0 : pick(2) == 0;
   switch (pick(6)) {
-    case 0: args.strategy = Strategy::channel; break;
-    case 1: args.strategy = Strategy::tensor; break;
+    case 0:
+      args.strategy = Strategy::channel;
+      break;
+    case 1:
+      args.strategy = Strategy::tensor;
+      break;
     case 2:
       args.strategy = Strategy::block;
       args.block_structure = {int64_t{1} << pick(6), 1 + pick(40)};
@@ -79,7 +88,8 @@ QuantizationArgs random_args(std::mt19937& random) {
   return args;
 }
 
-// Ordinary weights, and the ends of the number line: zeros of both signs, ties, subnormals, the largest numbers.
+// Ordinary weights, and the ends of the number line: zeros of both signs, ties, subnormals, the largest
+// numbers.
 Tensor random_weight(std::mt19937& random, DType dtype, int64_t rows, int64_t columns) {
   std::normal_distribution<float> normal(0.0f, 0.05f);
   const unsigned kind = random() % 8;
@@ -101,7 +111,10 @@ Tensor random_weight(std::mt19937& random, DType dtype, int64_t rows, int64_t co
 }
 
 // A number that both sides share: true when a and b agree to `tolerance`, or are not numbers at all.
-bool agree(double a, double b, double tolerance) { return a == b || std::fabs(a - b) <= tolerance * std::max(std::fabs(a), std::fabs(b)) || !(std::isfinite(a) && std::isfinite(b)); }
+bool agree(double a, double b, double tolerance) {
+  return a == b || std::fabs(a - b) <= tolerance * std::max(std::fabs(a), std::fabs(b)) ||
+      !(std::isfinite(a) && std::isfinite(b));
+}
 
 struct Case {
   QuantizationArgs args;
@@ -119,14 +132,18 @@ Case random_case(std::mt19937& random) {
   c.rows = random() % 4 == 0 ? 1 : 1 + random() % 70;
   const bool grouped = c.args.strategy == Strategy::group || c.args.strategy == Strategy::tensor_group;
   c.columns = grouped ? *c.args.group_size * (1 + random() % 9) : 1 + random() % 300;
-  c.layout = c.args.type == NumberType::floating && c.args.num_bits == 4 ? CodeLayout::packed : random() % 2 ? CodeLayout::packed : CodeLayout::bytes;
+  c.layout = c.args.type == NumberType::floating && c.args.num_bits == 4 ? CodeLayout::packed
+      : random() % 2                                                     ? CodeLayout::packed
+                                                                         : CodeLayout::bytes;
   if (c.args.type == NumberType::floating) c.columns += c.columns % 2;
   return c;
 }
 
 std::string describe_case(const Case& c, int number, const std::string& isa) {
-  return isa + " case " + std::to_string(number) + ": " + describe(c.args) + " of " + std::string(dtype_name(c.dtype)) + " " + to_string({c.rows, c.columns}) +
-         (c.rounding == Rounding::exact ? " exact" : " reference") + (c.layout == CodeLayout::packed ? " packed" : " bytes");
+  return isa + " case " + std::to_string(number) + ": " + describe(c.args) + " of " +
+      std::string(dtype_name(c.dtype)) + " " + to_string({c.rows, c.columns}) +
+      (c.rounding == Rounding::exact ? " exact" : " reference") +
+      (c.layout == CodeLayout::packed ? " packed" : " bytes");
 }
 
 // Scales that fit the strategies whose scale belongs to the whole tensor.
@@ -139,7 +156,9 @@ void give_tensor_scales(const Tensor& weight, RowQuantization& job) {
 
 }  // namespace
 
-TEST_CASE("quantized rows have the bytes of the scalar definition, whatever the scheme, shape, values and instruction set") {
+TEST_CASE(
+    "quantized rows have the bytes of the scalar definition, whatever the scheme, shape, values and "
+    "instruction set") {
   const std::string isa = GENERATE(from_range(cpu::cpu_isa_names()));
   if (isa == "avx512_bf16" || isa == "amx_bf16") return;  // the same vectors as avx512
   const auto backend = test::backend(isa, 2);
@@ -149,9 +168,11 @@ TEST_CASE("quantized rows have the bytes of the scalar definition, whatever the 
     const Case c = random_case(random);
     const Tensor weight = random_weight(random, c.dtype, c.rows, c.columns);
     Outputs want = outputs_for(weight, c.args, c.layout), got = want;
-    RowQuantization definition = job_for(weight, c.args, c.rounding, c.layout, want), job = job_for(weight, c.args, c.rounding, c.layout, got);
+    RowQuantization definition = job_for(weight, c.args, c.rounding, c.layout, want),
+                    job = job_for(weight, c.args, c.rounding, c.layout, got);
     for (RowQuantization* one : {&definition, &job}) {
-      if (c.args.strategy == Strategy::tensor_group) one->global_scale = nvfp4_global_scale(absolute_maximum(weight), c.dtype);
+      if (c.args.strategy == Strategy::tensor_group)
+        one->global_scale = nvfp4_global_scale(absolute_maximum(weight), c.dtype);
       if (c.args.strategy == Strategy::tensor) give_tensor_scales(weight, *one);
     }
     want.result = quantize_rows_by_definition(definition);
@@ -159,8 +180,10 @@ TEST_CASE("quantized rows have the bytes of the scalar definition, whatever the 
     if (!done) continue;
     ++fast;
     got.result = *done;
-    const bool same = want.codes == got.codes && want.scales == got.scales && want.zero_points == got.zero_points && !want.result.first_non_finite && !got.result.first_non_finite &&
-                      agree(want.result.error, got.result.error, 1e-4) && agree(want.result.energy, got.result.energy, 1e-4);
+    const bool same = want.codes == got.codes && want.scales == got.scales &&
+        want.zero_points == got.zero_points && !want.result.first_non_finite &&
+        !got.result.first_non_finite && agree(want.result.error, got.result.error, 1e-4) &&
+        agree(want.result.energy, got.result.energy, 1e-4);
     if (same) continue;
     INFO(describe_case(c, number, isa));
     CHECK(want.scales == got.scales);
@@ -181,13 +204,15 @@ TEST_CASE("given scales are used as they are, those of another row range or of a
   for (int number = 0; number < 400; ++number) {
     Case c = random_case(random);
     if (c.args.strategy == Strategy::tensor || c.dtype == DType::f16) continue;
-    const Tensor weight = random_weight(random, c.dtype, c.rows, c.columns), other = random_weight(random, c.dtype, c.rows, c.columns);
+    const Tensor weight = random_weight(random, c.dtype, c.rows, c.columns),
+                 other = random_weight(random, c.dtype, c.rows, c.columns);
     Outputs want = outputs_for(weight, c.args, c.layout);
     RowQuantization scales_of_other = job_for(other, c.args, c.rounding, c.layout, want);
     scales_of_other.global_scale = 3.5f;
     quantize_rows_by_definition(scales_of_other);
     Outputs got = want;
-    RowQuantization definition = job_for(weight, c.args, c.rounding, c.layout, want), job = job_for(weight, c.args, c.rounding, c.layout, got);
+    RowQuantization definition = job_for(weight, c.args, c.rounding, c.layout, want),
+                    job = job_for(weight, c.args, c.rounding, c.layout, got);
     definition.scales_given = job.scales_given = true;
     definition.global_scale = job.global_scale = 3.5f;
     quantize_rows_by_definition(definition);
@@ -202,20 +227,29 @@ TEST_CASE("every bfloat16 gets its fp4 code under any scale, those halfway betwe
   const std::string isa = GENERATE(from_range(cpu::cpu_isa_names()));
   const auto backend = test::backend(isa, 2);
   Tensor weight(DType::bf16, {1020, 64});  // every finite number once, both zeros too
-  for (int64_t i = 0; i < weight.size(); ++i) weight.as<uint16_t>()[i] = static_cast<uint16_t>(i < weight.size() / 2 ? i : 0x8000 + i - weight.size() / 2);
+  for (int64_t i = 0; i < weight.size(); ++i)
+    weight.as<uint16_t>()[i] = static_cast<uint16_t>(i < weight.size() / 2 ? i
+                                                                           : 0x8000 + i - weight.size() / 2);
   const QuantizationArgs args = *preset_scheme("NVFP4A16").weights;
   std::mt19937 random(5);
   constexpr float kSteps[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
   for (int number = 0; number < 200; ++number) {
-    // By a power of two: quotients without a rest, so true ties. Or such that some value is a step times the scale, but for the scale's last bits.
+    // By a power of two: quotients without a rest, so true ties. Or such that some value is a step times the
+    // scale, but for the scale's last bits.
     const auto code = static_cast<uint8_t>(1 + random() % 126);
     const float value = 1.0f + static_cast<float>(random() % 128) / 128;
-    const float global = number % 4 == 0 ? std::exp2(static_cast<float>(random() % 40)) : float_from_e4m3(code) * kSteps[random() % 7] / value * std::exp2(static_cast<float>(9 + random() % 20));
+    const float global = number % 4 == 0 ? std::exp2(static_cast<float>(random() % 40))
+                                         : float_from_e4m3(code) * kSteps[random() % 7] / value *
+            std::exp2(static_cast<float>(9 + random() % 20));
     Outputs want = outputs_for(weight, args, CodeLayout::packed);
     std::fill(want.scales.begin(), want.scales.end(), static_cast<std::byte>(code));
     Outputs got = want;
-    RowQuantization definition = job_for(weight, args, Rounding::exact, CodeLayout::packed, want), job = job_for(weight, args, Rounding::exact, CodeLayout::packed, got);
-    for (RowQuantization* one : {&definition, &job}) one->scales_given = true, one->global_scale = global;
+    RowQuantization definition = job_for(weight, args, Rounding::exact, CodeLayout::packed, want),
+                    job = job_for(weight, args, Rounding::exact, CodeLayout::packed, got);
+    for (RowQuantization* one : {&definition, &job}) {
+      one->scales_given = true;
+      one->global_scale = global;
+    }
     quantize_rows_by_definition(definition);
     REQUIRE(backend->quantize_rows(job));
     INFO(isa << ", scale " << std::to_integer<int>(want.scales[0]) << " / " << global);
@@ -224,7 +258,8 @@ TEST_CASE("every bfloat16 gets its fp4 code under any scale, those halfway betwe
 }
 
 TEST_CASE("the first NaN or infinity of a tile is named, and a scan finds it too") {
-  const float bad = GENERATE(std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity());
+  const float bad = GENERATE(std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                             -std::numeric_limits<float>::infinity());
   const DType dtype = GENERATE(DType::bf16, DType::f32, DType::f16);
   const bool symmetric = GENERATE(true, false);
   const auto backend = test::backend("", 2);
@@ -236,7 +271,8 @@ TEST_CASE("the first NaN or infinity of a tile is named, and a scan finds it too
   args.strategy = Strategy::channel;
   args.symmetric = symmetric;
   Outputs out = outputs_for(weight, args, CodeLayout::bytes);
-  CHECK(quantize_row_tile(job_for(weight, args, Rounding::exact, CodeLayout::bytes, out), *backend).first_non_finite == 150 * 300 + 5);
+  CHECK(quantize_row_tile(job_for(weight, args, Rounding::exact, CodeLayout::bytes, out), *backend)
+            .first_non_finite == 150 * 300 + 5);
   CHECK(backend->scan(weight).first_non_finite == 150 * 300 + 5);
 }
 

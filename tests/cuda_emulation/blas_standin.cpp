@@ -1,4 +1,5 @@
-// cuBLASLt's product and cuSOLVER's Cholesky for the emulator: float32 arithmetic, no kernels, the threads of the machine.
+// cuBLASLt's product and cuSOLVER's Cholesky for the emulator: float32 arithmetic, no kernels, the threads of
+// the machine.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -21,15 +22,22 @@ void store(void* data, cudaDataType type, size_t at, float value) {
     return;
   }
   const unsigned bits = __float_as_uint(value);
-  static_cast<uint16_t*>(data)[at] = static_cast<uint16_t>(std::isnan(value) ? (bits >> 16) | 0x40u : (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+  static_cast<uint16_t*>(data)[at] = static_cast<uint16_t>(
+      std::isnan(value) ? (bits >> 16) | 0x40u : (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
 // op(matrix) as rows of floats: [rows][columns], or its transpose.
-std::vector<float> unfold(const void* data, const llmc_blas_matrix& matrix, bool transposed, size_t rows, size_t columns, bool by_columns) {
+std::vector<float> unfold(const void* data,
+                          const llmc_blas_matrix& matrix,
+                          bool transposed,
+                          size_t rows,
+                          size_t columns,
+                          bool by_columns) {
   std::vector<float> values(rows * columns);
   for (size_t i = 0; i < rows; ++i)
     for (size_t j = 0; j < columns; ++j) {
-      const size_t at = transposed ? j + i * static_cast<size_t>(matrix.stride) : i + j * static_cast<size_t>(matrix.stride);
+      const size_t at = transposed ? j + i * static_cast<size_t>(matrix.stride)
+                                   : i + j * static_cast<size_t>(matrix.stride);
       values[by_columns ? j * rows + i : i * columns + j] = load(data, matrix.type, at);
     }
   return values;
@@ -37,15 +45,34 @@ std::vector<float> unfold(const void* data, const llmc_blas_matrix& matrix, bool
 
 }  // namespace
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, const void* alpha, const void* a, cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
-                              const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t) {
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t,
+                              cublasLtMatmulDesc_t product,
+                              const void* alpha,
+                              const void* a,
+                              cublasLtMatrixLayout_t a_layout,
+                              const void* b,
+                              cublasLtMatrixLayout_t b_layout,
+                              const void* beta,
+                              const void* c,
+                              cublasLtMatrixLayout_t c_layout,
+                              void* d,
+                              cublasLtMatrixLayout_t d_layout,
+                              const cublasLtMatmulAlgo_t*,
+                              void*,
+                              size_t,
+                              cudaStream_t) {
   const llmc::emulation::DeviceAccess access;
   const bool a_transposed = product->a == CUBLAS_OP_T, b_transposed = product->b == CUBLAS_OP_T;
-  const size_t m = d_layout->rows, n = d_layout->columns, k = a_transposed ? a_layout->rows : a_layout->columns;
-  if ((a_transposed ? a_layout->columns : a_layout->rows) != m || (b_transposed ? b_layout->rows : b_layout->columns) != n || (b_transposed ? b_layout->columns : b_layout->rows) != k)
+  const size_t m = d_layout->rows, n = d_layout->columns,
+               k = a_transposed ? a_layout->rows : a_layout->columns;
+  if ((a_transposed ? a_layout->columns : a_layout->rows) != m ||
+      (b_transposed ? b_layout->rows : b_layout->columns) != n ||
+      (b_transposed ? b_layout->columns : b_layout->rows) != k)
     return CUBLAS_STATUS_INVALID_VALUE;
   const float times = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
-  const std::vector<float> left = unfold(a, *a_layout, a_transposed, m, k, true), right = unfold(b, *b_layout, b_transposed, k, n, true);  // [k][m], [n][k]
+  // [k][m], [n][k]
+  const std::vector<float> left = unfold(a, *a_layout, a_transposed, m, k, true),
+                           right = unfold(b, *b_layout, b_transposed, k, n, true);
   const auto columns = [&](size_t begin, size_t end) {
     std::vector<float> sums(m);
     for (size_t j = begin; j < end; ++j) {
@@ -56,7 +83,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
         for (size_t i = 0; i < m; ++i) sums[i] += factor * values[i];
       }
       for (size_t i = 0; i < m; ++i) {
-        const float before = keep == 0.0f ? 0.0f : keep * load(c, c_layout->type, i + j * static_cast<size_t>(c_layout->stride));
+        const float before = keep == 0.0f
+            ? 0.0f
+            : keep * load(c, c_layout->type, i + j * static_cast<size_t>(c_layout->stride));
         store(d, d_layout->type, i + j * static_cast<size_t>(d_layout->stride), times * sums[i] + before);
       }
     }
@@ -69,7 +98,19 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnXpotrf(cusolverDnHandle_t, cusolverDnParams_t, cublasFillMode_t half, int64_t n, cudaDataType, void* a, int64_t stride, cudaDataType, void*, size_t, void*, size_t, int* info) {
+cusolverStatus_t cusolverDnXpotrf(cusolverDnHandle_t,
+                                  cusolverDnParams_t,
+                                  cublasFillMode_t half,
+                                  int64_t n,
+                                  cudaDataType,
+                                  void* a,
+                                  int64_t stride,
+                                  cudaDataType,
+                                  void*,
+                                  size_t,
+                                  void*,
+                                  size_t,
+                                  int* info) {
   const llmc::emulation::DeviceAccess access;
   if (half != CUBLAS_FILL_MODE_UPPER) return CUSOLVER_STATUS_INVALID_VALUE;
   // A = U^T U in columns: the row-major lower triangle, row by row.

@@ -1,4 +1,5 @@
-// What the tests of the CUDA module share: its backend, over the emulator or (LLMC_TESTS_ON_DEVICE) a GPU, and results that must not depend on the order of threads.
+// What the tests of the CUDA module share: its backend, over the emulator or (LLMC_TESTS_ON_DEVICE) a GPU,
+// and results that must not depend on the order of threads.
 #pragma once
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -7,8 +8,8 @@
 #include <random>
 #include <vector>
 
-#include "cpu/cpu_test_tools.hpp"
 #include "core/quantize/number_formats.hpp"
+#include "cpu/cpu_test_tools.hpp"
 #include "cuda/module.hpp"
 #if !defined(LLMC_TESTS_ON_DEVICE)
 #include "emulation.hpp"
@@ -31,14 +32,17 @@ inline std::unique_ptr<Backend> cuda_backend(int64_t memory_limit = 0) {
   return std::move(answer.backend);
 }
 
-// make() with threads run forward, backward and shuffled (on a GPU: a few times): the results are one. A missing barrier makes them differ.
+// make() with threads run forward, backward and shuffled (on a GPU: a few times): the results are one. A
+// missing barrier makes them differ.
 template <class Make>
 auto in_every_order(const Make& make) {
   const auto first = make();
 #if defined(LLMC_TESTS_ON_DEVICE)
   for (int again = 0; again < 3; ++again) CHECK(make() == first);
 #elif !defined(__SANITIZE_ADDRESS__)  // there one order is slow enough, and finds what is out of bounds
-  for (const auto& [order, seed] : {std::pair(emulation::Order::backward, 0u), std::pair(emulation::Order::shuffled, 1u), std::pair(emulation::Order::shuffled, 2u)}) {
+  for (const auto& [order, seed] :
+       {std::pair(emulation::Order::backward, 0u), std::pair(emulation::Order::shuffled, 1u),
+        std::pair(emulation::Order::shuffled, 2u)}) {
     emulation::set_order(order, seed);
     const auto again = make();
     emulation::set_order(emulation::Order::forward);
@@ -66,15 +70,21 @@ struct Dice {
   int64_t below(int64_t count) { return static_cast<int64_t>(engine() % static_cast<unsigned>(count)); }
   int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }
   template <class T>
-  T one_of(std::initializer_list<T> choices) { return choices.begin()[below(static_cast<int64_t>(choices.size()))]; }
+  T one_of(std::initializer_list<T> choices) {
+    return choices.begin()[below(static_cast<int64_t>(choices.size()))];
+  }
 };
 
 // Of ordinary, tiny or huge values, some of them ties of coarse grids, some half of zeros with a sign.
 inline Tensor random_weight(Dice& dice, DType dtype, int64_t rows, int64_t columns) {
-  std::vector<float> values = random_floats(static_cast<size_t>(rows * columns), static_cast<unsigned>(dice.below(10000)));
+  std::vector<float> values = random_floats(static_cast<size_t>(rows * columns),
+                                            static_cast<unsigned>(dice.below(10000)));
   const float magnitude = dice.one_of({1.0f, 0.02f, 1e-40f, dtype == DType::f16 ? 1e4f : 3e37f});
   const bool ties = dice.below(4) == 0, zeros = dice.below(4) == 0;
-  for (size_t i = 0; i < values.size(); ++i) values[i] = zeros && i < values.size() / 2 ? -0.0f : (ties ? std::nearbyint(values[i] * 4) / 4 : values[i]) * magnitude;
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = zeros && i < values.size() / 2
+        ? -0.0f
+        : (ties ? std::nearbyint(values[i] * 4) / 4 : values[i]) * magnitude;
   Tensor weight(dtype, {rows, columns});
   from_float(values.data(), weight.size(), dtype, weight.data());
   return weight;

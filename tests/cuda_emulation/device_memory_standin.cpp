@@ -58,8 +58,16 @@ class Arena {
     used_ -= size;
     ASAN_POISON_MEMORY_REGION(base_ + begin, size);
     allocations_.erase(found);
-    if (const auto next = holes_.find(begin + size); next != holes_.end()) size += next->second, holes_.erase(next);
-    if (auto before = holes_.lower_bound(begin); before != holes_.begin() && (--before)->first + before->second == begin) begin = before->first, size += before->second, holes_.erase(before);
+    if (const auto next = holes_.find(begin + size); next != holes_.end()) {
+      size += next->second;
+      holes_.erase(next);
+    }
+    if (auto before = holes_.lower_bound(begin);
+        before != holes_.begin() && (--before)->first + before->second == begin) {
+      begin = before->first;
+      size += before->second;
+      holes_.erase(before);
+    }
     holes_[begin] = size;
   }
 
@@ -81,7 +89,9 @@ class Arena {
   }
 
  private:
-  Arena() : base_(static_cast<std::byte*>(mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
+  Arena()
+      : base_(static_cast<std::byte*>(
+            mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
     if (base_ == MAP_FAILED) std::abort();
   }
 

@@ -65,7 +65,13 @@ std::atomic<uint32_t> order_seed{0};
 
 struct Stack {
   std::byte* bytes;
-  Stack() : bytes(static_cast<std::byte*>(mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {
+  Stack()
+      : bytes(static_cast<std::byte*>(mmap(nullptr,
+                                           kStackBytes,
+                                           PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                                           -1,
+                                           0))) {
     if (bytes == MAP_FAILED) die("-", "no memory for stacks");
   }
   Stack(Stack&& other) noexcept : bytes(std::exchange(other.bytes, nullptr)) {}
@@ -96,11 +102,12 @@ class Context {
     bottom_ = stack.bytes;
     size_ = kStackBytes;
 #if FIBERS_TELL_SANITIZER
-    __asan_unpoison_memory_region(stack.bytes, kStackBytes);  // what the fiber before, which never returned from its first function, left marked
+    // what the fiber before, which never returned from its first function, left marked
+    __asan_unpoison_memory_region(stack.bytes, kStackBytes);
 #endif
 #if defined(__x86_64__)
     auto** top = reinterpret_cast<void**>(stack.bytes + kStackBytes) - 2;
-    *--top = nullptr;                        // where entry() would return to: never
+    *--top = nullptr;                         // where entry() would return to: never
     *--top = reinterpret_cast<void*>(entry);  // leaves the stack aligned as after a call
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
     stack_pointer_ = top;
@@ -186,15 +193,21 @@ class Worker {
     warps_.resize((threads + kLanes - 1) / kLanes);
     for (Warp& warp : warps_) warp.arrived = warp.generation = 0;
     const auto shared = std::make_unique<std::byte[]>(launch.shared_bytes);
-    std::memset(shared.get(), 0xFF, launch.shared_bytes);  // NaN, whatever the type: reading before writing shows
+    // NaN, whatever the type: reading before writing shows
+    std::memset(shared.get(), 0xFF, launch.shared_bytes);
     threads_ = threads;
     at_barrier_ = done_ = 0;
     for (size_t t = 0; t < threads; ++t) {
       Fiber& fiber = *fibers_[t];
       const auto linear = static_cast<unsigned>(t);
-      fiber.position = {{linear % launch.block.x, linear / launch.block.x % launch.block.y, linear / launch.block.x / launch.block.y},
-                        {static_cast<unsigned>(index % launch.grid.x), static_cast<unsigned>(index / launch.grid.x % launch.grid.y), static_cast<unsigned>(index / launch.grid.x / launch.grid.y)},
-                        launch.block, launch.grid, shared.get()};
+      fiber.position = {{linear % launch.block.x, linear / launch.block.x % launch.block.y,
+                         linear / launch.block.x / launch.block.y},
+                        {static_cast<unsigned>(index % launch.grid.x),
+                         static_cast<unsigned>(index / launch.grid.x % launch.grid.y),
+                         static_cast<unsigned>(index / launch.grid.x / launch.grid.y)},
+                        launch.block,
+                        launch.grid,
+                        shared.get()};
       fiber.state = State::ready;
       fiber.exchanges = fiber.copy_group = 0;
       fiber.copies.clear();
@@ -272,7 +285,10 @@ class Worker {
         current_ = fibers_[t].get();
         scheduler_.switch_to(current_->context);
       }
-      if (!moved) die(launch_->name, done_ > 0 ? "threads wait for others that have ended" : "threads wait for each other in different places");
+      if (!moved)
+        die(launch_->name,
+            done_ > 0 ? "threads wait for others that have ended"
+                      : "threads wait for each other in different places");
     }
     if (at_barrier_ != 0) die(launch_->name, "a thread ended while others wait at a barrier");
   }
@@ -323,7 +339,8 @@ class Cores {
       const Launch& launch = *launch_;
       lock.unlock();
       // Blocks in a scattered order: one that relies on another's being done would show.
-      for (uint64_t i; (i = next_.fetch_add(1)) < blocks_;) Worker::of_this_thread().run_block(launch, order_of_threads == Order::forward ? i : blocks_ - 1 - i);
+      for (uint64_t i; (i = next_.fetch_add(1)) < blocks_;)
+        Worker::of_this_thread().run_block(launch, order_of_threads == Order::forward ? i : blocks_ - 1 - i);
       lock.lock();
       if (--running_ == 0) finished_.notify_all();
     }
@@ -339,7 +356,8 @@ class Cores {
 };
 
 void finish_copies(Fiber& fiber, int up_to_group) {
-  const auto due = std::stable_partition(fiber.copies.begin(), fiber.copies.end(), [&](const PendingCopy& copy) { return copy.group > up_to_group; });
+  const auto due = std::stable_partition(fiber.copies.begin(), fiber.copies.end(),
+                                         [&](const PendingCopy& copy) { return copy.group > up_to_group; });
   for (auto copy = due; copy != fiber.copies.end(); ++copy) {
     std::memcpy(copy->to, copy->from, copy->bytes);
     std::memset(static_cast<std::byte*>(copy->to) + copy->bytes, 0, copy->zeros);
@@ -356,7 +374,9 @@ void set_order(Order order, uint32_t seed) {
 
 const ThreadPosition& position() { return Worker::of_this_thread().current().position; }
 void wait_for_block() { Worker::of_this_thread().wait_for_block(); }
-const std::byte* exchange_in_warp(const void* mine, size_t bytes) { return Worker::of_this_thread().exchange(mine, bytes); }
+const std::byte* exchange_in_warp(const void* mine, size_t bytes) {
+  return Worker::of_this_thread().exchange(mine, bytes);
+}
 
 void copy_later(void* to, const void* from, size_t bytes, size_t zeros) {
   Fiber& fiber = Worker::of_this_thread().current();
@@ -368,9 +388,14 @@ void wait_for_copies(int allowed_pending_groups) {
   finish_copies(fiber, fiber.copy_group - 1 - allowed_pending_groups);
 }
 
-void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
+void launch(const char* name,
+            dim3 grid,
+            dim3 block,
+            size_t shared_bytes,
+            const std::function<void()>& thread) {
   constexpr size_t kMostShared = 227 << 10;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || grid.x > 0x7FFFFFFFu) die(name, "the grid is empty or too large");
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || grid.x > 0x7FFFFFFFu)
+    die(name, "the grid is empty or too large");
   if (shared_bytes > kMostShared) die(name, "more shared memory than a block can have");
   const DeviceAccess access;
   Cores::instance().run({name, grid, block, shared_bytes, &thread}, uint64_t{grid.x} * grid.y * grid.z);

@@ -6,7 +6,11 @@
 
 using llmc::emulation::DeviceAccess;
 
-const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : error == cudaSuccess ? "no error" : "invalid argument"; }
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory"
+      : error == cudaSuccess                ? "no error"
+                                            : "invalid argument";
+}
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
@@ -16,12 +20,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
-cudaError_t cudaMalloc(void** memory, size_t bytes) { return (*memory = llmc::emulation::allocate_on_device(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  return (*memory = llmc::emulation::allocate_on_device(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation;
+}
 cudaError_t cudaFree(void* memory) {
   llmc::emulation::free_on_device(memory);
   return cudaSuccess;
 }
-cudaError_t cudaMallocHost(void** memory, size_t bytes) { return (*memory = std::malloc(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  return (*memory = std::malloc(bytes)) ? cudaSuccess : cudaErrorMemoryAllocation;
+}
 cudaError_t cudaFreeHost(void* memory) {
   std::free(memory);
   return cudaSuccess;

@@ -1,4 +1,5 @@
-// Every node of the graph on the device against the CPU backend, over random shapes. Both round to the values' dtype and sum in float32, in different orders:
+// Every node of the graph on the device against the CPU backend, over random shapes. Both round to the
+// values' dtype and sum in float32, in different orders:
 // float32 values differ by at most 1e-5 of the largest, bfloat16 ones by two of its steps (2^-7).
 #include "cuda/device_heap.hpp"
 #include "cuda/kernels.hpp"
@@ -11,7 +12,8 @@ namespace {
 
 TokenBatch ragged_batch(Dice& dice, int64_t longest) {
   TokenBatch batch{{}, {0}};
-  for (int64_t s = dice.between(1, 3); s > 0; --s) batch.sequence_starts.push_back(batch.sequence_starts.back() + dice.between(1, longest));
+  for (int64_t s = dice.between(1, 3); s > 0; --s)
+    batch.sequence_starts.push_back(batch.sequence_starts.back() + dice.between(1, longest));
   batch.token_ids.assign(static_cast<size_t>(batch.sequence_starts.back()), 0);
   return batch;
 }
@@ -30,11 +32,14 @@ struct Job {
 // The last node's output.
 std::vector<float> run(Backend& backend, const Job& job, DType dtype) {
   ValueTable values(job.values);
-  for (size_t i = 0; i < job.inputs.size(); ++i) values[i] = tensor_of(dtype, {job.batch.tokens(), job.widths[i]}, job.inputs[i]);
+  for (size_t i = 0; i < job.inputs.size(); ++i)
+    values[i] = tensor_of(dtype, {job.batch.tokens(), job.widths[i]}, job.inputs[i]);
   const ValueLifetimes lifetimes{job.last_uses, [](const Node&) {}, [](size_t) {}};
   ForwardOptions options;
   options.value_dtype = dtype;
-  backend.execute(job.nodes, backend.stage(job.nodes, job.weights), job.batch, options, values, job.rounding.empty() ? nullptr : &job.rounding, job.last_uses.empty() ? nullptr : &lifetimes);
+  backend.execute(job.nodes, backend.stage(job.nodes, job.weights), job.batch, options, values,
+                  job.rounding.empty() ? nullptr : &job.rounding,
+                  job.last_uses.empty() ? nullptr : &lifetimes);
   return floats_of(backend.to_host(values[static_cast<size_t>(job.nodes.back().output)]));
 }
 
@@ -58,26 +63,36 @@ Tensor random_tensor(DType dtype, Shape shape, unsigned seed) {
   return tensor_of(dtype, std::move(shape), random_floats(count, seed));
 }
 
-// softmax(cap * tanh(scale * q k / cap)) v in double, over the keys that a causal window shows: the graph has no soft cap yet, so no other backend can be asked.
-std::vector<float> capped_attention(const std::vector<float> (&inputs)[3], const cuda::AttentionProblem& problem, const std::vector<int64_t>& starts) {
+// softmax(cap * tanh(scale * q k / cap)) v in double, over the keys that a causal window shows: the graph has
+// no soft cap yet, so no other backend can be asked.
+std::vector<float> capped_attention(const std::vector<float> (&inputs)[3],
+                                    const cuda::AttentionProblem& problem,
+                                    const std::vector<int64_t>& starts) {
   const int64_t dim = problem.head_dim, heads = problem.heads, kv_heads = problem.kv_heads;
   std::vector<float> out(inputs[0].size());
   for (size_t s = 0; s + 1 < starts.size(); ++s)
     for (int64_t t = starts[s]; t < starts[s + 1]; ++t)
       for (int64_t head = 0; head < heads; ++head) {
         const int64_t first = problem.window > 0 ? std::max(starts[s], t - problem.window + 1) : starts[s];
-        const auto at = [&](int64_t token, int64_t c) { return static_cast<size_t>((token * kv_heads + head / (heads / kv_heads)) * dim + c); };
+        const auto at = [&](int64_t token, int64_t c) {
+          return static_cast<size_t>((token * kv_heads + head / (heads / kv_heads)) * dim + c);
+        };
         std::vector<double> sums(static_cast<size_t>(dim));
         double total = 0;
         for (int64_t key = first; key <= t; ++key) {
           double score = 0;
-          for (int64_t c = 0; c < dim; ++c) score += static_cast<double>(inputs[0][static_cast<size_t>((t * heads + head) * dim + c)]) * static_cast<double>(inputs[1][at(key, c)]);
+          for (int64_t c = 0; c < dim; ++c)
+            score += static_cast<double>(inputs[0][static_cast<size_t>((t * heads + head) * dim + c)]) *
+                static_cast<double>(inputs[1][at(key, c)]);
           const auto cap = static_cast<double>(problem.soft_cap);
           const double weight = std::exp(cap * std::tanh(score * static_cast<double>(problem.scale) / cap));
           total += weight;
-          for (int64_t c = 0; c < dim; ++c) sums[static_cast<size_t>(c)] += weight * static_cast<double>(inputs[2][at(key, c)]);
+          for (int64_t c = 0; c < dim; ++c)
+            sums[static_cast<size_t>(c)] += weight * static_cast<double>(inputs[2][at(key, c)]);
         }
-        for (int64_t c = 0; c < dim; ++c) out[static_cast<size_t>((t * heads + head) * dim + c)] = static_cast<float>(sums[static_cast<size_t>(c)] / total);
+        for (int64_t c = 0; c < dim; ++c)
+          out[static_cast<size_t>((t * heads + head) * dim + c)] = static_cast<float>(
+              sums[static_cast<size_t>(c)] / total);
       }
   return out;
 }
@@ -106,7 +121,8 @@ TEST_CASE("device: norms of every kind and width, alone and behind a residual ad
 
 TEST_CASE("device: activations, products and sums of any length, fused or not") {
   Dice dice(2);
-  for (const ActivationKind kind : {ActivationKind::silu, ActivationKind::gelu, ActivationKind::gelu_tanh, ActivationKind::relu}) {
+  for (const ActivationKind kind :
+       {ActivationKind::silu, ActivationKind::gelu, ActivationKind::gelu_tanh, ActivationKind::relu}) {
     Job job;
     job.batch = ragged_batch(dice, 5);
     const int64_t width = dice.between(1, 700);
@@ -136,7 +152,8 @@ TEST_CASE("device: a fused activation is never made, one that others read is") {
     const auto cuda = cuda_backend();
     ValueTable values(4);
     for (size_t i = 0; i < 2; ++i) values[i] = tensor_of(DType::bf16, {2, 8}, job.inputs[i]);
-    const std::vector<std::vector<ValueId>> dying = {{}, read_later ? std::vector<ValueId>{} : std::vector<ValueId>{2}};
+    const std::vector<std::vector<ValueId>> dying = {
+        {}, read_later ? std::vector<ValueId>{} : std::vector<ValueId>{2}};
     const ValueLifetimes lifetimes{dying, [](const Node&) {}, [](size_t) {}};
     cuda->execute(job.nodes, {}, job.batch, {DType::bf16}, values, nullptr, &lifetimes);
     CHECK(values[2].empty() != read_later);
@@ -165,7 +182,8 @@ TEST_CASE("device: rotary embedding, whole and partial heads, tables that follow
 
 TEST_CASE("device: attention over ragged sequences, grouped heads, windows and every head size") {
   Dice dice(4);
-  for (const int64_t head_dim : {int64_t{16}, int64_t{20}, int64_t{64}, int64_t{80}, int64_t{128}, int64_t{256}, int64_t{300}})
+  for (const int64_t head_dim :
+       {int64_t{16}, int64_t{20}, int64_t{64}, int64_t{80}, int64_t{128}, int64_t{256}, int64_t{300}})
     for (const int64_t window : {int64_t{0}, dice.between(1, 90)}) {
       CAPTURE(head_dim, window);
       Job job;
@@ -175,7 +193,10 @@ TEST_CASE("device: attention over ragged sequences, grouped heads, windows and e
       add_input(job, kv_heads * head_dim, 42);
       add_input(job, kv_heads * head_dim, 43);
       job.values = 4;
-      job.nodes = {node_of("", Attention{heads, kv_heads, head_dim, 1.0 / std::sqrt(static_cast<double>(head_dim)), window, "a"}, {0, 1, 2}, 3)};
+      job.nodes = {node_of(
+          "",
+          Attention{heads, kv_heads, head_dim, 1.0 / std::sqrt(static_cast<double>(head_dim)), window, "a"},
+          {0, 1, 2}, 3)};
       check_against_cpu(job);
     }
 }
@@ -198,7 +219,8 @@ TEST_CASE("device: scores of attention are capped softly, with and without a win
         std::vector<float> rounded[3];
         for (unsigned i = 0; i < 3; ++i) {
           const int64_t width = (i == 0 ? problem.heads : problem.kv_heads) * head_dim;
-          given[i] = tensor_of(dtype, {batch.tokens(), width}, random_floats(static_cast<size_t>(batch.tokens() * width), 42 + i));
+          given[i] = tensor_of(dtype, {batch.tokens(), width},
+                               random_floats(static_cast<size_t>(batch.tokens() * width), 42 + i));
           rounded[i] = floats_of(given[i]);
         }
         const auto got = in_every_order([&] {
@@ -207,10 +229,14 @@ TEST_CASE("device: scores of attention are capped softly, with and without a win
           Tensor out = heap.tensor(dtype, given[0].shape());
           std::vector<cuda::AttentionTile> tiles;
           for (size_t s = 0; s + 1 < batch.sequence_starts.size(); ++s)
-            for (int64_t query = batch.sequence_starts[s]; query < batch.sequence_starts[s + 1]; query += cuda::attention_queries_per_tile())
+            for (int64_t query = batch.sequence_starts[s]; query < batch.sequence_starts[s + 1];
+                 query += cuda::attention_queries_per_tile())
               tiles.push_back({query, batch.sequence_starts[s], batch.sequence_starts[s + 1]});
           const Tensor table = heap.upload(tiles, DType::u8);
-          problem.queries = q.data(), problem.keys = k.data(), problem.values = v.data(), problem.out = out.data();
+          problem.queries = q.data();
+          problem.keys = k.data();
+          problem.values = v.data();
+          problem.out = out.data();
           problem.tiles = table.as<cuda::AttentionTile>();
           problem.tile_count = static_cast<int64_t>(tiles.size());
           cuda::attend(problem, dtype, nullptr);
@@ -218,7 +244,8 @@ TEST_CASE("device: scores of attention are capped softly, with and without a win
           heap.download(out.data(), host.data(), static_cast<size_t>(out.bytes()));
           return floats_of(host);
         });
-        CHECK(largest_difference(got, capped_attention(rounded, problem, batch.sequence_starts)) <= (dtype == DType::f32 ? 1e-5 : 0.0157));
+        CHECK(largest_difference(got, capped_attention(rounded, problem, batch.sequence_starts)) <=
+              (dtype == DType::f32 ? 1e-5 : 0.0157));
       }
 }
 
@@ -241,11 +268,16 @@ TEST_CASE("device: Linears with weights of every dtype and with biases, and tied
 
 TEST_CASE("device: activations are rounded as the CPU rounds them") {
   Dice dice(6);
-  const ActivationQuantization kinds[] = {{{NumberType::integer, 8, true}, 0, false, 0, {}, {}},   {{NumberType::integer, 8, false}, 0, false, 0, {}, {}},
-                                          {{NumberType::integer, 4, true}, 32, false, 0, {}, {}},  {{NumberType::floating, 8, true}, 0, false, 0, {}, {}},
-                                          {{NumberType::floating, 8, true}, 32, true, 0, {}, {}},  {{NumberType::floating, 4, true}, 32, true, 0, {}, {}},
-                                          {{NumberType::floating, 4, true}, 16, false, 900, {}, {}}, {{NumberType::integer, 8, false}, 0, false, 0, {0.02f}, {int8_t{3}}},
-                                          {{NumberType::floating, 8, true}, 0, false, 0, {0.01f, 0.02f}, {}}};
+  const ActivationQuantization kinds[] = {
+      {{NumberType::integer, 8, true}, 0, false, 0, {}, {}},
+      {{NumberType::integer, 8, false}, 0, false, 0, {}, {}},
+      {{NumberType::integer, 4, true}, 32, false, 0, {}, {}},
+      {{NumberType::floating, 8, true}, 0, false, 0, {}, {}},
+      {{NumberType::floating, 8, true}, 32, true, 0, {}, {}},
+      {{NumberType::floating, 4, true}, 32, true, 0, {}, {}},
+      {{NumberType::floating, 4, true}, 16, false, 900, {}, {}},
+      {{NumberType::integer, 8, false}, 0, false, 0, {0.02f}, {int8_t{3}}},
+      {{NumberType::floating, 8, true}, 0, false, 0, {0.01f, 0.02f}, {}}};
   for (const ActivationQuantization& how : kinds) {
     Job job;
     job.batch = ragged_batch(dice, 6);

@@ -62,12 +62,14 @@ TEST_CASE("device: every preset without calibration is written as llm-compressor
     for (const std::string& name : want.names()) {
       CAPTURE(name);
       const Tensor a = want.read(name), b = got.read(name);
-      CHECK((a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0));
+      CHECK((a.shape() == b.shape() && a.dtype() == b.dtype() &&
+             std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0));
     }
   }
 }
 
-TEST_CASE("device: presets with fixed activation scales write the reference's weights and come near its scales") {
+TEST_CASE(
+    "device: presets with fixed activation scales write the reference's weights and come near its scales") {
   const auto cuda = cuda_backend();
   for (const char* preset : {"FP8", "NVFP4"}) {
     CAPTURE(preset);
@@ -80,13 +82,18 @@ TEST_CASE("device: presets with fixed activation scales write the reference's we
     for (const std::string& name : want.names()) {
       CAPTURE(name);
       const Tensor a = want.read(name), b = got.read(name);
-      if (name.find("input_") == std::string::npos) CHECK(std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0);
-      else CHECK(floats_of(b)[0] == Approx(floats_of(a)[0]).epsilon(0.02));  // two steps of bfloat16, as on the CPU
+      if (name.find("input_") == std::string::npos)
+        CHECK(std::memcmp(a.data(), b.data(), static_cast<size_t>(a.bytes())) == 0);
+      else
+        CHECK(floats_of(b)[0] ==
+              Approx(floats_of(a)[0]).epsilon(0.02));  // two steps of bfloat16, as on the CPU
     }
   }
 }
 
-TEST_CASE("device: SmoothQuant and GPTQ cost as much quality as on the CPU, and the same bytes come out in every order of threads") {
+TEST_CASE(
+    "device: SmoothQuant and GPTQ cost as much quality as on the CPU, and the same bytes come out in every "
+    "order of threads") {
   const ScratchFolder scratch;
   const auto cpu = backend();
   const Report want = run_recipe(*cpu, kSmoothAndGptq, scratch / "cpu");
@@ -96,12 +103,14 @@ TEST_CASE("device: SmoothQuant and GPTQ cost as much quality as on the CPU, and 
     const Report got = run_recipe(*cuda_backend(), kSmoothAndGptq, output);
     CHECK_THAT(got.device, Catch::StartsWith("cuda "));
     REQUIRE(got.linears.size() == want.linears.size());
-    for (size_t i = 0; i < want.linears.size(); ++i) CHECK(got.linears[i].relative_error == Approx(want.linears[i].relative_error).epsilon(0.03));
+    for (size_t i = 0; i < want.linears.size(); ++i)
+      CHECK(got.linears[i].relative_error == Approx(want.linears[i].relative_error).epsilon(0.03));
     return file_of(output);
   });
   const double on_cpu = perplexity(scratch / "cpu", *cpu), on_device = perplexity(scratch / "cuda0", *cpu);
   CHECK(on_device == Approx(on_cpu).epsilon(0.05));
-  CHECK(perplexity(scratch / "cpu", *cuda_backend()) == Approx(on_cpu).epsilon(0.02));  // measured on the device
+  // measured on the device
+  CHECK(perplexity(scratch / "cpu", *cuda_backend()) == Approx(on_cpu).epsilon(0.02));
 }
 
 TEST_CASE("device: a block's sets that are known together are solved side by side, as well as on the CPU") {
@@ -126,7 +135,8 @@ TEST_CASE("device: a block's sets that are known together are solved side by sid
 TEST_CASE("device: activations that do not fit wait on the host, and the bytes are the same") {
   const ScratchFolder scratch;
   run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "roomy");
-  emulation::set_device_bytes(56 << 20);  // 34 of it are taken at once, 8 or 16 more by values that wait for their gram: what is parked then goes
+  // 34 of it are taken at once, 8 or 16 more by values that wait for their gram: what is parked then goes
+  emulation::set_device_bytes(56 << 20);
   run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "tight");
   emulation::set_device_bytes(33 << 20);
   std::string problem;
@@ -148,7 +158,8 @@ TEST_CASE("device: a limit on its memory has the same effect as that much memory
   run_recipe(*cuda_backend(), kSmoothAndGptq, scratch / "roomy");
   run_recipe(*cuda_backend(56 << 20), kSmoothAndGptq, scratch / "tight");
   CHECK(file_of(scratch / "tight") == file_of(scratch / "roomy"));
-  CHECK_THROWS_WITH(run_recipe(*cuda_backend(33 << 20), kSmoothAndGptq, scratch / "none"), Catch::Contains("cuda: no memory for") && Catch::Contains("the limit is 34603008"));
+  CHECK_THROWS_WITH(run_recipe(*cuda_backend(33 << 20), kSmoothAndGptq, scratch / "none"),
+                    Catch::Contains("cuda: no memory for") && Catch::Contains("the limit is 34603008"));
   CHECK_FALSE(std::filesystem::exists(scratch / "none"));
 }
 
@@ -157,7 +168,8 @@ TEST_CASE("device: what the loader's thread finds ends the run, named, and nothi
   const std::string model = scratch / "model", tensor = "model.layers.1.mlp.up_proj.weight";
   std::filesystem::copy(golden("micro-llama"), model);
   const std::string shard = model + "/model.safetensors";
-  std::filesystem::permissions(shard, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+  std::filesystem::permissions(shard, std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
   const auto entry = SafetensorsFile(shard).entry(tensor);
   std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(entry.offset + 2 * 5);
@@ -166,7 +178,8 @@ TEST_CASE("device: what the loader's thread finds ends the run, named, and nothi
   OneshotOptions options = micro_llama(scratch / "out");
   options.model_dir = model;
   options.recipe = kSmoothAndGptq;
-  CHECK_THROWS_WITH(oneshot(options, *cuda_backend(), {}), Catch::Contains(tensor) && Catch::Contains("NaN or Inf at element 5"));
+  CHECK_THROWS_WITH(oneshot(options, *cuda_backend(), {}),
+                    Catch::Contains(tensor) && Catch::Contains("NaN or Inf at element 5"));
   CHECK_FALSE(std::filesystem::exists(scratch / "out"));
 }
 

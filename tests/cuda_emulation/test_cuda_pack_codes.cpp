@@ -15,10 +15,16 @@ TEST_CASE("device: codes of every width are packed as the file holds them") {
       QuantizationArgs args;
       args.num_bits = bits < 9 ? bits : 4;
       args.type = bits < 9 ? NumberType::integer : NumberType::floating;
-      const int64_t rows = dice.between(1, 40), columns = args.type == NumberType::floating ? 2 * dice.between(1, 150) : round % 2 ? 32 * dice.between(1, 9) : dice.between(1, 300);
+      const int64_t rows = dice.between(1, 40),
+                    columns = args.type == NumberType::floating ? 2 * dice.between(1, 150)
+          : round % 2                                           ? 32 * dice.between(1, 9)
+                                                                : dice.between(1, 300);
       Tensor codes(args.type == NumberType::integer ? DType::i8 : DType::u8, {rows, columns});
-      for (int64_t i = 0; i < codes.size(); ++i) codes.as<uint8_t>()[i] = static_cast<uint8_t>(args.type == NumberType::integer ? dice.below(1 << bits) - (1 << (bits - 1)) : dice.below(16));
-      const Tensor want = args.type == NumberType::integer ? pack_int_rows(codes, bits) : pack_fp4_rows(codes);
+      for (int64_t i = 0; i < codes.size(); ++i)
+        codes.as<uint8_t>()[i] = static_cast<uint8_t>(
+            args.type == NumberType::integer ? dice.below(1 << bits) - (1 << (bits - 1)) : dice.below(16));
+      const Tensor want = args.type == NumberType::integer ? pack_int_rows(codes, bits)
+                                                           : pack_fp4_rows(codes);
       CAPTURE(bits, rows, columns);
       const Tensor there = on_device(*cuda, codes);
       in_every_order([&] {

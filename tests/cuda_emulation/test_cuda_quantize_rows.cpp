@@ -19,17 +19,27 @@ struct Outputs {
 QuantizationArgs random_args(Dice& dice) {
   if (dice.below(2)) {
     const auto names = preset_names();
-    return *preset_scheme(names[static_cast<size_t>(1 + dice.below(static_cast<int64_t>(names.size()) - 1))]).weights;
+    return *preset_scheme(names[static_cast<size_t>(1 + dice.below(static_cast<int64_t>(names.size()) - 1))])
+                .weights;
   }
   QuantizationArgs args;
   args.type = dice.below(3) ? NumberType::integer : NumberType::floating;
   args.num_bits = args.type == NumberType::integer ? static_cast<int>(dice.between(2, 8)) : 8;
   args.symmetric = args.type == NumberType::floating || dice.below(2);
   switch (dice.below(4)) {
-    case 0: args.strategy = Strategy::tensor; break;
-    case 1: args.strategy = Strategy::channel; break;
-    case 2: args.strategy = Strategy::group, args.group_size = dice.one_of<int64_t>({1, 10, 33, 64}); break;
-    default: args.strategy = Strategy::block, args.block_structure = {dice.between(1, 12), dice.between(1, 50)};
+    case 0:
+      args.strategy = Strategy::tensor;
+      break;
+    case 1:
+      args.strategy = Strategy::channel;
+      break;
+    case 2:
+      args.strategy = Strategy::group;
+      args.group_size = dice.one_of<int64_t>({1, 10, 33, 64});
+      break;
+    default:
+      args.strategy = Strategy::block;
+      args.block_structure = {dice.between(1, 12), dice.between(1, 50)};
   }
   return args;
 }
@@ -42,8 +52,13 @@ TEST_CASE("device: rows are quantized and packed bit for bit as defined") {
   for (int round = 0; round < 400; ++round) {
     const QuantizationArgs args = random_args(dice);
     const DType dtype = dice.one_of({DType::bf16, DType::bf16, DType::f32, DType::f16});
-    const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group ? *args.group_size : args.type == NumberType::floating && args.num_bits == 4 ? 2 : 1;
-    const int64_t rows = dice.between(1, 20), columns = unit * dice.between(1, std::max<int64_t>(1, dice.one_of<int64_t>({150, 2500}) / unit));
+    const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group
+        ? *args.group_size
+        : args.type == NumberType::floating && args.num_bits == 4 ? 2
+                                                                  : 1;
+    const int64_t rows = dice.between(1, 20),
+                  columns = unit *
+        dice.between(1, std::max<int64_t>(1, dice.one_of<int64_t>({150, 2500}) / unit));
     const Tensor weight = random_weight(dice, dtype, rows, columns);
     CAPTURE(round, describe(args), dtype_name(dtype), rows, columns);
     RowQuantization job;
@@ -51,9 +66,13 @@ TEST_CASE("device: rows are quantized and packed bit for bit as defined") {
     job.args = &args;
     job.rounding = dice.one_of({Rounding::exact, Rounding::reference});
     job.layout = dice.one_of({CodeLayout::bytes, CodeLayout::packed});
-    if (args.strategy == Strategy::tensor_group) job.global_scale = nvfp4_global_scale(absolute_maximum(weight), dtype);
-    const Tensor given = args.strategy == Strategy::tensor ? std::move(compute_qparams(weight, args).scales) : Tensor();
-    const Tensor given_zero = !given.empty() && !args.symmetric ? std::move(compute_qparams(weight, args).zero_points) : Tensor();
+    if (args.strategy == Strategy::tensor_group)
+      job.global_scale = nvfp4_global_scale(absolute_maximum(weight), dtype);
+    const Tensor given = args.strategy == Strategy::tensor ? std::move(compute_qparams(weight, args).scales)
+                                                           : Tensor();
+    const Tensor given_zero = !given.empty() && !args.symmetric
+        ? std::move(compute_qparams(weight, args).zero_points)
+        : Tensor();
     RowsQuantized results[2];
     const auto run = [&](int which) {
       const auto cells = static_cast<size_t>(element_count(scale_shape(args, weight.shape())).value());
@@ -74,7 +93,8 @@ TEST_CASE("device: rows are quantized and packed bit for bit as defined") {
     CHECK((got.codes == want.codes));
     CHECK((got.scales == want.scales));
     CHECK((got.zero_points == want.zero_points));
-    if (std::isfinite(results[0].error)) CHECK(results[1].error == Approx(results[0].error).epsilon(1e-9).margin(1e-300));
+    if (std::isfinite(results[0].error))
+      CHECK(results[1].error == Approx(results[0].error).epsilon(1e-9).margin(1e-300));
     CHECK(results[1].energy == Approx(results[0].energy).epsilon(1e-9).margin(1e-300));
     if (round % 40 == 0) CHECK((in_every_order([&] { return run(1); }) == want));
   }
@@ -86,13 +106,18 @@ TEST_CASE("device: codes become the values that their reader sees, bit for bit")
   for (int round = 0; round < 100; ++round) {
     const QuantizationArgs args = random_args(dice);
     const DType model = dice.one_of({DType::bf16, DType::f32}), out = dice.one_of({DType::bf16, DType::f32});
-    const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group ? *args.group_size : 1;
-    const Tensor weight = random_weight(dice, model, dice.between(1, 20), unit * dice.between(1, std::max<int64_t>(1, 300 / unit)));
+    const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group
+        ? *args.group_size
+        : 1;
+    const Tensor weight = random_weight(dice, model, dice.between(1, 20),
+                                        unit * dice.between(1, std::max<int64_t>(1, 300 / unit)));
     QuantizedMatrix matrix{args, weight.shape(), {}, compute_qparams(weight, args)};
     matrix.codes = quantize_matrix(weight, matrix.parameters, args, Rounding::exact);
     CAPTURE(round, describe(args), dtype_name(model), dtype_name(out));
-    const Tensor want = dequantize_matrix(matrix, out), device = dequantize_for_forward(matrix, out, *cuda), got = cuda->to_host(device);
-    CHECK((got.dtype() == want.dtype() && std::memcmp(got.data(), want.data(), static_cast<size_t>(want.bytes())) == 0));
+    const Tensor want = dequantize_matrix(matrix, out), device = dequantize_for_forward(matrix, out, *cuda),
+                 got = cuda->to_host(device);
+    CHECK((got.dtype() == want.dtype() &&
+           std::memcmp(got.data(), want.data(), static_cast<size_t>(want.bytes())) == 0));
   }
 }
 

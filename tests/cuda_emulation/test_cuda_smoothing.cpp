@@ -9,7 +9,9 @@ using namespace llmc::test;
 
 namespace {
 
-std::vector<std::byte> bytes_of(const Tensor& tensor) { return {tensor.data(), tensor.data() + tensor.bytes()}; }
+std::vector<std::byte> bytes_of(const Tensor& tensor) {
+  return {tensor.data(), tensor.data() + tensor.bytes()};
+}
 
 }  // namespace
 
@@ -17,11 +19,17 @@ TEST_CASE("device: column maxima and smoothed weights are the definition's, of a
   Dice dice(1);
   for (int round = 0; round < 40; ++round) {
     const DType dtype = dice.one_of({DType::bf16, DType::f16, DType::f32});
-    const int64_t rows = dice.one_of<int64_t>({1, 127, 128, 129, dice.between(1, 400)}), columns = dice.one_of<int64_t>({1, 255, 257, dice.between(1, 600)});
+    const int64_t rows = dice.one_of<int64_t>({1, 127, 128, 129, dice.between(1, 400)}),
+                  columns = dice.one_of<int64_t>({1, 255, 257, dice.between(1, 600)});
     const Tensor weight = random_weight(dice, dtype, rows, columns);
-    const SmoothingUse use = dice.one_of({SmoothingUse::multiply, SmoothingUse::divide, SmoothingUse::divide_plus_one});
-    std::vector<float> scales = random_floats(static_cast<size_t>(columns), static_cast<unsigned>(round)), earlier(static_cast<size_t>(columns));
-    for (size_t j = 0; j < scales.size(); ++j) scales[j] = std::fabs(scales[j]) + 1e-3f, earlier[j] = j % 3 == 0 ? 0.5f : 0.0f;
+    const SmoothingUse use = dice.one_of(
+        {SmoothingUse::multiply, SmoothingUse::divide, SmoothingUse::divide_plus_one});
+    std::vector<float> scales = random_floats(static_cast<size_t>(columns), static_cast<unsigned>(round)),
+                       earlier(static_cast<size_t>(columns));
+    for (size_t j = 0; j < scales.size(); ++j) {
+      scales[j] = std::fabs(scales[j]) + 1e-3f;
+      earlier[j] = j % 3 == 0 ? 0.5f : 0.0f;
+    }
     CAPTURE(round, dtype_name(dtype), rows, columns, static_cast<int>(use));
     std::vector<float> largest = earlier;
     raise_column_maxima(weight, largest);

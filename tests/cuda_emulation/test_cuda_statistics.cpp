@@ -25,11 +25,14 @@ TEST_CASE("device: grams of any width and number of tokens, added to in parts") 
       std::vector<Tensor> parts;
       for (int part = 0; part < 3; ++part) {
         const int64_t tokens = dice.between(1, 150);
-        parts.push_back(tensor_of(dtype, {tokens, width}, random_floats(static_cast<size_t>(tokens * width), static_cast<unsigned>(part))));
+        parts.push_back(
+            tensor_of(dtype, {tokens, width},
+                      random_floats(static_cast<size_t>(tokens * width), static_cast<unsigned>(part))));
       }
       const auto want = gram_of(*backend(), parts, width);
       const auto got = in_every_order([&] { return gram_of(*cuda_backend(), parts, width); });
-      CHECK(largest_difference(got, want) <= 1e-6);  // products are exact, sums are float32 in another order
+      // products are exact, sums are float32 in another order
+      CHECK(largest_difference(got, want) <= 1e-6);
     }
 }
 
@@ -39,7 +42,16 @@ TEST_CASE("device: a gram in host memory is added to as well") {
   const auto cuda = cuda_backend();
   cuda->accumulate_gram(x, gram);
   cuda->accumulate_gram(x, gram);
-  CHECK(gram.as<float>()[0] == Approx(2 * gram_of(*cuda, [&] { std::vector<Tensor> one; one.push_back(Tensor::copy_of(x)); return one; }(), 16)[0]));
+  CHECK(gram.as<float>()[0] ==
+        Approx(2 *
+               gram_of(
+                   *cuda,
+                   [&] {
+                     std::vector<Tensor> one;
+                     one.push_back(Tensor::copy_of(x));
+                     return one;
+                   }(),
+                   16)[0]));
 }
 
 TEST_CASE("device: channel statistics") {
@@ -76,7 +88,9 @@ TEST_CASE("device: the extent of values, and the first that is not finite") {
       const auto fill = [&] {
         for (int64_t i = 0; i < count; ++i)
           if (dtype == DType::f32) x.as<float>()[i] = values[static_cast<size_t>(i)];
-          else x.as<uint16_t>()[i] = dtype == DType::bf16 ? bf16_from_float(values[static_cast<size_t>(i)]) : f16_from_float(values[static_cast<size_t>(i)]);
+          else
+            x.as<uint16_t>()[i] = dtype == DType::bf16 ? bf16_from_float(values[static_cast<size_t>(i)])
+                                                       : f16_from_float(values[static_cast<size_t>(i)]);
       };
       fill();
       const ValueExtent want = backend()->scan(x), got = cuda_backend()->scan(x);

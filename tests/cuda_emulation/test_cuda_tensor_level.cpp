@@ -1,4 +1,5 @@
-// The promises of llmc_tensor.h about memory on a device: taken by calls with a session there, with the results that host memory gives.
+// The promises of llmc_tensor.h about memory on a device: taken by calls with a session there, with the
+// results that host memory gives.
 #include <cuda_runtime.h>
 
 #include <cstring>
@@ -24,8 +25,12 @@ std::unique_ptr<llmc_session> device_session() {
 
 // The caller's own memory on the device.
 struct OnDevice {
-  OnDevice(const llmc::Tensor& host, int32_t dtype, std::vector<int64_t> dimensions) : shape(std::move(dimensions)), bytes(static_cast<size_t>(host.bytes())) {
-    if (cudaMalloc(&data, bytes) != cudaSuccess || cudaMemcpyAsync(data, host.data(), bytes, cudaMemcpyHostToDevice, nullptr) != cudaSuccess) throw std::runtime_error("no device memory");
+  OnDevice(const llmc::Tensor& host, int32_t dtype, std::vector<int64_t> dimensions)
+      : shape(std::move(dimensions)),
+        bytes(static_cast<size_t>(host.bytes())) {
+    if (cudaMalloc(&data, bytes) != cudaSuccess ||
+        cudaMemcpyAsync(data, host.data(), bytes, cudaMemcpyHostToDevice, nullptr) != cudaSuccess)
+      throw std::runtime_error("no device memory");
     tensor = tensor_of(data, dtype, shape);
     tensor.device_type = LLMC_DEVICE_CUDA;
   }
@@ -55,7 +60,8 @@ std::vector<float> gram_of(llmc_session* session, const llmc_tensor& values) {
   data.struct_size = sizeof data;
   data.channels = 48;
   data.gram = numbers.data();
-  data.minimum = extremes.data(), data.maximum = extremes.data() + 48;
+  data.minimum = extremes.data();
+  data.maximum = extremes.data() + 48;
   must([&](llmc_error** e) { return llmc_gram_read(gram.get(), &data, e); });
   CHECK(data.tokens == 70);
   numbers.insert(numbers.end(), extremes.begin(), extremes.end());
@@ -66,14 +72,17 @@ std::vector<float> gram_of(llmc_session* session, const llmc_tensor& values) {
 
 TEST_CASE("device: tensors of a caller on the device give what the same numbers on the host give") {
   const auto session = device_session();
-  const std::pair<llmc::DType, int32_t> dtypes[] = {{llmc::DType::f32, LLMC_DTYPE_FLOAT32}, {llmc::DType::bf16, LLMC_DTYPE_BFLOAT16}, {llmc::DType::f16, LLMC_DTYPE_FLOAT16}};
+  const std::pair<llmc::DType, int32_t> dtypes[] = {{llmc::DType::f32, LLMC_DTYPE_FLOAT32},
+                                                    {llmc::DType::bf16, LLMC_DTYPE_BFLOAT16},
+                                                    {llmc::DType::f16, LLMC_DTYPE_FLOAT16}};
   for (const auto& [dtype, code] : dtypes) {
     CAPTURE(code);
     llmc::Tensor x = random_values(dtype, 70, 48, 1), w = random_values(dtype, 16, 48, 2);
     const OnDevice x_there(x, code, {7, 10, 48}), w_there(w, code, {16, 48});
     CHECK(gram_of(session.get(), x_there.tensor) == gram_of(session.get(), tensor_of(x)));
 
-    const OwnedScheme scheme = new_scheme("{\"num_bits\": 4, \"group_size\": 16, \"strategy\": \"group\", \"symmetric\": true}");
+    const OwnedScheme scheme = new_scheme(
+        "{\"num_bits\": 4, \"group_size\": 16, \"strategy\": \"group\", \"symmetric\": true}");
     std::vector<std::vector<std::byte>> results;
     for (const llmc_tensor& weight : {w_there.tensor, tensor_of(w)}) {
       const OwnedMatrix matrix = quantize(session.get(), scheme.get(), weight);
@@ -109,10 +118,13 @@ TEST_CASE("device: memory that a call cannot take is refused, with a way out") {
   CHECK_THAT(cpu.message, Contains("lies on cuda device 0; the session computes on cpu"));
   CHECK(adding(session.get(), [](llmc_tensor& t) { t.device_index = 1; }).status == LLMC_UNSUPPORTED);
   const int64_t strides[] = {96, 2};
-  CHECK_THAT(adding(session.get(), [&](llmc_tensor& t) { t.strides = strides; }).message, Contains("wanted contiguous memory"));
-  CHECK_THAT(adding(session.get(), [](llmc_tensor& t) { t.byte_offset = 2; }).message, Contains("not aligned"));
+  CHECK_THAT(adding(session.get(), [&](llmc_tensor& t) { t.strides = strides; }).message,
+             Contains("wanted contiguous memory"));
+  CHECK_THAT(adding(session.get(), [](llmc_tensor& t) { t.byte_offset = 2; }).message,
+             Contains("not aligned"));
   float scales[48];
-  const Refusal no_session = refusal([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &x.tensor, 1, nullptr, scales, 48, e); });
+  const Refusal no_session = refusal(
+      [&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &x.tensor, 1, nullptr, scales, 48, e); });
   CHECK(no_session.status == LLMC_UNSUPPORTED);
   CHECK_THAT(no_session.message, Contains("takes the CPU's memory alone"));
 }

@@ -27,31 +27,41 @@ class FolderEditor {
   JsonValue& at(std::initializer_list<std::string_view> path) {
     JsonValue* value = &config;
     for (const std::string_view key : path)
-      value = &std::find_if(value->members.begin(), value->members.end(), [&](const auto& member) { return member.first == key; })->second;
+      value = &std::find_if(value->members.begin(), value->members.end(), [&](const auto& member) {
+                 return member.first == key;
+               })->second;
     return *value;
   }
-  JsonValue& group(std::string_view name = "group_0") { return at({"quantization_config", "config_groups", name}); }
+  JsonValue& group(std::string_view name = "group_0") {
+    return at({"quantization_config", "config_groups", name});
+  }
   JsonValue& weights() { return at({"quantization_config", "config_groups", "group_0", "weights"}); }
 
   void set_number(const std::string& name, int64_t index, float value) {
     Tensor& tensor = tensors.at(name);
-    from_float(&value, 1, tensor.dtype(), tensor.data() + index * static_cast<int64_t>(item_size(tensor.dtype())));
+    from_float(&value, 1, tensor.dtype(),
+               tensor.data() + index * static_cast<int64_t>(item_size(tensor.dtype())));
   }
   float number(const std::string& name, int64_t index) {
     const Tensor& tensor = tensors.at(name);
     float value = 0;
-    to_float(tensor.data() + index * static_cast<int64_t>(item_size(tensor.dtype())), tensor.dtype(), 1, &value);
+    to_float(tensor.data() + index * static_cast<int64_t>(item_size(tensor.dtype())), tensor.dtype(), 1,
+             &value);
     return value;
   }
   void multiply(const std::string& name, float factor) {
     for (int64_t i = 0; i < tensors.at(name).size(); ++i) set_number(name, i, number(name, i) * factor);
   }
-  void zero(const std::string& name) { std::memset(tensors.at(name).data(), 0, static_cast<size_t>(tensors.at(name).bytes())); }
+  void zero(const std::string& name) {
+    std::memset(tensors.at(name).data(), 0, static_cast<size_t>(tensors.at(name).bytes()));
+  }
   void reverse_rows(const std::string& name) {
     Tensor& tensor = tensors.at(name);
     const int64_t width = tensor.bytes() / tensor.rows();
     Tensor turned(tensor.dtype(), tensor.shape());
-    for (int64_t row = 0; row < tensor.rows(); ++row) std::memcpy(turned.data() + row * width, tensor.data() + (tensor.rows() - 1 - row) * width, static_cast<size_t>(width));
+    for (int64_t row = 0; row < tensor.rows(); ++row)
+      std::memcpy(turned.data() + row * width, tensor.data() + (tensor.rows() - 1 - row) * width,
+                  static_cast<size_t>(width));
     tensor = std::move(turned);
   }
 
@@ -62,7 +72,8 @@ class FolderEditor {
     writer.plan(planned);
     for (const auto& [name, tensor] : tensors) writer.write_tensor(name, tensor);
     writer.write_file("config.json", dump_json_like_python(config));
-    if (keep_recipe && std::filesystem::exists(directory_ + "/recipe.yaml")) writer.copy_file(directory_ + "/recipe.yaml");
+    if (keep_recipe && std::filesystem::exists(directory_ + "/recipe.yaml"))
+      writer.copy_file(directory_ + "/recipe.yaml");
     writer.finish();
   }
 

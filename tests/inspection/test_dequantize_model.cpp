@@ -31,7 +31,9 @@ std::string error_of(const std::string& from, const std::string& to) {
 
 TEST_CASE("a dequantized folder has the source's tensors, dtypes and shapes, and the weights a server sees") {
   const Checkpoint source(golden("micro-llama"));
-  for (const char* base : {"rtn/W4A16", "rtn/W4A16_ASYM", "rtn/W3A16", "rtn/W4A8", "rtn/FP8", "rtn/FP8_BLOCK", "rtn/NVFP4", "rtn/MXFP4", "rtn/MXFP8", "recipes/mixed", "recipes/static_int8", "recipes/kv_fp8", "recipes/spinquant_w4a16"}) {
+  for (const char* base : {"rtn/W4A16", "rtn/W4A16_ASYM", "rtn/W3A16", "rtn/W4A8", "rtn/FP8", "rtn/FP8_BLOCK",
+                           "rtn/NVFP4", "rtn/MXFP4", "rtn/MXFP8", "recipes/mixed", "recipes/static_int8",
+                           "recipes/kv_fp8", "recipes/spinquant_w4a16"}) {
     INFO(base);
     const ScratchFolder scratch;
     const DequantizeReport report = dequantize(golden(base), scratch / "plain");
@@ -48,7 +50,10 @@ TEST_CASE("a dequantized folder has the source's tensors, dtypes and shapes, and
       CHECK(plain.info(name).shape == source.info(name).shape);
       const std::string module = name.substr(0, name.rfind('.'));
       const auto* group = module.ends_with("proj") ? matcher.match(module) : nullptr;
-      const Tensor wanted = group ? read_dequantized(compressed, module, *group->scheme.weights, *group->scheme.format, DType::bf16) : compressed.read(name), got = plain.read(name);
+      const Tensor wanted = group
+          ? read_dequantized(compressed, module, *group->scheme.weights, *group->scheme.format, DType::bf16)
+          : compressed.read(name),
+                   got = plain.read(name);
       CHECK(std::equal(got.data(), got.data() + got.bytes(), wanted.data()));
     }
     JsonValue wanted_config = parse_json(compressed.config(), "config.json");
@@ -68,17 +73,21 @@ TEST_CASE("what cannot be dequantized is refused in one line, and nothing is lef
   const ScratchFolder scratch;
   CHECK_THAT(error_of(golden("micro-llama"), scratch / "out"), Contains("nothing to dequantize"));
   FolderEditor other(golden("micro-llama"));
-  other.config.set("quantization_config", JsonValue::object({{"quant_method", JsonValue::from_string("gptq")}}));
+  other.config.set("quantization_config",
+                   JsonValue::object({{"quant_method", JsonValue::from_string("gptq")}}));
   other.save(scratch / "gptq");
   CHECK_THAT(error_of(scratch / "gptq", scratch / "out"), Contains("'gptq'"));
   FolderEditor rotated(golden("recipes/spinquant_w4a16"));
-  rotated.at({"quantization_config", "transform_config", "config_groups", "R1", "apply"}).items[0].set("location", JsonValue::from_string("input"));
+  rotated.at({"quantization_config", "transform_config", "config_groups", "R1", "apply"})
+      .items[0]
+      .set("location", JsonValue::from_string("input"));
   rotated.save(scratch / "rotated");
   CHECK_THAT(error_of(scratch / "rotated", scratch / "out"), Contains("transform 'R1'"));
   FolderEditor lost(golden("rtn/W4A16"));
   lost.tensors.erase("model.layers.0.mlp.up_proj.weight_scale");
   lost.save(scratch / "lost");
-  CHECK_THAT(error_of(scratch / "lost", scratch / "out"), Contains("model.layers.0.mlp.up_proj.weight_scale"));
+  CHECK_THAT(error_of(scratch / "lost", scratch / "out"),
+             Contains("model.layers.0.mlp.up_proj.weight_scale"));
   CHECK_FALSE(std::filesystem::exists(scratch / "out"));
 }
 
@@ -91,6 +100,7 @@ TEST_CASE("a tied model stays tied") {
   oneshot(options, *make_cpu_backend({2, ""}), {});
   dequantize(scratch / "fp8", scratch / "plain");
   const Checkpoint source(options.model_dir), plain(scratch / "plain");
-  CHECK(std::set<std::string>(plain.names().begin(), plain.names().end()) == std::set<std::string>(source.names().begin(), source.names().end()));
+  CHECK(std::set<std::string>(plain.names().begin(), plain.names().end()) ==
+        std::set<std::string>(source.names().begin(), source.names().end()));
   CHECK(plain.config().find("\"tie_word_embeddings\": true") != std::string::npos);
 }

@@ -19,7 +19,8 @@ DiffReport diff(const std::string& a, const std::string& b) {
 }  // namespace
 
 TEST_CASE("a folder is identical to itself, whatever its format") {
-  for (const char* folder : {"rtn/W4A16", "rtn/FP8_BLOCK", "rtn/NVFP4", "rtn/MXFP4", "recipes/static_int8", "recipes/kv_fp8", "recipes/sparsegpt_24", "micro-llama"}) {
+  for (const char* folder : {"rtn/W4A16", "rtn/FP8_BLOCK", "rtn/NVFP4", "rtn/MXFP4", "recipes/static_int8",
+                             "recipes/kv_fp8", "recipes/sparsegpt_24", "micro-llama"}) {
     INFO(folder);
     const DiffReport report = diff(golden(folder), golden(folder));
     CHECK(report.identical());
@@ -32,7 +33,8 @@ TEST_CASE("one code, one scale, one tensor, one key: each difference is counted 
   const ScratchFolder scratch;
   FolderEditor folder(golden("rtn/W4A16"));
   folder.tensors.at(kUp + ".weight_packed").as<uint32_t>()[0] ^= 1u;  // the lowest bit of the first code
-  folder.set_number("model.layers.0.mlp.up_proj.weight_scale", 0, folder.number("model.layers.0.mlp.up_proj.weight_scale", 0) * 2);
+  folder.set_number("model.layers.0.mlp.up_proj.weight_scale", 0,
+                    folder.number("model.layers.0.mlp.up_proj.weight_scale", 0) * 2);
   folder.set_number("model.norm.weight", 3, 7.0f);
   folder.tensors.erase("lm_head.weight");
   folder.tensors["extra"] = Tensor::zeros(DType::f32, {2});

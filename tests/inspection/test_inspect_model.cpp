@@ -23,7 +23,8 @@ TEST_CASE("inspect counts layers together and scales into bits per weight") {
   CHECK(report.format == "pack-quantized");
   CHECK(report.ignored == std::vector<std::string>{"lm_head"});
   CHECK(report.tensors == 49);
-  const auto& down = row_named(report, "model.layers.*.mlp.down_proj");  // two of [128, 256]: 4 bits, a 16-bit scale per 128, 16 bytes of weight_shape
+  // two of [128, 256]: 4 bits, a 16-bit scale per 128, 16 bytes of weight_shape
+  const auto& down = row_named(report, "model.layers.*.mlp.down_proj");
   CHECK(down.count == 2);
   CHECK(down.scheme == "int4 group 128");
   CHECK(down.format == "pack-quantized");
@@ -59,8 +60,10 @@ TEST_CASE("inspect reads no tensor: a folder whose data is gone shows the same")
   const std::string file = scratch / "hollow/model.safetensors";
   const auto size = std::filesystem::file_size(file);
   std::filesystem::permissions(file, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
-  std::filesystem::resize_file(file, size - static_cast<uintmax_t>(folder.total_bytes()));  // the header stays
-  std::filesystem::resize_file(file, size);                                                // zeros instead of data
+  // the header stays
+  std::filesystem::resize_file(file, size - static_cast<uintmax_t>(folder.total_bytes()));
+  // zeros instead of data
+  std::filesystem::resize_file(file, size);
   CHECK(to_json(inspect_model(scratch / "hollow")) == to_json(inspect_model(whole)));
 }
 
@@ -69,7 +72,8 @@ TEST_CASE("inspect takes plain folders, mixtures and other methods' folders") {
   CHECK(mixture.method.empty());
   CHECK(row_named(mixture, "model.layers.*.block_sparse_moe.experts.*.w1.weight").part == "experts");
   FolderEditor folder(golden("micro-llama"));
-  folder.config.set("quantization_config", JsonValue::object({{"quant_method", JsonValue::from_string("awq")}}));
+  folder.config.set("quantization_config",
+                    JsonValue::object({{"quant_method", JsonValue::from_string("awq")}}));
   const ScratchFolder scratch;
   folder.save(scratch / "awq");
   CHECK(inspect_model(scratch / "awq").method == "awq");

@@ -38,7 +38,8 @@ WeightTable small_weights() {
 }
 
 std::unique_ptr<Modifier> smoothquant(const std::string& arguments) {
-  return make_modifier(parse_recipe("s_stage: {s_modifiers: {SmoothQuantModifier: {" + arguments + "}}}").modifiers.at(0), {});
+  return make_modifier(
+      parse_recipe("s_stage: {s_modifiers: {SmoothQuantModifier: {" + arguments + "}}}").modifiers.at(0), {});
 }
 
 Statistics ranges(float min0, float max0, float min1, float max1) {
@@ -51,7 +52,8 @@ Statistics ranges(float min0, float max0, float min1, float max1) {
 
 }  // namespace
 
-TEST_CASE("scale moves from the norm to its readers by range^a / (2 max|W|)^(1 - a), and the function stays") {
+TEST_CASE(
+    "scale moves from the norm to its readers by range^a / (2 max|W|)^(1 - a), and the function stays") {
   const Block block = small_block();
   WeightTable weights = small_weights();
   const auto modifier = smoothquant("smoothing_strength: 0.5");
@@ -66,7 +68,9 @@ TEST_CASE("scale moves from the norm to its readers by range^a / (2 max|W|)^(1 -
   CHECK(weights.at("up.weight").as<float>()[0] == Approx(-2.0f * s0));
   const WeightTable before = small_weights();
   for (const char* name : {"gate.weight", "up.weight"})
-    for (int j : {0, 1}) CHECK(weights.at(name).as<float>()[j] * weights.at("norm.weight").as<float>()[j] == Approx(before.at(name).as<float>()[j] * before.at("norm.weight").as<float>()[j]));
+    for (int j : {0, 1})
+      CHECK(weights.at(name).as<float>()[j] * weights.at("norm.weight").as<float>()[j] ==
+            Approx(before.at(name).as<float>()[j] * before.at("norm.weight").as<float>()[j]));
 }
 
 TEST_CASE("log_equalization divides each channel's range by its own logarithm") {
@@ -74,7 +78,8 @@ TEST_CASE("log_equalization divides each channel's range by its own logarithm") 
   WeightTable weights = small_weights();
   const auto modifier = smoothquant("algorithm: log_equalization");
   const auto& transform = dynamic_cast<const Transform&>(*modifier);
-  transform.apply(block, transform.select({}, block)[0], ranges(0, 14, -1, 1), weights, *make_cpu_backend({}));
+  transform.apply(block, transform.select({}, block)[0], ranges(0, 14, -1, 1), weights,
+                  *make_cpu_backend({}));
   CHECK(weights.at("norm.weight").as<float>()[0] == Approx(4.0f / 14.0f));  // 14 / log2(16)
 }
 
@@ -88,7 +93,9 @@ TEST_CASE("a channel that never moves keeps a tiny scale instead of dividing by 
   CHECK(weights.at("gate.weight").as<float>()[0] == Approx(0.5e-5f));
 }
 
-TEST_CASE("mappings choose pairs; one that leaves out a reader of the norm is refused, one whose layers are all ignored is skipped") {
+TEST_CASE(
+    "mappings choose pairs; one that leaves out a reader of the norm is refused, one whose layers are all "
+    "ignored is skipped") {
   const Block block = small_block();
   const auto pairs = [&](const std::string& arguments) {
     const auto modifier = smoothquant(arguments);
@@ -98,7 +105,8 @@ TEST_CASE("mappings choose pairs; one that leaves out a reader of the norm is re
   CHECK(pairs("mappings: [[['re:.*q_proj'], 're:.*other_norm']]") == 0);
   CHECK(pairs("ignore: [gate, up]") == 0);
   CHECK(pairs("ignore: [gate]") == 1);
-  CHECK_THROWS_WITH(pairs("mappings: [[['re:.*gate'], 're:.*norm']]"), Catch::Contains("'norm' also feeds 'up'"));
+  CHECK_THROWS_WITH(pairs("mappings: [[['re:.*gate'], 're:.*norm']]"),
+                    Catch::Contains("'norm' also feeds 'up'"));
 }
 
 TEST_CASE("an activation range that is not finite is an error, not a NaN in the file") {
@@ -106,7 +114,9 @@ TEST_CASE("an activation range that is not finite is an error, not a NaN in the 
   WeightTable weights = small_weights();
   const auto modifier = smoothquant("");
   const auto& transform = dynamic_cast<const Transform&>(*modifier);
-  CHECK_THROWS_WITH(transform.apply(block, transform.select({}, block)[0], ranges(-INFINITY, 1, -1, 1), weights, *make_cpu_backend({})), Catch::Contains("not finite"));
+  CHECK_THROWS_WITH(transform.apply(block, transform.select({}, block)[0], ranges(-INFINITY, 1, -1, 1),
+                                    weights, *make_cpu_backend({})),
+                    Catch::Contains("not finite"));
 }
 
 TEST_CASE("SmoothQuant alone writes a model with the same function") {
@@ -117,8 +127,10 @@ TEST_CASE("SmoothQuant alone writes a model with the same function") {
   oneshot(options, *backend, {});
   const Checkpoint smoothed(scratch / "out"), source(options.model_dir);
   CHECK_FALSE(smoothed.is_quantized());
-  const Tensor a = source.read("model.layers.0.input_layernorm.weight"), b = smoothed.read("model.layers.0.input_layernorm.weight");
+  const Tensor a = source.read("model.layers.0.input_layernorm.weight"),
+               b = smoothed.read("model.layers.0.input_layernorm.weight");
   CHECK_FALSE(std::equal(a.data(), a.data() + a.bytes(), b.data()));
-  const Tensor c = source.read("model.layers.0.mlp.down_proj.weight"), d = smoothed.read("model.layers.0.mlp.down_proj.weight");
+  const Tensor c = source.read("model.layers.0.mlp.down_proj.weight"),
+               d = smoothed.read("model.layers.0.mlp.down_proj.weight");
   CHECK(std::equal(c.data(), c.data() + c.bytes(), d.data()));
 }

@@ -1,5 +1,6 @@
-// The arithmetic of compressed-tensors once more, one number at a time and from its description alone: nothing of src/core/quantize is used.
-// Slow on purpose; random tests hold the real thing against it bit for bit.
+// The arithmetic of compressed-tensors once more, one number at a time and from its description alone:
+// nothing of src/core/quantize is used. Slow on purpose; random tests hold the real thing against it bit for
+// bit.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -15,7 +16,8 @@ struct Binary {
   int fraction, smallest_exponent, bias, bits;
   double largest;
 };
-inline constexpr Binary kBf16{7, -126, 127, 16, 3.3895313892515355e38}, kF16{10, -14, 15, 16, 65504}, kF32{23, -126, 127, 32, 3.4028234663852886e38}, kE4m3{3, -6, 7, 8, 448};
+inline constexpr Binary kBf16{7, -126, 127, 16, 3.3895313892515355e38}, kF16{10, -14, 15, 16, 65504},
+    kF32{23, -126, 127, 32, 3.4028234663852886e38}, kE4m3{3, -6, 7, 8, 448};
 
 // To the nearest number of the format, ties to even; beyond the largest: infinity.
 inline double nearest(double x, const Binary& format) {
@@ -24,7 +26,8 @@ inline double nearest(double x, const Binary& format) {
   std::frexp(x, &exponent);
   const int unit = std::max(exponent - 1, format.smallest_exponent) - format.fraction;
   const double rounded = std::ldexp(std::nearbyint(std::ldexp(x, -unit)), unit);
-  return std::fabs(rounded) > format.largest ? std::copysign(std::numeric_limits<double>::infinity(), x) : rounded;
+  return std::fabs(rounded) > format.largest ? std::copysign(std::numeric_limits<double>::infinity(), x)
+                                             : rounded;
 }
 inline double float32(double x) { return nearest(x, kF32); }
 
@@ -36,17 +39,23 @@ inline uint32_t bits_of(double x, const Binary& format) {
   int exponent;
   std::frexp(x, &exponent);
   exponent = std::max(exponent - 1, format.smallest_exponent);
-  const auto fraction = static_cast<uint32_t>(std::ldexp(x, format.fraction - exponent));  // with the leading one, unless subnormal
+  // with the leading one, unless subnormal
+  const auto fraction = static_cast<uint32_t>(std::ldexp(x, format.fraction - exponent));
   return sign + fraction + (static_cast<uint32_t>(exponent + format.bias - 1) << format.fraction);
 }
 inline double value_of(uint32_t bits, const Binary& format) {
-  const uint32_t magnitude = bits & ((1u << (format.bits - 1)) - 1), fraction = magnitude & ((1u << format.fraction) - 1);
+  const uint32_t magnitude = bits & ((1u << (format.bits - 1)) - 1),
+                 fraction = magnitude & ((1u << format.fraction) - 1);
   const int exponent = static_cast<int>(magnitude >> format.fraction);
-  const double value = exponent ? std::ldexp(1.0 + std::ldexp(fraction, -format.fraction), exponent - format.bias) : std::ldexp(fraction, format.smallest_exponent - format.fraction);
+  const double value = exponent
+      ? std::ldexp(1.0 + std::ldexp(fraction, -format.fraction), exponent - format.bias)
+      : std::ldexp(fraction, format.smallest_exponent - format.fraction);
   return bits >> (format.bits - 1) & 1 ? -value : value;
 }
 
-inline const Binary& binary(DType dtype) { return dtype == DType::bf16 ? kBf16 : dtype == DType::f16 ? kF16 : kF32; }
+inline const Binary& binary(DType dtype) {
+  return dtype == DType::bf16 ? kBf16 : dtype == DType::f16 ? kF16 : kF32;
+}
 
 struct ScalarMatrix {
   int64_t rows = 0, columns = 0;
@@ -54,8 +63,8 @@ struct ScalarMatrix {
 };
 
 struct ScalarResult {
-  std::vector<double> scales;        // as multipliers before the global scale
-  std::vector<uint32_t> scale_bits;  // as stored
+  std::vector<double> scales;           // as multipliers before the global scale
+  std::vector<uint32_t> scale_bits;     // as stored
   std::vector<int> zero_points, codes;  // codes: numbers for integers, bits for floats
   double global_scale = 0;
   std::vector<double> decoded;
@@ -63,7 +72,11 @@ struct ScalarResult {
 
 class ScalarReference {
  public:
-  ScalarReference(const QuantizationArgs& args, DType dtype, bool exact) : args_(args), dtype_(dtype), format_(binary(dtype)), exact_(exact) {
+  ScalarReference(const QuantizationArgs& args, DType dtype, bool exact)
+      : args_(args),
+        dtype_(dtype),
+        format_(binary(dtype)),
+        exact_(exact) {
     mx_ = args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8;
     nv_ = args.strategy == Strategy::tensor_group;
     const bool integer = args.type == NumberType::integer;
@@ -91,22 +104,33 @@ class ScalarReference {
   }
 
  private:
-  static double at(const ScalarMatrix& w, int64_t r, int64_t c) { return w.values[static_cast<size_t>(r * w.columns + c)]; }
+  static double at(const ScalarMatrix& w, int64_t r, int64_t c) {
+    return w.values[static_cast<size_t>(r * w.columns + c)];
+  }
   double round(double x) const { return nearest(x, format_); }
 
-  int64_t cell_height(const ScalarMatrix& w) const { return args_.strategy == Strategy::tensor ? w.rows : args_.strategy == Strategy::block ? (*args_.block_structure)[0] : 1; }
+  int64_t cell_height(const ScalarMatrix& w) const {
+    return args_.strategy == Strategy::tensor ? w.rows
+        : args_.strategy == Strategy::block   ? (*args_.block_structure)[0]
+                                              : 1;
+  }
   int64_t cell_width(const ScalarMatrix& w) const {
     if (args_.strategy == Strategy::block) return (*args_.block_structure)[1];
     return args_.strategy == Strategy::group || nv_ ? *args_.group_size : w.columns;
   }
-  int64_t cells_across(const ScalarMatrix& w) const { return (w.columns + cell_width(w) - 1) / cell_width(w); }
+  int64_t cells_across(const ScalarMatrix& w) const {
+    return (w.columns + cell_width(w) - 1) / cell_width(w);
+  }
   int64_t cells_down(const ScalarMatrix& w) const { return (w.rows + cell_height(w) - 1) / cell_height(w); }
-  size_t cell_of(const ScalarMatrix& w, int64_t r, int64_t c) const { return static_cast<size_t>(r / cell_height(w) * cells_across(w) + c / cell_width(w)); }
+  size_t cell_of(const ScalarMatrix& w, int64_t r, int64_t c) const {
+    return static_cast<size_t>(r / cell_height(w) * cells_across(w) + c / cell_width(w));
+  }
 
   // 2688 / absmax in two roundings; float32 for float16 models, where the reference would overflow.
   double global_scale(double largest) const {
     const Binary& format = dtype_ == DType::bf16 ? kBf16 : kF32;
-    const double inverse = nearest(float32(1.0 / std::max(largest, std::ldexp(1.0, -126))), format), product = nearest(float32(inverse * 2688.0), format);
+    const double inverse = nearest(float32(1.0 / std::max(largest, std::ldexp(1.0, -126))), format),
+                 product = nearest(float32(inverse * 2688.0), format);
     return std::isfinite(product) ? product : 1.0;
   }
 
@@ -118,7 +142,9 @@ class ScalarReference {
       s = round(float32(largest / (steps / 2)));
     } else {
       s = round(float32(round(float32(maximum - minimum)) / steps));
-      const double shift = minimum == 0 && s == 0 ? std::nan("") : s == 0 ? -std::numeric_limits<double>::infinity() : round(float32(minimum / s));
+      const double shift = minimum == 0 && s == 0 ? std::nan("")
+          : s == 0                                ? -std::numeric_limits<double>::infinity()
+                                                  : round(float32(minimum / s));
       zero = round(float32(low_ - shift));
       zero = std::isnan(zero) ? 0 : std::nearbyint(std::min(std::max(zero, low_), high_));
     }
@@ -127,14 +153,18 @@ class ScalarReference {
       s = s == 0 ? 0.125 : s;
       out.scale_bits.push_back(bits_of(s, kE4m3));
     } else {
-      s = s != 0 ? s : dtype_ == DType::bf16 ? std::ldexp(1.0, -7) : dtype_ == DType::f16 ? std::ldexp(1.0, -10) : std::ldexp(1.0, -23);
+      s = s != 0                  ? s
+          : dtype_ == DType::bf16 ? std::ldexp(1.0, -7)
+          : dtype_ == DType::f16  ? std::ldexp(1.0, -10)
+                                  : std::ldexp(1.0, -23);
       out.scale_bits.push_back(bits_of(s, format_));
     }
     out.scales.push_back(s);
     out.zero_points.push_back(static_cast<int>(zero));
   }
 
-  // A power of two: rounded up from three quarters of the way to the next one, then down by the exponent of the grid's largest number.
+  // A power of two: rounded up from three quarters of the way to the next one, then down by the exponent of
+  // the grid's largest number.
   void mx_scale(ScalarResult& out, double largest) const {
     double exponent = -std::numeric_limits<double>::infinity();
     const double smallest = std::ldexp(1.0, format_.smallest_exponent);
@@ -163,7 +193,8 @@ class ScalarReference {
   }
 
   void quantize(ScalarResult& out, double x, size_t cell) const {
-    const double s = nv_ ? float32(out.scales[cell] / out.global_scale) : out.scales[cell], zero = out.zero_points[cell];
+    const double s = nv_ ? float32(out.scales[cell] / out.global_scale) : out.scales[cell],
+                 zero = out.zero_points[cell];
     const auto quotient = [&](double v) { return exact_ || nv_ ? float32(v) : round(float32(v)); };
     double y = quotient(quotient(x / s) + zero);
     y = std::min(std::max(y, low_), high_);
@@ -178,7 +209,8 @@ class ScalarReference {
       const double size = fp4(std::fabs(y));
       q = y < 0 ? -size : size;
       int index = 0;
-      while (fp4(std::vector<double>{0, 0.5, 1, 1.5, 2, 3, 4, 6}[static_cast<size_t>(index)]) != size) ++index;
+      while (fp4(std::vector<double>{0, 0.5, 1, 1.5, 2, 3, 4, 6}[static_cast<size_t>(index)]) != size)
+        ++index;
       out.codes.push_back(index | (y < 0 ? 8 : 0));
     }
     out.decoded.push_back(nv_ ? round(float32(q * s)) : round(float32((q - zero) * s)));

@@ -21,7 +21,8 @@ TEST_CASE("every 16-bit and 8-bit float survives the way to float32 and back") {
 
 TEST_CASE("a value half way between two e4m3 numbers goes to the one with the even code") {
   for (uint8_t code = 0; code < 0x7E; ++code) {
-    const float low = float_from_e4m3(code), high = float_from_e4m3(static_cast<uint8_t>(code + 1)), middle = (low + high) / 2;
+    const float low = float_from_e4m3(code), high = float_from_e4m3(static_cast<uint8_t>(code + 1)),
+                middle = (low + high) / 2;
     const auto even = static_cast<uint8_t>(code % 2 == 0 ? code : code + 1);
     REQUIRE(e4m3_from_float(middle) == even);
     REQUIRE(e4m3_from_float(std::nextafter(middle, 0.0f)) == code);
@@ -32,7 +33,9 @@ TEST_CASE("a value half way between two e4m3 numbers goes to the one with the ev
 
 TEST_CASE("a value half way between two float16 numbers goes to the one with the even code") {
   for (uint32_t code = 0; code < 0x7BFF; ++code) {
-    const float middle = (float_from_f16(static_cast<uint16_t>(code)) + float_from_f16(static_cast<uint16_t>(code + 1))) / 2;
+    const float middle = (float_from_f16(static_cast<uint16_t>(code)) +
+                          float_from_f16(static_cast<uint16_t>(code + 1))) /
+        2;
     REQUIRE(f16_from_float(middle) == code + code % 2);
   }
   CHECK(f16_from_float(65519.0f) == 0x7BFF);
@@ -40,7 +43,8 @@ TEST_CASE("a value half way between two float16 numbers goes to the one with the
 }
 
 TEST_CASE("NaN stays NaN, and e4m3 has no infinity to overflow to") {
-  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN(),
+              infinity = std::numeric_limits<float>::infinity();
   CHECK(std::isnan(float_from_bf16(bf16_from_float(nan))));
   CHECK(std::isnan(float_from_bf16(bf16_from_float(std::bit_cast<float>(0x7F800001u)))));
   CHECK(std::isnan(float_from_f16(f16_from_float(nan))));
@@ -53,7 +57,9 @@ TEST_CASE("NaN stays NaN, and e4m3 has no infinity to overflow to") {
 }
 
 TEST_CASE("fp4 rounds ties to the even mantissa and keeps the sign of what rounds to zero") {
-  const std::pair<float, int> rows[] = {{0.25f, 0}, {0.26f, 1}, {0.75f, 2}, {1.25f, 2}, {1.75f, 4}, {2.5f, 4}, {3.5f, 6}, {5.0f, 6}, {5.1f, 7}, {100.0f, 7}, {-0.1f, 8}, {-0.0f, 0}, {-6.0f, 15}};
+  const std::pair<float, int> rows[] = {{0.25f, 0}, {0.26f, 1}, {0.75f, 2}, {1.25f, 2}, {1.75f, 4},
+                                        {2.5f, 4},  {3.5f, 6},  {5.0f, 6},  {5.1f, 7},  {100.0f, 7},
+                                        {-0.1f, 8}, {-0.0f, 0}, {-6.0f, 15}};
   for (const auto& [value, code] : rows) CHECK(fp4_from_float(value) == code);
 }
 

@@ -8,12 +8,15 @@ using namespace llmc;
 
 namespace {
 
-Tensor codes_of(const std::vector<int8_t>& values, Shape shape) { return Tensor::copy_of(TensorView(values.data(), DType::i8, std::move(shape))); }
+Tensor codes_of(const std::vector<int8_t>& values, Shape shape) {
+  return Tensor::copy_of(TensorView(values.data(), DType::i8, std::move(shape)));
+}
 
 }  // namespace
 
 TEST_CASE("4-bit codes are packed lowest nibble first, with 8 added") {
-  const Tensor up = codes_of({1, 2, 3, 4, 5, 6, 7, 0}, {1, 8}), down = codes_of({-1, -2, -3, -4, -5, -6, -7, -8}, {1, 8});
+  const Tensor up = codes_of({1, 2, 3, 4, 5, 6, 7, 0}, {1, 8}),
+               down = codes_of({-1, -2, -3, -4, -5, -6, -7, -8}, {1, 8});
   CHECK(pack_int_rows(up, 4).as<uint32_t>()[0] == 0x8FEDCBA9);
   CHECK(pack_int_rows(down, 4).as<uint32_t>()[0] == 0x01234567);
 }
@@ -33,7 +36,8 @@ TEST_CASE("packing any number of bits and any width comes back unchanged, by row
   for (int bits = 1; bits <= 8; ++bits)
     for (int64_t columns : {1, 5, 31, 32, 33, 77}) {
       std::vector<int8_t> values;
-      for (int64_t i = 0; i < 3 * columns; ++i) values.push_back(static_cast<int8_t>((i * 37 + 11) % (1 << bits) - (1 << (bits - 1))));
+      for (int64_t i = 0; i < 3 * columns; ++i)
+        values.push_back(static_cast<int8_t>((i * 37 + 11) % (1 << bits) - (1 << (bits - 1))));
       const Tensor codes = codes_of(values, {3, columns});
       const Tensor rows = pack_int_rows(codes, bits), down = pack_int_columns(codes, bits);
       REQUIRE(down.shape() == Shape{1, columns});

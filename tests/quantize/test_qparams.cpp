@@ -92,21 +92,30 @@ TEST_CASE("NVFP4's group scales are e4m3 multiples of one over the global scale"
 }
 
 TEST_CASE("MX exponents step up at three quarters of the way to the next power of two") {
-  struct Row { float absmax; int fp4, fp8; };
-  const Row rows[] = {{1.0f, 125, 119}, {1.7421875f, 125, 119}, {1.75f, 126, 120}, {6.0f, 127, 121}, {7.0f, 128, 122}, {448.0f, 134, 128}, {0.0f, 0, 0}, {-0.0f, 0, 0}};
+  struct Row {
+    float absmax;
+    int fp4, fp8;
+  };
+  const Row rows[] = {{1.0f, 125, 119}, {1.7421875f, 125, 119}, {1.75f, 126, 120}, {6.0f, 127, 121},
+                      {7.0f, 128, 122}, {448.0f, 134, 128},     {0.0f, 0, 0},      {-0.0f, 0, 0}};
   for (const Row& row : rows) {
     const ValueRanges ranges{{1, 1}, {0}, {row.absmax}};
-    CHECK(qparams_from_ranges(ranges, *preset_scheme("MXFP4A16").weights, DType::bf16).scales.as<uint8_t>()[0] == row.fp4);
-    CHECK(qparams_from_ranges(ranges, *preset_scheme("MXFP8A16").weights, DType::bf16).scales.as<uint8_t>()[0] == row.fp8);
+    CHECK(qparams_from_ranges(ranges, *preset_scheme("MXFP4A16").weights, DType::bf16)
+              .scales.as<uint8_t>()[0] == row.fp4);
+    CHECK(qparams_from_ranges(ranges, *preset_scheme("MXFP8A16").weights, DType::bf16)
+              .scales.as<uint8_t>()[0] == row.fp8);
   }
   const ValueRanges zero{{1, 1}, {0}, {0}};
-  CHECK(qparams_from_ranges(zero, *preset_scheme("MXFP4A16").weights, DType::f16).scales.as<uint8_t>()[0] == 127);
+  CHECK(qparams_from_ranges(zero, *preset_scheme("MXFP4A16").weights, DType::f16).scales.as<uint8_t>()[0] ==
+        127);
 }
 
 TEST_CASE("row tiles quantize to the same bytes as the whole matrix, for every strategy") {
   Tensor weight(DType::bf16, {300, 256});
-  for (int64_t i = 0; i < weight.size(); ++i) weight.as<uint16_t>()[i] = bf16_from_float(static_cast<float>((i * 7919 % 2003) - 1001) / 500.0f);
-  for (const auto* preset : {"W4A16", "W4A16_ASYM", "W8A8", "FP8", "FP8_DYNAMIC", "FP8_BLOCK", "NVFP4A16", "MXFP4A16", "MXFP8A16"}) {
+  for (int64_t i = 0; i < weight.size(); ++i)
+    weight.as<uint16_t>()[i] = bf16_from_float(static_cast<float>((i * 7919 % 2003) - 1001) / 500.0f);
+  for (const auto* preset : {"W4A16", "W4A16_ASYM", "W8A8", "FP8", "FP8_DYNAMIC", "FP8_BLOCK", "NVFP4A16",
+                             "MXFP4A16", "MXFP8A16"}) {
     INFO(preset);
     const QuantizationArgs args = *preset_scheme(preset).weights;
     const QuantizationParameters parameters = compute_qparams(weight, args);
@@ -115,8 +124,10 @@ TEST_CASE("row tiles quantize to the same bytes as the whole matrix, for every s
     Tensor tiled_codes(codes.dtype(), codes.shape()), tiled_values(DType::bf16, codes.shape());
     for (int64_t row = 0; row < 300; row += 70) {
       const int64_t end = std::min<int64_t>(300, row + 70);
-      quantize_rows(TensorView(weight).row_range(row, end), row, parameters, args, Rounding::exact, tiled_codes.data() + row * 256);
-      dequantize_rows(TensorView(codes).row_range(row, end), row, parameters, args, DType::bf16, tiled_values.data() + row * 512);
+      quantize_rows(TensorView(weight).row_range(row, end), row, parameters, args, Rounding::exact,
+                    tiled_codes.data() + row * 256);
+      dequantize_rows(TensorView(codes).row_range(row, end), row, parameters, args, DType::bf16,
+                      tiled_values.data() + row * 512);
     }
     CHECK(std::memcmp(codes.data(), tiled_codes.data(), static_cast<size_t>(codes.bytes())) == 0);
     CHECK(std::memcmp(values.data(), tiled_values.data(), static_cast<size_t>(values.bytes())) == 0);
@@ -132,5 +143,6 @@ TEST_CASE("a ragged matrix gets a rounded-up grid of blocks") {
 
 TEST_CASE("input channels that do not fill whole groups are refused by name") {
   const QuantizationArgs args = *preset_scheme("W4A16").weights;
-  CHECK_THROWS_WITH(scale_shape(args, {64, 100}, "model.layers.0.mlp.up_proj"), "model.layers.0.mlp.up_proj: 100 input channels are no multiple of group_size 128");
+  CHECK_THROWS_WITH(scale_shape(args, {64, 100}, "model.layers.0.mlp.up_proj"),
+                    "model.layers.0.mlp.up_proj: 100 input channels are no multiple of group_size 128");
 }

@@ -23,8 +23,10 @@ TEST_CASE("there are 29 presets and one that leaves modules alone, found in any 
 
 TEST_CASE("the format follows from the scheme") {
   const std::pair<const char*, Format> rows[] = {
-      {"W4A16", Format::pack_quantized},        {"W8A8", Format::int_quantized},          {"W4A8", Format::int_quantized},     {"W4AFP8", Format::int_quantized},
-      {"FP8", Format::float_quantized},         {"NVFP4", Format::nvfp4_pack_quantized},  {"MXFP4", Format::mxfp4_pack_quantized}, {"MXFP8A16", Format::mxfp8_quantized},
+      {"W4A16", Format::pack_quantized},       {"W8A8", Format::int_quantized},
+      {"W4A8", Format::int_quantized},         {"W4AFP8", Format::int_quantized},
+      {"FP8", Format::float_quantized},        {"NVFP4", Format::nvfp4_pack_quantized},
+      {"MXFP4", Format::mxfp4_pack_quantized}, {"MXFP8A16", Format::mxfp8_quantized},
       {"UNQUANTIZED", Format::dense},
   };
   for (const auto& [name, format] : rows) CHECK(infer_format(preset_scheme(name)) == format);
@@ -34,7 +36,8 @@ TEST_CASE("the format follows from the scheme") {
 }
 
 TEST_CASE("a strategy that is not given follows from the group size") {
-  const std::pair<std::optional<int64_t>, Strategy> rows[] = {{std::nullopt, Strategy::tensor}, {64, Strategy::group}, {-1, Strategy::channel}};
+  const std::pair<std::optional<int64_t>, Strategy> rows[] = {
+      {std::nullopt, Strategy::tensor}, {64, Strategy::group}, {-1, Strategy::channel}};
   for (const auto& [size, strategy] : rows) {
     QuantizationArgs args;
     args.group_size = size;
@@ -44,17 +47,42 @@ TEST_CASE("a strategy that is not given follows from the group size") {
 }
 
 TEST_CASE("contradictions in a scheme are errors that say what contradicts") {
-  struct Row { const char* message; void (*spoil)(QuantizationArgs&); };
+  struct Row {
+    const char* message;
+    void (*spoil)(QuantizationArgs&);
+  };
   const Row rows[] = {
       {"g: strategy token needs dynamic true", [](QuantizationArgs& a) { a.strategy = Strategy::token; }},
-      {"g: strategy group needs a group_size above 0", [](QuantizationArgs& a) { a.strategy = Strategy::group; }},
-      {"g: group_size is 64, but strategy channel has no groups", [](QuantizationArgs& a) { a.strategy = Strategy::channel; a.group_size = 64; }},
-      {"g: strategy block and block_structure need each other", [](QuantizationArgs& a) { a.strategy = Strategy::block; }},
-      {"g: actorder group needs strategy group, got channel", [](QuantizationArgs& a) { a.strategy = Strategy::channel; a.actorder = ActOrder::group; }},
-      {"g: dynamic quantization cannot have strategy channel", [](QuantizationArgs& a) { a.strategy = Strategy::channel; a.dynamic = Dynamic::yes; }},
+      {"g: strategy group needs a group_size above 0",
+       [](QuantizationArgs& a) { a.strategy = Strategy::group; }},
+      {"g: group_size is 64, but strategy channel has no groups",
+       [](QuantizationArgs& a) {
+         a.strategy = Strategy::channel;
+         a.group_size = 64;
+       }},
+      {"g: strategy block and block_structure need each other",
+       [](QuantizationArgs& a) { a.strategy = Strategy::block; }},
+      {"g: actorder group needs strategy group, got channel",
+       [](QuantizationArgs& a) {
+         a.strategy = Strategy::channel;
+         a.actorder = ActOrder::group;
+       }},
+      {"g: dynamic quantization cannot have strategy channel",
+       [](QuantizationArgs& a) {
+         a.strategy = Strategy::channel;
+         a.dynamic = Dynamic::yes;
+       }},
       {"g: num_bits is 9, integers have 1 to 8", [](QuantizationArgs& a) { a.num_bits = 9; }},
-      {"g: num_bits is 6, floats have 4 or 8", [](QuantizationArgs& a) { a.num_bits = 6; a.type = NumberType::floating; }},
-      {"g: symmetric is false, floats are always symmetric", [](QuantizationArgs& a) { a.type = NumberType::floating; a.symmetric = false; }},
+      {"g: num_bits is 6, floats have 4 or 8",
+       [](QuantizationArgs& a) {
+         a.num_bits = 6;
+         a.type = NumberType::floating;
+       }},
+      {"g: symmetric is false, floats are always symmetric",
+       [](QuantizationArgs& a) {
+         a.type = NumberType::floating;
+         a.symmetric = false;
+       }},
   };
   for (const Row& row : rows) {
     QuantizationArgs args;

@@ -36,13 +36,16 @@ const Tokenizer& tiny_llama() {
   return tokenizer;
 }
 
-Dataset load(const std::string& path, DatasetOptions options = {}, const Tokenizer* tokenizer = &tiny_llama()) {
+Dataset load(const std::string& path,
+             DatasetOptions options = {},
+             const Tokenizer* tokenizer = &tiny_llama()) {
   options.path = path;
   return llmc::text::load_dataset(tokenizer, options);
 }
 
 // The error of loading `rows`, without the "dataset: PATH" in front.
-std::string error_of(const std::string& rows, ErrorCode code = ErrorCode::bad_file,
+std::string error_of(const std::string& rows,
+                     ErrorCode code = ErrorCode::bad_file,
                      const Tokenizer* tokenizer = &tiny_llama()) {
   Folder folder;
   const std::string path = folder.write("chats.jsonl", rows);
@@ -72,16 +75,18 @@ ErrorCode code_of(Call&& call) {
 }  // namespace
 
 TEST_CASE("a model folder without tokenizer.json is named with its path") {
-  CHECK_THROWS_WITH(Tokenizer("/no/such/model"),
-                    "tokenizer: cannot read '/no/such/model/tokenizer.json': No such file or directory (os error 2)");
+  CHECK_THROWS_WITH(
+      Tokenizer("/no/such/model"),
+      "tokenizer: cannot read '/no/such/model/tokenizer.json': No such file or directory (os error 2)");
   CHECK(code_of([] { Tokenizer("/no/such/model"); }) == ErrorCode::not_found);
 }
 
 TEST_CASE("a broken tokenizer.json or tokenizer_config.json is named with the reason") {
   Folder folder;
   folder.write("tokenizer.json", "{");
-  CHECK_THROWS_WITH(Tokenizer(folder.path), "tokenizer: '" + folder.path.string() +
-                                                "/tokenizer.json': EOF while parsing an object at line 1 column 1");
+  CHECK_THROWS_WITH(Tokenizer(folder.path),
+                    "tokenizer: '" + folder.path.string() +
+                        "/tokenizer.json': EOF while parsing an object at line 1 column 1");
   CHECK(code_of([&] { Tokenizer tokenizer(folder.path); }) == ErrorCode::bad_file);
   folder.write("tokenizer_config.json", "[]");
   CHECK_THROWS_WITH(Tokenizer(folder.path), Catch::Contains("/tokenizer_config.json': invalid type"));
@@ -101,8 +106,9 @@ TEST_CASE("a model without a chat template encodes text and says why it cannot r
 TEST_CASE("the template is chat_template.jinja, else the config's, of several the default one") {
   Folder folder;
   fs::copy_file(kTinyLlama + "/tokenizer.json", folder.path / "tokenizer.json");
-  folder.write("tokenizer_config.json",
-               R"({"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]})");
+  folder.write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]})");
   CHECK(Tokenizer(folder.path).render("[]", false) == "D");
   folder.write("chat_template.jinja", "J");
   CHECK(Tokenizer(folder.path).render("[]", false) == "J");
@@ -114,15 +120,18 @@ TEST_CASE("a template's own exception, its syntax error and its undefined value 
                     "chat template: no tools");
   CHECK_THROWS_WITH(Tokenizer(kTinyLlama, "a\n{% if %}").render("[]", false),
                     Catch::StartsWith("chat template: line 2: syntax error: "));
-  CHECK_THROWS_WITH(Tokenizer(kTinyLlama, "{{ a.b }}").render("[]", false), "chat template: line 1: undefined value");
+  CHECK_THROWS_WITH(Tokenizer(kTinyLlama, "{{ a.b }}").render("[]", false),
+                    "chat template: line 1: undefined value");
 }
 
 TEST_CASE("a conversation that is no JSON or no array, and a date that is none, are refused") {
   CHECK_THROWS_WITH(tiny_llama().render("[", false), Catch::StartsWith("chat template: conversation: EOF"));
-  CHECK_THROWS_WITH(tiny_llama().render("{}", false),
-                    "chat template: conversation: expected an array of messages, or an object with one under 'messages'");
-  CHECK_THROWS_WITH(tiny_llama().render("[]", false, "yesterday"),
-                    "chat template: template date 'yesterday' is not a date such as 2024-07-26 or 2024-07-26T15:04:05");
+  CHECK_THROWS_WITH(
+      tiny_llama().render("{}", false),
+      "chat template: conversation: expected an array of messages, or an object with one under 'messages'");
+  CHECK_THROWS_WITH(
+      tiny_llama().render("[]", false, "yesterday"),
+      "chat template: template date 'yesterday' is not a date such as 2024-07-26 or 2024-07-26T15:04:05");
   CHECK_THROWS_WITH(tiny_llama().encode("a\xff", false), "text: text: byte 1 is not UTF-8");
 }
 
@@ -133,7 +142,8 @@ TEST_CASE("a row of unknown columns is named with file, line, keys and what was 
 }
 
 TEST_CASE("malformed rows are named with file, line and reason") {
-  CHECK(error_of("{\"text\": \"a\"}\n{\"text\": \n") == ":2: malformed JSON: EOF while parsing a value at column 0");
+  CHECK(error_of("{\"text\": \"a\"}\n{\"text\": \n") ==
+        ":2: malformed JSON: EOF while parsing a value at column 0");
   CHECK(error_of("{\"text\": \"a\" \"b\"}") == ":1: malformed JSON: expected `,` or `}` at column 14");
   CHECK(error_of("17\n") == ":1: expected a JSON object, got a number");
   CHECK(error_of("{\"text\": \"a\xff\"}") == ":1: byte 11 of the row is not UTF-8");
@@ -143,13 +153,15 @@ TEST_CASE("malformed rows are named with file, line and reason") {
 
 TEST_CASE("a column of the wrong type is named with what it got and wanted") {
   CHECK(error_of("{\"text\": 5}") == ":1: 'text' must be a string, got a number");
-  CHECK(error_of("{\"prompt\": \"a\", \"completion\": null}") == ":1: 'completion' must be a string, got null");
+  CHECK(error_of("{\"prompt\": \"a\", \"completion\": null}") ==
+        ":1: 'completion' must be a string, got null");
   CHECK(error_of("{\"messages\": \"hi\"}") == ":1: 'messages' must be an array, got a string");
   CHECK(error_of("{\"messages\": [{}, 5]}") == ":1: 'messages[1]' must be an object, got a number");
   CHECK(error_of("{\"input_ids\": 5}") == ":1: 'input_ids' must be an array of integers, got a number");
   CHECK(error_of("{\"input_ids\": [3, -1]}") ==
         ":1: 'input_ids[1]' must be an integer from 0 to 2147483647, got -1");
-  CHECK(error_of("{\"input_ids\": [1.5]}") == ":1: 'input_ids[0]' must be an integer from 0 to 2147483647, got 1.5");
+  CHECK(error_of("{\"input_ids\": [1.5]}") ==
+        ":1: 'input_ids[0]' must be an integer from 0 to 2147483647, got 1.5");
   CHECK(error_of("{\"input_ids\": [\"a\"]}") ==
         ":1: 'input_ids[0]' must be an integer from 0 to 2147483647, got a string");
   CHECK(error_of("{\"input_ids\": [2147483648]}") ==
@@ -158,8 +170,8 @@ TEST_CASE("a column of the wrong type is named with what it got and wanted") {
 
 TEST_CASE("a message the template refuses is named with file, line and the template's words") {
   const Tokenizer strict(kTinyLlama, "{{ raise_exception('roles must alternate') }}");
-  CHECK(error_of("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", ErrorCode::bad_file, &strict) ==
-        ":1: chat template: roles must alternate");
+  CHECK(error_of("{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", ErrorCode::bad_file,
+                 &strict) == ":1: chat template: roles must alternate");
 }
 
 TEST_CASE("a file without rows, or without a token in them, is an error") {
@@ -183,7 +195,8 @@ TEST_CASE("a file that is not there, a folder, and options out of range are refu
 
 TEST_CASE("without a tokenizer rows of ids load and rows of text are refused") {
   Folder folder;
-  const Dataset dataset = load(folder.write("ids.jsonl", "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [4]}\n"), {}, nullptr);
+  const Dataset dataset = load(
+      folder.write("ids.jsonl", "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [4]}\n"), {}, nullptr);
   CHECK(dataset.token_ids == std::vector<int32_t>{1, 2, 3, 4});
   CHECK(dataset.sequence_starts == std::vector<int64_t>{0, 3, 4});
   CHECK(error_of("{\"text\": \"a\"}", ErrorCode::invalid_argument, nullptr) ==
@@ -195,15 +208,17 @@ TEST_CASE("rows are cut, skipped and counted, and too few of them are worth a no
   DatasetOptions options;
   options.max_seq_length = 2;
   options.num_samples = 5;
-  const std::string path = folder.write("ids.json", "[{\"input_ids\": [1, 2, 3]}, {\"input_ids\": []}, {\"input_ids\": [4]}]");
+  const std::string path = folder.write(
+      "ids.json", "[{\"input_ids\": [1, 2, 3]}, {\"input_ids\": []}, {\"input_ids\": [4]}]");
   Dataset dataset = load(path, options, nullptr);
   CHECK(dataset.token_ids == std::vector<int32_t>{1, 2, 4});
   CHECK(dataset.rows == 3);
   CHECK(dataset.samples == 2);
   CHECK(dataset.truncated == 1);
   CHECK(dataset.skipped_empty == 1);
-  CHECK(dataset.notes == std::vector<std::string>{"dataset: " + path + " has 3 rows, 5 were asked for; all are used",
-                                                  "dataset: 1 rows without tokens were skipped"});
+  CHECK(dataset.notes ==
+        std::vector<std::string>{"dataset: " + path + " has 3 rows, 5 were asked for; all are used",
+                                 "dataset: 1 rows without tokens were skipped"});
 
   options.concatenate = true;
   dataset = load(path, options, nullptr);
@@ -214,10 +229,12 @@ TEST_CASE("rows are cut, skipped and counted, and too few of them are worth a no
 TEST_CASE("prompt and completion are one text, and a named text column wins over messages") {
   Folder folder;
   const std::vector<int32_t> expected = tiny_llama().encode("Light and dark", true);
-  CHECK(load(folder.write("a.jsonl", R"({"prompt": "Light and", "completion": " dark"})")).token_ids == expected);
+  CHECK(load(folder.write("a.jsonl", R"({"prompt": "Light and", "completion": " dark"})")).token_ids ==
+        expected);
   DatasetOptions options;
   options.text_column = "verse";
-  CHECK(load(folder.write("b.jsonl", R"({"messages": [], "verse": "Light and dark"})"), options).token_ids == expected);
+  CHECK(load(folder.write("b.jsonl", R"({"messages": [], "verse": "Light and dark"})"), options).token_ids ==
+        expected);
   options.max_seq_length = 2;
   CHECK(load(folder.write("c.jsonl", R"({"verse": "Light and dark"})"), options).token_ids ==
         std::vector<int32_t>(expected.begin(), expected.begin() + 2));

@@ -28,10 +28,12 @@ std::string read_text(const std::string& path) {
 struct RecordedModel {
   fs::path folder;
   explicit RecordedModel(const Json& golden) {
-    std::string name = (fs::temp_directory_path() / "llmc-test-XXXXXX").string();  // of its own: tests run side by side
+    // of its own: tests run side by side
+    std::string name = (fs::temp_directory_path() / "llmc-test-XXXXXX").string();
     folder = mkdtemp(name.data());
     fs::copy_file(kTinyLlama + "/tokenizer.json", folder / "tokenizer.json");
-    const Json config = {{"bos_token", {{"content", golden["bos_token"]}}}, {"eos_token", golden["eos_token"]}};
+    const Json config = {{"bos_token", {{"content", golden["bos_token"]}}},
+                         {"eos_token", golden["eos_token"]}};
     std::ofstream(folder / "tokenizer_config.json") << config;
   }
   ~RecordedModel() { fs::remove_all(folder); }
@@ -45,13 +47,16 @@ llmc::text::DatasetOptions calibration() {
 
 }  // namespace
 
-TEST_CASE("every recorded conversation renders to the text transformers gave, or fails with the template's message") {
+TEST_CASE(
+    "every recorded conversation renders to the text transformers gave, or fails with the template's "
+    "message") {
   const Json golden = Json::parse(read_text(kSource + "/tests/golden/chat_templates.json"));
   RecordedModel model(golden);
   REQUIRE(golden["expected"].size() == 45);
   for (const Json& expected : golden["expected"]) {
     const std::string name = expected["template"];
-    const std::string conversation = golden["conversations"][expected["conversation"].get<std::string>()].dump();
+    const std::string conversation = golden["conversations"][expected["conversation"].get<std::string>()]
+                                         .dump();
     INFO(name << " x " << expected["conversation"]);
     llmc::text::Tokenizer tokenizer(model.folder, golden["templates"][name].get<std::string>());
     if (expected.contains("error")) {

@@ -33,6 +33,35 @@ from ._tensor import Tensor
 from ._tools import dequantize, diff, evaluate, forward, inspect, verify
 from ._writer import Writer
 
-__all__ = ["oneshot", "evaluate", "verify", "inspect", "diff", "dequantize", "forward", "Session", "Progress", "Report", "Linear", "Error", "features", "Modifier",
-           "QuantizationModifier", "GPTQModifier", "SmoothQuantModifier", "AWQModifier", "Model", "TensorSource", "MatrixJob", "Channels", "Tensor", "Gram", "smooth_apply",
-           "Scheme", "Matrix", "MatrixFacts", "Writer", "__version__"]
+__all__ = [
+    "oneshot",
+    "evaluate",
+    "verify",
+    "inspect",
+    "diff",
+    "dequantize",
+    "forward",
+    "Session",
+    "Progress",
+    "Report",
+    "Linear",
+    "Error",
+    "features",
+    "Modifier",
+    "QuantizationModifier",
+    "GPTQModifier",
+    "SmoothQuantModifier",
+    "AWQModifier",
+    "Model",
+    "TensorSource",
+    "MatrixJob",
+    "Channels",
+    "Tensor",
+    "Gram",
+    "smooth_apply",
+    "Scheme",
+    "Matrix",
+    "MatrixFacts",
+    "Writer",
+    "__version__",
+]

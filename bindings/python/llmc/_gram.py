@@ -15,7 +15,12 @@ class Gram(Handle):
     """
 
     def __init__(self, channels, channels_only=False):
-        self._owner = made(lib.llmc_gram_free, lib.llmc_gram_create, channels, _abi.LLMC_GRAM_CHANNELS if channels_only else _abi.LLMC_GRAM_ALL)
+        self._owner = made(
+            lib.llmc_gram_free,
+            lib.llmc_gram_create,
+            channels,
+            _abi.LLMC_GRAM_CHANNELS if channels_only else _abi.LLMC_GRAM_ALL,
+        )
 
     @classmethod
     def load(cls, path):
@@ -51,14 +56,24 @@ class Gram(Handle):
     def statistics(self):
         """The figures by channel: a Channels."""
         n = self.channels
-        values = {"minimum": (ctypes.c_float * n)(), "maximum": (ctypes.c_float * n)(), "sum_absolute": (ctypes.c_double * n)(), "sum_squares": (ctypes.c_double * n)()}
+        values = {
+            "minimum": (ctypes.c_float * n)(),
+            "maximum": (ctypes.c_float * n)(),
+            "sum_absolute": (ctypes.c_double * n)(),
+            "sum_squares": (ctypes.c_double * n)(),
+        }
         self._read(channels=n, **values)
         return Channels(**{name: Tensor(array) for name, array in values.items()})
 
     def smooth_scales(self, weights, algorithm=None, strength=None, compat=None):
         """One scale per channel, float32. weights: all that read the values, [rows, channels] each. algorithm: "smoothquant" (default) or "logarithmic"; strength: 0 to 1, default 0.5."""
-        how = options(_abi.llmc_smooth_options, algorithm=choice("algorithm", algorithm, "smoothquant", "logarithmic"), compat=choice("compat", compat, "vllm", "reference"),
-                      strength_set=switch(strength is not None or None), strength=strength or 0)
+        how = options(
+            _abi.llmc_smooth_options,
+            algorithm=choice("algorithm", algorithm, "smoothquant", "logarithmic"),
+            compat=choice("compat", compat, "vllm", "reference"),
+            strength_set=switch(strength is not None or None),
+            strength=strength or 0,
+        )
         scales = (ctypes.c_float * self.channels)()
         checked(lib.llmc_smooth_scales, self._handle, *raws(weights), how, scales, len(scales))
         return Tensor(scales)
@@ -74,6 +89,13 @@ def smooth_apply(values, scales, operation):
 
     operation: "multiply" (weights that read the values), "divide" (weight and bias of the norm that makes them), "divide_plus_one" (weight of a norm that multiplies by 1 + w).
     """
-    if is_array(scales): scales = tensor(scales).tolist()
+    if is_array(scales):
+        scales = tensor(scales).tolist()
     scales = (ctypes.c_float * len(scales))(*scales)
-    checked(lib.llmc_smooth_apply, tensor(values)._raw(written=True), scales, len(scales), choice("operation", operation, "multiply", "divide", "divide_plus_one"))
+    checked(
+        lib.llmc_smooth_apply,
+        tensor(values)._raw(written=True),
+        scales,
+        len(scales),
+        choice("operation", operation, "multiply", "divide", "divide_plus_one"),
+    )

@@ -13,7 +13,8 @@ class Owner:
         self.finalizer = weakref.finalize(self, _free, free, pointer, natives)
 
 
-def _free(free, pointer, natives): free(pointer)
+def _free(free, pointer, natives):
+    free(pointer)
 
 
 class Handle:
@@ -23,12 +24,18 @@ class Handle:
 
     @property
     def _handle(self):
-        if self._owner is None: raise ValueError(f"{type(self).__name__}: it is closed")
+        if self._owner is None:
+            raise ValueError(f"{type(self).__name__}: it is closed")
         return self._owner
 
-    def close(self): self._owner = None
-    def __enter__(self): return self
-    def __exit__(self, *_): self.close()
+    def close(self):
+        self._owner = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 def checked(function, *arguments):
@@ -43,8 +50,10 @@ def made(free, function, *arguments, session=None, natives=()):
     """An Owner of what a call, on a session where one is given, writes through its last argument but the error."""
     pointer = ctypes.c_void_p()
     try:
-        if session is None: checked(function, *arguments, pointer)
-        else: session.call(function, *arguments, pointer)
+        if session is None:
+            checked(function, *arguments, pointer)
+        else:
+            session.call(function, *arguments, pointer)
     except BaseException:  # the call may have been done when Ctrl-C came
         free(pointer)
         raise

@@ -27,11 +27,13 @@ def load():
     if not path and os.path.isdir(folder):
         path = os.path.join(folder, SONAME)
         # The small libraries that a wheel carries come first: the loader then finds them by their names.
-        for name in sorted(set(os.listdir(folder)) - {SONAME}): _carried.append(ctypes.CDLL(os.path.join(folder, name)))
+        for name in sorted(set(os.listdir(folder)) - {SONAME}):
+            _carried.append(ctypes.CDLL(os.path.join(folder, name)))
     library = ctypes.CDLL(path or SONAME)
     for name, (result, parameters) in _abi.FUNCTIONS.items():
         function = getattr(library, name, None)  # an older library may lack some; calling one says so
-        if function is None: continue
+        if function is None:
+            continue
         function.restype, function.argtypes = result, parameters
     return library
 
@@ -49,14 +51,17 @@ def check(status, error):
     """Frees `error`, a c_void_p; raises when the status is not LLMC_OK."""
     message = lib.llmc_error_message(error).decode(errors="replace")
     lib.llmc_error_free(error)
-    if status != _abi.LLMC_OK: raise Error(status, lib.llmc_status_name(status).decode(), message)
+    if status != _abi.LLMC_OK:
+        raise Error(status, lib.llmc_status_name(status).decode(), message)
 
 
 def text(value):
     """For a `const char *` field: None stays NULL; paths and strings become bytes."""
-    if value is None: return None
+    if value is None:
+        return None
     value = os.fsencode(value)  # TypeError for anything but str, bytes and paths
-    if b"\0" in value: raise ValueError(f"{value!r} has a NUL byte in it")
+    if b"\0" in value:
+        raise ValueError(f"{value!r} has a NUL byte in it")
     return value
 
 
@@ -72,8 +77,10 @@ def switch(on):
 
 def choice(name, value, *names):
     """The number of a name, counted from 1 as in the headers; None is the default, 0."""
-    if value is None: return 0
-    if value not in names: raise ValueError(f"{name}: got {value!r}, wanted {' or '.join(map(repr, names))}")
+    if value is None:
+        return 0
+    if value not in names:
+        raise ValueError(f"{name}: got {value!r}, wanted {' or '.join(map(repr, names))}")
     return names.index(value) + 1
 
 

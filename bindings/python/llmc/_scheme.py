@@ -14,10 +14,29 @@ class Scheme(Handle):
     {"num_bits": 4, "group_size": 32, "strategy": "group"}. method: "rtn" (to nearest, the default) or "gptq" (needs a Gram); what follows `rounding` is GPTQ's.
     """
 
-    def __init__(self, scheme, method=None, *, compat=None, rounding=None, activation_order=None, dampening=None, dampening_frac=None, block_size=None):
-        how = options(_abi.llmc_scheme_options, scheme=text(json_text(scheme)), method=choice("method", method, "rtn", "gptq"), compat=choice("compat", compat, "vllm", "reference"),
-                      rounding=choice("rounding", rounding, "exact", "reference"), activation_order=switch(activation_order),
-                      dampening=choice("dampening", dampening, "relative", "mean"), dampening_frac=dampening_frac or 0, block_size=block_size or 0)
+    def __init__(
+        self,
+        scheme,
+        method=None,
+        *,
+        compat=None,
+        rounding=None,
+        activation_order=None,
+        dampening=None,
+        dampening_frac=None,
+        block_size=None
+    ):
+        how = options(
+            _abi.llmc_scheme_options,
+            scheme=text(json_text(scheme)),
+            method=choice("method", method, "rtn", "gptq"),
+            compat=choice("compat", compat, "vllm", "reference"),
+            rounding=choice("rounding", rounding, "exact", "reference"),
+            activation_order=switch(activation_order),
+            dampening=choice("dampening", dampening, "relative", "mean"),
+            dampening_frac=dampening_frac or 0,
+            block_size=block_size or 0,
+        )
         self._owner = made(lib.llmc_scheme_free, lib.llmc_scheme_create, how)
 
     @property

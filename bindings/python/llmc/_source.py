@@ -19,22 +19,43 @@ class TensorSource:
         if read is None:
             held = {name: tensor(array) for name, array in tensors.items()}
             for name, array in held.items():
-                try: array._require_dense()
-                except ValueError as problem: raise ValueError(f"{name}: {problem}") from None
-            self._tensors, self._read = {name: (array.dtype, array.shape) for name, array in held.items()}, lambda name, offset, to: _copy(held[name], offset, to)
-        else: self._tensors, self._read = dict(tensors), read
+                try:
+                    array._require_dense()
+                except ValueError as problem:
+                    raise ValueError(f"{name}: {problem}") from None
+            self._tensors, self._read = {
+                name: (array.dtype, array.shape) for name, array in held.items()
+            }, lambda name, offset, to: _copy(held[name], offset, to)
+        else:
+            self._tensors, self._read = dict(tensors), read
 
     def _lend(self, session):
         """As llmc_tensor_source, for calls on `session`."""
         names = list(self._tensors)
-        def fill(index, offset, count, to): self._read(names[index], offset, memoryview((ctypes.c_char * count).from_address(to)).cast("B"))
-        def on_read(_, index, offset, count, to): return 0 if session._guarded(fill, index, offset, count, to) else 1
+
+        def fill(index, offset, count, to):
+            self._read(names[index], offset, memoryview((ctypes.c_char * count).from_address(to)).cast("B"))
+
+        def on_read(_, index, offset, count, to):
+            return 0 if session._guarded(fill, index, offset, count, to) else 1
+
         tensors = (_abi.llmc_source_tensor * len(names))()
         held = []
         for raw, (name, (dtype, shape)) in zip(tensors, self._tensors.items()):
             held.append((text(name), (ctypes.c_int64 * len(shape))(*shape)))
-            raw.struct_size, raw.dtype, raw.name, raw.shape, raw.ndim = ctypes.sizeof(raw), dtype_number(dtype), *held[-1], len(shape)
-        source = options(_abi.llmc_tensor_source, config_json=text(self._config), tensors=tensors, num_tensors=len(names), read=_abi.llmc_read_fn(on_read))
+            raw.struct_size, raw.dtype, raw.name, raw.shape, raw.ndim = (
+                ctypes.sizeof(raw),
+                dtype_number(dtype),
+                *held[-1],
+                len(shape),
+            )
+        source = options(
+            _abi.llmc_tensor_source,
+            config_json=text(self._config),
+            tensors=tensors,
+            num_tensors=len(names),
+            read=_abi.llmc_read_fn(on_read),
+        )
         source.held = held, tensors
         return source
 

@@ -12,23 +12,48 @@ def _json_call(session, function, arguments):
     try:
         (session or Session()).call(function, arguments, result)
         return json.loads(ctypes.string_at(result).decode())
-    finally: lib.llmc_json_free(result)
+    finally:
+        lib.llmc_json_free(result)
 
 
 def evaluate(model, *, text, reference=None, tokenizer=None, window=None, dtype="float32", session=None):
     """Perplexity of a text file: {"perplexity", "tokens"}; with a `reference` model also "kl" (nats per token) and "top1"."""
-    return _json_call(session, lib.llmc_eval, options(_abi.llmc_eval_options, model_dir=c_text(model), reference_dir=c_text(reference), text=c_text(text), tokenizer_dir=c_text(tokenizer),
-                                                      window=window or 0, dtype=choice("dtype", dtype, "float32", "bfloat16")))
+    return _json_call(
+        session,
+        lib.llmc_eval,
+        options(
+            _abi.llmc_eval_options,
+            model_dir=c_text(model),
+            reference_dir=c_text(reference),
+            text=c_text(text),
+            tokenizer_dir=c_text(tokenizer),
+            window=window or 0,
+            dtype=choice("dtype", dtype, "float32", "bfloat16"),
+        ),
+    )
 
 
 def forward(model, *, input_ids, output, dtype="float32", session=None):
     """Writes `logits` and `hidden.N` for the `input_ids` of a safetensors file into the safetensors file `output`."""
-    (session or Session()).call(lib.llmc_forward, options(_abi.llmc_forward_options, model_dir=c_text(model), input_ids=c_text(input_ids), output=c_text(output), dtype=choice("dtype", dtype, "float32", "bfloat16")))
+    (session or Session()).call(
+        lib.llmc_forward,
+        options(
+            _abi.llmc_forward_options,
+            model_dir=c_text(model),
+            input_ids=c_text(input_ids),
+            output=c_text(output),
+            dtype=choice("dtype", dtype, "float32", "bfloat16"),
+        ),
+    )
 
 
 def verify(model, source=None, *, session=None):
     """Is a folder sound? {"sound", "faults", ...}; with `source` also compared with the model it was made from. Faults are a result, not an exception."""
-    return _json_call(session, lib.llmc_verify, options(_abi.llmc_verify_options, model_dir=c_text(model), source_dir=c_text(source)))
+    return _json_call(
+        session,
+        lib.llmc_verify,
+        options(_abi.llmc_verify_options, model_dir=c_text(model), source_dir=c_text(source)),
+    )
 
 
 def inspect(model, *, session=None):
@@ -38,9 +63,21 @@ def inspect(model, *, session=None):
 
 def diff(a, b, *, session=None):
     """How two folders of one model differ: {"identical", ...}."""
-    return _json_call(session, lib.llmc_diff, options(_abi.llmc_diff_options, a_dir=c_text(a), b_dir=c_text(b)))
+    return _json_call(
+        session, lib.llmc_diff, options(_abi.llmc_diff_options, a_dir=c_text(a), b_dir=c_text(b))
+    )
 
 
 def dequantize(model, output_dir, *, overwrite=False, max_shard_bytes=None, session=None):
     """A compressed folder in, a plain one in the model's dtype out."""
-    return _json_call(session, lib.llmc_dequantize, options(_abi.llmc_dequantize_options, model_dir=c_text(model), output_dir=c_text(output_dir), overwrite=switch(overwrite), max_shard_bytes=max_shard_bytes or 0))
+    return _json_call(
+        session,
+        lib.llmc_dequantize,
+        options(
+            _abi.llmc_dequantize_options,
+            model_dir=c_text(model),
+            output_dir=c_text(output_dir),
+            overwrite=switch(overwrite),
+            max_shard_bytes=max_shard_bytes or 0,
+        ),
+    )

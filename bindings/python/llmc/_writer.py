@@ -15,17 +15,38 @@ class Writer(Handle):
     """
 
     def __init__(self, output_dir, config, *, compat=None, max_shard_bytes=None, overwrite=False):
-        how = options(_abi.llmc_writer_options, output_dir=text(output_dir), config_json=text(json_text(config)), compat=choice("compat", compat, "vllm", "reference"),
-                      max_shard_bytes=max_shard_bytes or 0, overwrite=switch(overwrite))
+        how = options(
+            _abi.llmc_writer_options,
+            output_dir=text(output_dir),
+            config_json=text(json_text(config)),
+            compat=choice("compat", compat, "vllm", "reference"),
+            max_shard_bytes=max_shard_bytes or 0,
+            overwrite=switch(overwrite),
+        )
         self._owner = made(lib.llmc_writer_free, lib.llmc_writer_create, how)
 
     def plan_tensor(self, name, dtype, shape):
         """A tensor that is written as it is. Two-dimensional "<module>.weight"s that no scheme quantizes are put on quantization_config's ignore list."""
-        checked(lib.llmc_writer_plan_tensor, self._handle, text(name), dtype_number(dtype), (ctypes.c_int64 * len(shape))(*shape), len(shape))
+        checked(
+            lib.llmc_writer_plan_tensor,
+            self._handle,
+            text(name),
+            dtype_number(dtype),
+            (ctypes.c_int64 * len(shape))(*shape),
+            len(shape),
+        )
 
     def plan_matrix(self, module, scheme, model_dtype, rows, columns):
         """The weight [rows, columns] of a module, quantized. model_dtype: of the weight."""
-        checked(lib.llmc_writer_plan_matrix, self._handle, text(module), scheme._handle, dtype_number(model_dtype), rows, columns)
+        checked(
+            lib.llmc_writer_plan_matrix,
+            self._handle,
+            text(module),
+            scheme._handle,
+            dtype_number(model_dtype),
+            rows,
+            columns,
+        )
 
     def add_tensor(self, session, name, values):
         """Its bytes go to disk during the call. Error LLMC_NUMERIC for NaN and Inf."""
@@ -37,7 +58,14 @@ class Writer(Handle):
 
     def add_range(self, module, activation, minimum, maximum):
         """For schemes whose activations have a fixed scale ("FP8", "NVFP4"): the range of the module's "input"s or "output"s (Gram.statistics)."""
-        checked(lib.llmc_writer_add_range, self._handle, text(module), choice("activation", activation, "input", "output"), minimum, maximum)
+        checked(
+            lib.llmc_writer_add_range,
+            self._handle,
+            text(module),
+            choice("activation", activation, "input", "output"),
+            minimum,
+            maximum,
+        )
 
     def add_file(self, name, content):
         """Any other file of the folder, from bytes: tokenizer.json, generation_config.json."""

@@ -23,7 +23,9 @@ fn main() {
 fn pkg_config(fixed: bool) -> String {
     let mut command = Command::new("pkg-config");
     command.args(["--libs", "llmc >= 0.1"]).args(fixed.then_some("--static"));
-    let output = command.output().unwrap_or_else(|problem| panic!("llmc: pkg-config cannot be run ({problem}); set LLMC_LIB_DIR to the folder of libllmc.so"));
+    let output = command.output().unwrap_or_else(|problem| {
+        panic!("llmc: pkg-config cannot be run ({problem}); set LLMC_LIB_DIR to the folder of libllmc.so")
+    });
     let found = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),

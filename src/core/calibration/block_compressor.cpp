@@ -11,7 +11,9 @@ namespace {
 // Whether nodes [begin, end) make `value`; the block's input counts as made by its first node.
 bool is_made_in(const Block& block, ValueId value, size_t begin, size_t end) {
   if (value == block.input) return begin == 0 && end > 0;
-  return std::any_of(block.nodes.begin() + static_cast<std::ptrdiff_t>(begin), block.nodes.begin() + static_cast<std::ptrdiff_t>(end), [&](const Node& node) { return node.output == value; });
+  return std::any_of(block.nodes.begin() + static_cast<std::ptrdiff_t>(begin),
+                     block.nodes.begin() + static_cast<std::ptrdiff_t>(end),
+                     [&](const Node& node) { return node.output == value; });
 }
 
 }  // namespace
@@ -36,13 +38,20 @@ int64_t BlockCompressor::run_count(const Block& block, Propagation propagation, 
   const auto groups = quantizer_.groups_of(block);
   const auto pairs = quantizer_.pairs_of(block);
   const std::vector<StaticActivation> watched = static_activations(block, run_.plan);
-  if (propagation == Propagation::layer) return (!groups.empty() || !watched.empty() ? 1 : 0) + (last ? 0 : 1);
-  const size_t rest = std::max(groups.empty() ? 0 : groups.back().first_node, pairs.empty() ? 0 : pairs.back().pair.smooth);
-  const bool rest_counts = !last || std::any_of(watched.begin(), watched.end(), [&](const StaticActivation& one) { return is_made_in(block, one.value, rest, block.nodes.size()); });
+  if (propagation == Propagation::layer)
+    return (!groups.empty() || !watched.empty() ? 1 : 0) + (last ? 0 : 1);
+  const size_t rest = std::max(groups.empty() ? 0 : groups.back().first_node,
+                               pairs.empty() ? 0 : pairs.back().pair.smooth);
+  const bool rest_counts = !last ||
+      std::any_of(watched.begin(), watched.end(), [&](const StaticActivation& one) {
+        return is_made_in(block, one.value, rest, block.nodes.size());
+      });
   return static_cast<int64_t>(2 * pairs.size() + groups.size()) + (rest_counts ? 1 : 0);
 }
 
-Observation BlockCompressor::observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const {
+Observation BlockCompressor::observation_of(const Block& block,
+                                            const CalibrationGroup& group,
+                                            Statistics& statistics) const {
   Observation observation{group.value, false, false, &statistics, nullptr};
   for (size_t node : group.nodes) {
     const Assignment& assignment = *run_.plan.find(block.nodes[node].name);
@@ -52,12 +61,20 @@ Observation BlockCompressor::observation_of(const Block& block, const Calibratio
   return observation;
 }
 
-void BlockCompressor::run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) const {
+void BlockCompressor::run(const Block& block,
+                          const WeightTable& weights,
+                          size_t begin,
+                          size_t end,
+                          std::span<const Observation> observations,
+                          bool keep) const {
   const Timed timed(run_.report.calibration_seconds);
   calibrator_.run(block, weights, begin, end, observations, keep);
 }
 
-void BlockCompressor::compress(const Block& block, WeightTable& weights, Propagation propagation, bool last) const {
+void BlockCompressor::compress(const Block& block,
+                               WeightTable& weights,
+                               Propagation propagation,
+                               bool last) const {
   std::vector<Watched> watched = watched_in(block);
   quantizer_.quantize_embeddings(block, weights);
   if (propagation == Propagation::sublayer) by_sublayer(block, weights, watched, last);
@@ -65,14 +82,20 @@ void BlockCompressor::compress(const Block& block, WeightTable& weights, Propaga
   put_scales(watched);
 }
 
-void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const {
+void BlockCompressor::by_sublayer(const Block& block,
+                                  WeightTable& weights,
+                                  std::vector<Watched>& watched,
+                                  bool last) const {
   const auto pairs = quantizer_.pairs_of(block);
   auto next_pair = pairs.begin();
   size_t at = 0;
-  const auto made_later = [&](const Watched& one, size_t to) { return is_made_in(block, one.activation.value, at, to); };
+  const auto made_later = [&](const Watched& one, size_t to) {
+    return is_made_in(block, one.activation.value, at, to);
+  };
   const auto advance = [&](size_t to, std::vector<Observation> observations) {
     for (Watched& one : watched)
-      if (made_later(one, to)) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
+      if (made_later(one, to))
+        observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
     run(block, weights, at, to, observations, true);
     at = to;
   };
@@ -95,7 +118,9 @@ void BlockCompressor::by_sublayer(const Block& block, WeightTable& weights, std:
   }
   const size_t end = block.nodes.size();
   smooth_before(end);
-  if (!last || std::any_of(watched.begin(), watched.end(), [&](const Watched& one) { return made_later(one, end); })) advance(end, {});
+  if (!last ||
+      std::any_of(watched.begin(), watched.end(), [&](const Watched& one) { return made_later(one, end); }))
+    advance(end, {});
 }
 
 void BlockCompressor::survey(const Block& block, WeightTable& weights, bool last) {
@@ -105,7 +130,9 @@ void BlockCompressor::survey(const Block& block, WeightTable& weights, bool last
     std::vector<Statistics>& statistics = surveyed_[block.name];
     statistics.resize(pairs.size());
     std::vector<Observation> observations;
-    for (size_t i = 0; i < pairs.size(); ++i) observations.push_back({block.nodes[pairs[i].pair.smooth].output, true, false, &statistics[i], nullptr});
+    for (size_t i = 0; i < pairs.size(); ++i)
+      observations.push_back(
+          {block.nodes[pairs[i].pair.smooth].output, true, false, &statistics[i], nullptr});
     run(block, weights, 0, end, observations, false);
     transform(block, weights);
   }
@@ -114,18 +141,24 @@ void BlockCompressor::survey(const Block& block, WeightTable& weights, bool last
 
 void BlockCompressor::transform(const Block& block, WeightTable& weights) const {
   const auto pairs = quantizer_.pairs_of(block);
-  for (size_t i = 0; i < pairs.size(); ++i) pairs[i].transform->apply(block, pairs[i].pair, surveyed_.at(block.name)[i], weights, run_.backend);
+  for (size_t i = 0; i < pairs.size(); ++i)
+    pairs[i].transform->apply(block, pairs[i].pair, surveyed_.at(block.name)[i], weights, run_.backend);
 }
 
-void BlockCompressor::by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const {
+void BlockCompressor::by_layer(const Block& block,
+                               WeightTable& weights,
+                               std::vector<Watched>& watched,
+                               bool last) const {
   const size_t end = block.nodes.size();
   const auto groups = quantizer_.groups_of(block);
   transform(block, weights);
   if (!groups.empty() || !watched.empty()) {
     std::vector<Statistics> statistics(groups.size());
     std::vector<Observation> observations;
-    for (size_t i = 0; i < groups.size(); ++i) observations.push_back(observation_of(block, groups[i], statistics[i]));
-    for (Watched& one : watched) observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
+    for (size_t i = 0; i < groups.size(); ++i)
+      observations.push_back(observation_of(block, groups[i], statistics[i]));
+    for (Watched& one : watched)
+      observations.push_back({one.activation.value, false, false, nullptr, &one.observer});
     run(block, weights, 0, watched.empty() ? groups.back().first_node : end, observations, false);
     quantizer_.quantize(block, groups, statistics, weights);
   }

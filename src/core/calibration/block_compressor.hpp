@@ -1,7 +1,9 @@
 // Compresses one block with calibration data. Two ways through it:
-//   sublayer  run up to a set of Linears that share an input, collect its Hessian over all tiles, quantize them, go on with the quantized weights:
+//   sublayer  run up to a set of Linears that share an input, collect its Hessian over all tiles, quantize
+//   them, go on with the quantized weights:
 //             one forward, and every set sees the error made before it;
-//   layer     collect every Hessian of the block from its unquantized weights, quantize all, then run the block again (as llm-compressor does).
+//   layer     collect every Hessian of the block from its unquantized weights, quantize all,
+//             then run the block again (as llm-compressor does).
 //             Transforms see a model none of which is quantized yet: survey() walks all of it first.
 #pragma once
 #include <map>
@@ -17,16 +19,23 @@ namespace llmc {
 
 class BlockCompressor {
  public:
-  BlockCompressor(const CalibratedRun& run, Calibrator& calibrator) : run_(run), quantizer_(run, true), calibrator_(calibrator) {}
+  BlockCompressor(const CalibratedRun& run, Calibrator& calibrator)
+      : run_(run),
+        quantizer_(run, true),
+        calibrator_(calibrator) {}
 
   bool has_work(const Block& block) const { return quantizer_.has_work(block); }
-  // layer only: one walk over the whole model before the first compress(), for what the transforms need to know. Restart the calibrator after it.
+  // layer only: one walk over the whole model before the first compress(), for what the transforms need to
+  // know. Restart the calibrator after it.
   bool needs_survey(const Block& block) const { return !quantizer_.pairs_of(block).empty(); }
   // `last`: no block follows, and nothing is run that nobody reads.
   void survey(const Block& block, WeightTable& weights, bool last);
-  int64_t survey_run_count(const Block& block, bool last) const { return (needs_survey(block) ? 1 : 0) + (last ? 0 : 1); }
+  int64_t survey_run_count(const Block& block, bool last) const {
+    return (needs_survey(block) ? 1 : 0) + (last ? 0 : 1);
+  }
   void compress(const Block& block, WeightTable& weights, Propagation propagation, bool last) const;
-  int64_t run_count(const Block& block, Propagation propagation, bool last) const;  // how often compress() walks over all tiles
+  // how often compress() walks over all tiles
+  int64_t run_count(const Block& block, Propagation propagation, bool last) const;
 
  private:
   // Activations of one block whose scales are fixed, each with who watches it.
@@ -41,7 +50,12 @@ class BlockCompressor {
   void by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
   void by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
   Observation observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const;
-  void run(const Block& block, const WeightTable& weights, size_t begin, size_t end, std::span<const Observation> observations, bool keep) const;
+  void run(const Block& block,
+           const WeightTable& weights,
+           size_t begin,
+           size_t end,
+           std::span<const Observation> observations,
+           bool keep) const;
 
   const CalibratedRun& run_;
   const BlockQuantizer quantizer_;

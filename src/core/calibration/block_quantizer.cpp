@@ -22,35 +22,48 @@ std::vector<CalibrationGroup> BlockQuantizer::groups_of(const Block& block) cons
 std::vector<PairWork> BlockQuantizer::pairs_of(const Block& block) const {
   std::vector<PairWork> work;
   for (const Transform* transform : run_.modifiers.transforms)
-    for (SmoothingPair& pair : transform->select(run_.graph, block)) work.push_back({transform, std::move(pair)});
-  std::stable_sort(work.begin(), work.end(), [](const PairWork& a, const PairWork& b) { return a.pair.smooth < b.pair.smooth; });
+    for (SmoothingPair& pair : transform->select(run_.graph, block))
+      work.push_back({transform, std::move(pair)});
+  std::stable_sort(work.begin(), work.end(),
+                   [](const PairWork& a, const PairWork& b) { return a.pair.smooth < b.pair.smooth; });
   return work;
 }
 
 bool BlockQuantizer::has_work(const Block& block) const {
-  const bool embeds = std::any_of(block.nodes.begin(), block.nodes.end(), [&](const Node& node) { return std::holds_alternative<Embedding>(node.operation) && run_.plan.find(node.name); });
-  return embeds || !groups_of(block).empty() || !pairs_of(block).empty() || !static_activations(block, run_.plan).empty();
+  const bool embeds = std::any_of(block.nodes.begin(), block.nodes.end(), [&](const Node& node) {
+    return std::holds_alternative<Embedding>(node.operation) && run_.plan.find(node.name);
+  });
+  return embeds || !groups_of(block).empty() || !pairs_of(block).empty() ||
+      !static_activations(block, run_.plan).empty();
 }
 
 void BlockQuantizer::quantize_embeddings(const Block& block, WeightTable& weights) const {
   for (size_t i = 0; i < block.nodes.size(); ++i)
-    if (std::holds_alternative<Embedding>(block.nodes[i].operation) && run_.plan.find(block.nodes[i].name)) quantize(block, CalibrationGroup{-1, i, {i}}, {}, weights);
+    if (std::holds_alternative<Embedding>(block.nodes[i].operation) && run_.plan.find(block.nodes[i].name))
+      quantize(block, CalibrationGroup{-1, i, {i}}, {}, weights);
 }
 
-void BlockQuantizer::quantize(const Block& block, std::span<const CalibrationGroup> groups, std::span<const Statistics> statistics, WeightTable& weights) const {
+void BlockQuantizer::quantize(const Block& block,
+                              std::span<const CalibrationGroup> groups,
+                              std::span<const Statistics> statistics,
+                              WeightTable& weights) const {
   std::vector<AssignedSet> sets;
   for (size_t g = 0; g < groups.size(); ++g) {
     const auto of_group = static_cast<std::ptrdiff_t>(sets.size());
     for (size_t node : groups[g].nodes) {
       const Assignment* assignment = run_.plan.find(block.nodes[node].name);
-      const auto same = std::find_if(sets.begin() + of_group, sets.end(), [&](const AssignedSet& set) { return set.quantizer() == assignment->quantizer && set.assignments[0]->scheme == assignment->scheme; });
+      const auto same = std::find_if(sets.begin() + of_group, sets.end(), [&](const AssignedSet& set) {
+        return set.quantizer() == assignment->quantizer && set.assignments[0]->scheme == assignment->scheme;
+      });
       if (same != sets.end()) same->assignments.push_back(assignment);
       else sets.push_back({{assignment}, groups[g].value < 0 ? nullptr : &statistics[g]});
     }
   }
   // A device gets neighbours together; the host has nothing to win by keeping the results of several.
   for (size_t begin = 0, end = 0; begin < sets.size(); begin = end) {
-    for (end = begin + 1; run_.backend.device() != Device{} && end < sets.size() && sets[end].quantizer() == sets[begin].quantizer();) ++end;
+    for (end = begin + 1; run_.backend.device() != Device{} && end < sets.size() &&
+         sets[end].quantizer() == sets[begin].quantizer();)
+      ++end;
     quantize_sets(std::span(sets).subspan(begin, end - begin), weights);
   }
 }
@@ -59,17 +72,22 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
   std::vector<MatrixSet> sets;
   for (const AssignedSet& one : assigned) {
     MatrixSet& set = sets.emplace_back(MatrixSet{{}, one.assignments[0]->scheme, one.statistics});
-    for (const Assignment* assignment : one.assignments) set.jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
+    for (const Assignment* assignment : one.assignments)
+      set.jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
   }
   const Quantizer* const quantizer = assigned[0].quantizer();
   const size_t first_row = run_.report.linears.size();
   const Stopwatch watch;
-  const std::vector<std::vector<QuantizedMatrix>> results = quantizer->quantize_all(sets, run_.backend, run_.report.linears);
+  const std::vector<std::vector<QuantizedMatrix>> results = quantizer->quantize_all(sets, run_.backend,
+                                                                                    run_.report.linears);
   const double seconds = watch.seconds();
   run_.report.quantization_seconds += seconds;
-  for (size_t i = first_row; i < run_.report.linears.size(); ++i) run_.report.linears[i].seconds = seconds / static_cast<double>(run_.report.linears.size() - first_row);
+  for (size_t i = first_row; i < run_.report.linears.size(); ++i)
+    run_.report.linears[i].seconds = seconds / static_cast<double>(run_.report.linears.size() - first_row);
 
-  const bool propagates = forward_follows_ && (quantizer->needs_gram() || run_.options.compat == Compat::vllm);  // rounding to nearest leaves the weights alone under --compat reference
+  // rounding to nearest leaves the weights alone under --compat reference
+  const bool propagates = forward_follows_ &&
+      (quantizer->needs_gram() || run_.options.compat == Compat::vllm);
   for (size_t s = 0; s < results.size(); ++s)
     for (size_t i = 0; i < results[s].size(); ++i) {
       const Assignment& assignment = *assigned[s].assignments[i];
@@ -77,7 +95,9 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
         const Timed timed(run_.report.writing_seconds);
         run_.output.put_quantized(assignment, results[s][i]);
       }
-      if (propagates) weights.at(assignment.weight.tensor) = dequantize_for_forward(results[s][i], assignment.weight.dtype, run_.backend);
+      if (propagates)
+        weights.at(assignment.weight.tensor) = dequantize_for_forward(results[s][i], assignment.weight.dtype,
+                                                                      run_.backend);
     }
 }
 

@@ -1,4 +1,5 @@
-// What a recipe wants done in a block, and the quantizing itself. Where the statistics come from is its callers' business.
+// What a recipe wants done in a block, and the quantizing itself. Where the statistics come from is its
+// callers' business.
 #pragma once
 #include <span>
 #include <vector>
@@ -21,16 +22,28 @@ struct PairWork {
 
 class BlockQuantizer {
  public:
-  // forward_follows: quantized weights take the place of their originals, for a forward pass that sees what the file's reader will see.
-  BlockQuantizer(const CalibratedRun& run, bool forward_follows) : run_(run), forward_follows_(forward_follows) {}
+  // forward_follows: quantized weights take the place of their originals, for a forward pass that sees what
+  // the file's reader will see.
+  BlockQuantizer(const CalibratedRun& run, bool forward_follows)
+      : run_(run),
+        forward_follows_(forward_follows) {}
 
   std::vector<CalibrationGroup> groups_of(const Block& block) const;
   std::vector<PairWork> pairs_of(const Block& block) const;  // in execution order
   bool has_work(const Block& block) const;
 
   void quantize_embeddings(const Block& block, WeightTable& weights) const;
-  void quantize(const Block& block, std::span<const CalibrationGroup> groups, std::span<const Statistics> statistics, WeightTable& weights) const;  // statistics: of each group
-  void quantize(const Block& block, const CalibrationGroup& group, const Statistics& statistics, WeightTable& weights) const { quantize(block, std::span(&group, 1), std::span(&statistics, 1), weights); }
+  // statistics: of each group
+  void quantize(const Block& block,
+                std::span<const CalibrationGroup> groups,
+                std::span<const Statistics> statistics,
+                WeightTable& weights) const;
+  void quantize(const Block& block,
+                const CalibrationGroup& group,
+                const Statistics& statistics,
+                WeightTable& weights) const {
+    quantize(block, std::span(&group, 1), std::span(&statistics, 1), weights);
+  }
 
  private:
   // Linears of one group with one quantizer and scheme: their rows are stacked.
@@ -39,7 +52,8 @@ class BlockQuantizer {
     const Statistics* statistics = nullptr;
     const Quantizer* quantizer() const { return assignments[0]->quantizer; }
   };
-  void quantize_sets(std::span<const AssignedSet> assigned, WeightTable& weights) const;  // of one quantizer
+  // of one quantizer
+  void quantize_sets(std::span<const AssignedSet> assigned, WeightTable& weights) const;
 
   const CalibratedRun& run_;
   const bool forward_follows_;

@@ -24,19 +24,23 @@ WeightTable BlockLoader::load(const Block& block) const {
   WeightTable weights;
   for_each_weight(checkpoint_, block, [&](const std::string& name) {
     const TensorInfo info = checkpoint_.info(name);
-    weights.emplace(name, backend_.load_weight(info.dtype, info.shape, [&](int64_t offset, int64_t bytes, std::byte* to) {
-      if (stop_) throw Error(ErrorCode::cancelled, "cancelled");
-      checkpoint_.read_bytes(name, offset, bytes, to);
-      const auto item = static_cast<int64_t>(item_size(info.dtype));
-      check_finite(checkpoint_.directory(), name, TensorView(to, info.dtype, {bytes / item}), offset / item);
-    }));
+    weights.emplace(
+        name, backend_.load_weight(info.dtype, info.shape, [&](int64_t offset, int64_t bytes, std::byte* to) {
+          if (stop_) throw Error(ErrorCode::cancelled, "cancelled");
+          checkpoint_.read_bytes(name, offset, bytes, to);
+          const auto item = static_cast<int64_t>(item_size(info.dtype));
+          check_finite(checkpoint_.directory(), name, TensorView(to, info.dtype, {bytes / item}),
+                       offset / item);
+        }));
   });
   return weights;
 }
 
 void BlockLoader::start(size_t b) {
   if (b >= end_) return;
-  if (backend_.device() == Device{}) return for_each_weight(checkpoint_, blocks_[b], [&](const std::string& name) { checkpoint_.read_ahead(name); });
+  if (backend_.device() == Device{})
+    return for_each_weight(checkpoint_, blocks_[b],
+                           [&](const std::string& name) { checkpoint_.read_ahead(name); });
   try {
     next_ = std::async(std::launch::async, [this, b] { return load(blocks_[b]); });
     coming_ = b;

@@ -9,15 +9,21 @@
 
 namespace llmc {
 
-// Reads block after block and refuses what is not finite. Meanwhile the next one comes: to a device by a thread of the loader's own, for the host into the page cache.
+// Reads block after block and refuses what is not finite. Meanwhile the next one comes: to a device by a
+// thread of the loader's own, for the host into the page cache.
 class BlockLoader {
  public:
-  BlockLoader(const Checkpoint& checkpoint, const std::vector<Block>& blocks, Backend& backend, size_t end) : checkpoint_(checkpoint), blocks_(blocks), backend_(backend), end_(end) {}
+  BlockLoader(const Checkpoint& checkpoint, const std::vector<Block>& blocks, Backend& backend, size_t end)
+      : checkpoint_(checkpoint),
+        blocks_(blocks),
+        backend_(backend),
+        end_(end) {}
   ~BlockLoader();
   BlockLoader(const BlockLoader&) = delete;
   BlockLoader& operator=(const BlockLoader&) = delete;
 
-  WeightTable take(size_t b);  // matrices where the backend computes, vectors on the host. In order: what comes next is b + 1, up to `end`
+  // matrices where the backend computes, vectors on the host. In order: what comes next is b + 1, up to `end`
+  WeightTable take(size_t b);
 
  private:
   WeightTable load(const Block& block) const;

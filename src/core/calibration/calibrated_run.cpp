@@ -7,10 +7,12 @@ namespace llmc {
 
 void compress_calibrated(const CalibratedRun& run) {
   const auto& blocks = run.graph.blocks;
-  Calibrator calibrator(run.graph, run.backend, run.options.calibration.value_or(TokenBatch{}), [&] { run.reporter.step(); });
+  Calibrator calibrator(run.graph, run.backend, run.options.calibration.value_or(TokenBatch{}),
+                        [&] { run.reporter.step(); });
   BlockCompressor compressor(run, calibrator);
   size_t end = blocks.size();
-  while (end > 0 && !compressor.has_work(blocks[end - 1])) --end;  // nothing after the last block with work needs a forward
+  // nothing after the last block with work needs a forward
+  while (end > 0 && !compressor.has_work(blocks[end - 1])) --end;
   size_t surveyed = run.propagation == Propagation::layer ? end : 0;
   while (surveyed > 0 && !compressor.needs_survey(blocks[surveyed - 1])) --surveyed;
 

@@ -1,4 +1,5 @@
-// Compression with calibration data, block by block: read, observe, transform, quantize, write. One block's weights in memory at a time.
+// Compression with calibration data, block by block: read, observe, transform, quantize, write. One block's
+// weights in memory at a time.
 #pragma once
 #include "core/checkpoint/checkpoint.hpp"
 #include "core/compressed_output.hpp"
@@ -19,7 +20,8 @@ struct CalibratedRun {
   RunReporter& reporter;
   Report& report;
 };
-void compress_calibrated(const CalibratedRun& run);       // statistics from a forward pass over options.calibration
+// statistics from a forward pass over options.calibration
+void compress_calibrated(const CalibratedRun& run);
 void compress_from_statistics(const CalibratedRun& run);  // from options.statistics; no forward pass
 
 }  // namespace llmc

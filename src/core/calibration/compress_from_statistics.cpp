@@ -1,4 +1,5 @@
-// Compression without a forward pass: statistics of the unquantized model, which an earlier call saved, take its place.
+// Compression without a forward pass: statistics of the unquantized model, which an earlier call saved, take
+// its place.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,22 +17,36 @@ namespace llmc {
 namespace {
 
 void check_request(const CalibratedRun& run) {
-  if (run.options.calibration) throw Error(ErrorCode::invalid_argument, "calibration: data and statistics were both given; wanted one of them (saved statistics can be merged with data)");
-  if (run.options.propagation) throw Error(ErrorCode::invalid_argument, "calibration: propagation was given with statistics, which are those of the unquantized model; wanted none");
+  if (run.options.calibration)
+    throw Error(ErrorCode::invalid_argument,
+                "calibration: data and statistics were both given; wanted one of them (saved statistics can "
+                "be merged with data)");
+  if (run.options.propagation)
+    throw Error(ErrorCode::invalid_argument,
+                "calibration: propagation was given with statistics, which are those of the unquantized "
+                "model; wanted none");
   for (const Block& block : run.graph.blocks)
     if (const auto fixed = static_activations(block, run.plan); !fixed.empty())
-      throw Error(ErrorCode::invalid_argument, fmt::format("calibration: '{}' gets a scale that is fixed ahead of time, which statistics do not tell; wanted calibration data", fixed.front().names.front()));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("calibration: '{}' gets a scale that is fixed ahead of time, which statistics "
+                              "do not tell; wanted calibration data",
+                              fixed.front().names.front()));
 }
 
 // Statistics of one block's inputs, with what its transforms did to the values since they were seen.
 class BlockStatistics {
  public:
-  BlockStatistics(const StatisticsFolders& folders, const Block& block) : folders_(folders), block_(block), inputs_(shared_inputs(block)) {}
+  BlockStatistics(const StatisticsFolders& folders, const Block& block)
+      : folders_(folders),
+        block_(block),
+        inputs_(shared_inputs(block)) {}
 
   Statistics read(ValueId value) const {
-    const auto input = std::find_if(inputs_.begin(), inputs_.end(), [&](const SharedInput& one) { return one.value == value; });
+    const auto input = std::find_if(inputs_.begin(), inputs_.end(),
+                                    [&](const SharedInput& one) { return one.value == value; });
     Statistics statistics = folders_.read(block_, *input);
-    if (const auto found = divisors_.find(value); found != divisors_.end()) divide_channels(statistics, found->second);
+    if (const auto found = divisors_.find(value); found != divisors_.end())
+      divide_channels(statistics, found->second);
     return statistics;
   }
   void divide(ValueId value, const std::vector<float>& scales) {
@@ -55,7 +70,8 @@ void compress_from_statistics(const CalibratedRun& run) {
   const BlockQuantizer quantizer(run, false);
   size_t end = blocks.size();
   while (end > 0 && !quantizer.has_work(blocks[end - 1])) --end;
-  run.reporter.begin(std::count_if(blocks.begin(), blocks.end(), [&](const Block& block) { return quantizer.has_work(block); }));
+  run.reporter.begin(std::count_if(blocks.begin(), blocks.end(),
+                                   [&](const Block& block) { return quantizer.has_work(block); }));
   BlockLoader loader(run.source, blocks, run.backend, end);
   for (size_t b = 0; b < end; ++b) {
     const Block& block = blocks[b];
@@ -67,7 +83,8 @@ void compress_from_statistics(const CalibratedRun& run) {
     const auto read = [&](ValueId value) {
       run.reporter.poll();
       Statistics seen = statistics.read(value);
-      run.report.samples = seen.samples, run.report.tokens = seen.tokens;
+      run.report.samples = seen.samples;
+      run.report.tokens = seen.tokens;
       return seen;
     };
     quantizer.quantize_embeddings(block, weights);
@@ -75,7 +92,8 @@ void compress_from_statistics(const CalibratedRun& run) {
       const ValueId value = block.nodes[work.pair.smooth].output;
       statistics.divide(value, work.transform->apply(block, work.pair, read(value), weights, run.backend));
     }
-    for (const CalibrationGroup& group : quantizer.groups_of(block)) quantizer.quantize(block, group, read(group.value), weights);
+    for (const CalibrationGroup& group : quantizer.groups_of(block))
+      quantizer.quantize(block, group, read(group.value), weights);
     {
       const Timed timed(run.report.writing_seconds);
       for (const auto& [name, tensor] : weights) run.output.put_tensor(name, tensor);

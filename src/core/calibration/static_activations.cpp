@@ -6,9 +6,12 @@ namespace llmc {
 
 std::vector<StaticActivation> static_activations(const Block& block, const RunPlan& plan) {
   std::vector<StaticActivation> all;
-  const auto add = [&](ValueId value, const std::optional<QuantizationArgs>& args, int64_t heads, std::string name) {
+  const auto add = [&](ValueId value, const std::optional<QuantizationArgs>& args, int64_t heads,
+                       std::string name) {
     if (!args || !args->is_static()) return;
-    const auto same = std::find_if(all.begin(), all.end(), [&](const StaticActivation& other) { return other.value == value && *other.args == *args; });
+    const auto same = std::find_if(all.begin(), all.end(), [&](const StaticActivation& other) {
+      return other.value == value && *other.args == *args;
+    });
     if (same != all.end()) same->names.push_back(std::move(name));
     else all.push_back({value, &*args, heads, {std::move(name)}});
   };
@@ -19,7 +22,8 @@ std::vector<StaticActivation> static_activations(const Block& block, const RunPl
     }
     if (const auto* attention = std::get_if<Attention>(&node.operation))
       if (const auto scales = plan.attentions.find(attention->module); scales != plan.attentions.end())
-        for (const auto& state : scales->second.states(*attention)) add(node.inputs[state.input], scales->second.args, state.heads, state.name);
+        for (const auto& state : scales->second.states(*attention))
+          add(node.inputs[state.input], scales->second.args, state.heads, state.name);
   }
   return all;
 }

@@ -1,4 +1,5 @@
-// Statistics of a whole model on disk: a folder with one file of save_statistics (llmc/matrix.hpp) for each input that Linears share, named after the first Linear.
+// Statistics of a whole model on disk: a folder with one file of save_statistics (llmc/matrix.hpp) for each
+// input that Linears share, named after the first Linear.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,7 +9,8 @@
 
 namespace llmc {
 
-std::string statistics_file(const Block& block, const SharedInput& input);  // "model.layers.0.self_attn.q_proj.safetensors"
+// "model.layers.0.self_attn.q_proj.safetensors"
+std::string statistics_file(const Block& block, const SharedInput& input);
 
 // Several such folders of one model, merged in their order when they are read.
 class StatisticsFolders {

@@ -14,13 +14,20 @@ namespace llmc {
 namespace {
 
 // Of every input that Linears of blocks[b] share, on the host.
-std::vector<Statistics> observe(const StatisticsRun& run, BlockLoader& loader, Calibrator& calibrator, size_t b, const std::vector<SharedInput>& inputs, bool last) {
+std::vector<Statistics> observe(const StatisticsRun& run,
+                                BlockLoader& loader,
+                                Calibrator& calibrator,
+                                size_t b,
+                                const std::vector<SharedInput>& inputs,
+                                bool last) {
   const Block& block = run.graph.blocks[b];
   const WeightTable weights = loader.take(b);
   std::vector<Statistics> seen(inputs.size());
   std::vector<Observation> observations;
-  for (size_t i = 0; i < inputs.size(); ++i) observations.push_back({inputs[i].value, true, true, &seen[i], nullptr});
-  calibrator.run(block, weights, 0, last ? inputs.back().nodes.front() : block.nodes.size(), observations, !last);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    observations.push_back({inputs[i].value, true, true, &seen[i], nullptr});
+  calibrator.run(block, weights, 0, last ? inputs.back().nodes.front() : block.nodes.size(), observations,
+                 !last);
   for (Statistics& one : seen) one.gram = run.backend.to_host(one.gram);
   return seen;
 }
@@ -28,7 +35,9 @@ std::vector<Statistics> observe(const StatisticsRun& run, BlockLoader& loader, C
 }  // namespace
 
 void save_model_statistics(const StatisticsRun& run) {
-  if (!run.sequences && run.merged.empty()) throw Error(ErrorCode::invalid_argument, "statistics: nothing to save; wanted calibration data or loaded statistics");
+  if (!run.sequences && run.merged.empty())
+    throw Error(ErrorCode::invalid_argument,
+                "statistics: nothing to save; wanted calibration data or loaded statistics");
   const auto& blocks = run.graph.blocks;
   OutputFolder folder(run.target, run.source.directory(), false);
   std::optional<Calibrator> calibrator;
@@ -48,7 +57,8 @@ void save_model_statistics(const StatisticsRun& run) {
       if (!run.merged.empty()) all = run.merged.read(blocks[b], inputs[i]);
       if (all.gram.empty()) all = std::move(seen[i]);
       else if (calibrator) merge_statistics(all, seen[i]);
-      save_statistics(all, (std::filesystem::path(folder.partial()) / statistics_file(blocks[b], inputs[i])).string());
+      save_statistics(
+          all, (std::filesystem::path(folder.partial()) / statistics_file(blocks[b], inputs[i])).string());
     }
   }
   folder.publish();

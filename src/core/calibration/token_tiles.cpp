@@ -10,13 +10,23 @@ namespace {
 
 void check(const TokenBatch& all, int64_t vocabulary) {
   const auto& starts = all.sequence_starts;
-  if (all.token_ids.empty() || starts.size() < 2) throw Error(ErrorCode::invalid_argument, "calibration: no tokens; this recipe needs calibration data (--dataset)");
-  if (starts.front() != 0 || starts.back() != all.tokens()) throw Error(ErrorCode::invalid_argument, fmt::format("calibration: sequence starts span {} to {}, wanted 0 to {}", starts.front(), starts.back(), all.tokens()));
+  if (all.token_ids.empty() || starts.size() < 2)
+    throw Error(ErrorCode::invalid_argument,
+                "calibration: no tokens; this recipe needs calibration data (--dataset)");
+  if (starts.front() != 0 || starts.back() != all.tokens())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("calibration: sequence starts span {} to {}, wanted 0 to {}", starts.front(),
+                            starts.back(), all.tokens()));
   for (size_t s = 1; s < starts.size(); ++s)
-    if (starts[s] <= starts[s - 1]) throw Error(ErrorCode::invalid_argument, fmt::format("calibration: sequence {} starts at {} and ends at {}: empty or reversed", s - 1, starts[s - 1], starts[s]));
+    if (starts[s] <= starts[s - 1])
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("calibration: sequence {} starts at {} and ends at {}: empty or reversed",
+                              s - 1, starts[s - 1], starts[s]));
   for (size_t i = 0; i < all.token_ids.size(); ++i)
     if (all.token_ids[i] < 0 || all.token_ids[i] >= vocabulary)
-      throw Error(ErrorCode::invalid_argument, fmt::format("calibration: token id {} at position {} is outside the vocabulary of {}", all.token_ids[i], i, vocabulary));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("calibration: token id {} at position {} is outside the vocabulary of {}",
+                              all.token_ids[i], i, vocabulary));
 }
 
 }  // namespace

@@ -17,7 +17,9 @@ namespace fs = std::filesystem;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
-std::string join(const std::string& directory, const std::string& name) { return (fs::path(directory) / name).string(); }
+std::string join(const std::string& directory, const std::string& name) {
+  return (fs::path(directory) / name).string();
+}
 
 bool is_file(const std::string& path) {
   std::error_code error;
@@ -31,7 +33,8 @@ std::vector<std::string> list_files(const std::string& directory) {
 }
 
 bool is_plain_name(const std::string& name) {
-  return !name.empty() && name != "." && name.find("..") == std::string::npos && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+  return !name.empty() && name != "." && name.find("..") == std::string::npos &&
+      name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
 }
 
 // tensor -> shard, as model.safetensors.index.json says
@@ -39,11 +42,14 @@ std::map<std::string, std::string> read_index(const std::string& directory) {
   const std::string path = join(directory, kIndexFile);
   const JsonValue index = parse_json(read_text_file(path), path, RepeatedKeys::refused);
   const JsonValue* map = index.find("weight_map");
-  if (!map || !map->is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no object 'weight_map'", path));
+  if (!map || !map->is(JsonValue::Kind::object))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: has no object 'weight_map'", path));
   std::map<std::string, std::string> result;
   for (const auto& [name, file] : map->members) {
     if (!file.is(JsonValue::Kind::string) || !is_plain_name(file.text))
-      throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is said to be in '{}', wanted a file name in the same folder", path, name, file.text));
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("{}: tensor '{}' is said to be in '{}', wanted a file name in the same folder",
+                              path, name, file.text));
     result.emplace(name, file.text);
   }
   return result;
@@ -61,7 +67,8 @@ const JsonValue* find_quantization_config(const JsonValue& config) {
 
 Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
   std::error_code error;
-  if (!fs::is_directory(directory, error)) throw Error(ErrorCode::not_found, fmt::format("{}: is not a folder", directory));
+  if (!fs::is_directory(directory, error))
+    throw Error(ErrorCode::not_found, fmt::format("{}: is not a folder", directory));
 
   std::map<std::string, std::string> index;
   if (is_file(join(directory, kSingleFile))) {
@@ -75,15 +82,24 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
     for (std::string& name : list_files(directory))
       if (name.ends_with(".safetensors")) file_names_.push_back(std::move(name));
   }
-  if (file_names_.empty()) throw Error(ErrorCode::not_found, fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));
+  if (file_names_.empty())
+    throw Error(
+        ErrorCode::not_found,
+        fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));
 
   for (const std::string& name : file_names_) {
     const std::string path = join(directory, name);
-    if (!index.empty() && !is_file(path)) throw Error(ErrorCode::not_found, fmt::format("{}: names the file '{}', which is not there", join(directory, kIndexFile), name));
+    if (!index.empty() && !is_file(path))
+      throw Error(
+          ErrorCode::not_found,
+          fmt::format("{}: names the file '{}', which is not there", join(directory, kIndexFile), name));
     shards_.emplace_back(path);
     for (const auto& [tensor, entry] : shards_.back().entries()) {
       const auto [there, added] = where_.emplace(tensor, shards_.size() - 1);
-      if (!added) throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is in '{}' and in '{}'", directory, tensor, file_names_[there->second], name));
+      if (!added)
+        throw Error(ErrorCode::bad_file,
+                    fmt::format("{}: tensor '{}' is in '{}' and in '{}'", directory, tensor,
+                                file_names_[there->second], name));
       names_.push_back(tensor);
       total_bytes_ += entry.bytes;
     }
@@ -91,7 +107,9 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
   for (const auto& [tensor, file] : index) {
     const auto there = where_.find(tensor);
     if (there == where_.end() || file_names_[there->second] != file)
-      throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is said to be in '{}', which does not hold it", join(directory, kIndexFile), tensor, file));
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("{}: tensor '{}' is said to be in '{}', which does not hold it",
+                              join(directory, kIndexFile), tensor, file));
   }
 
   const std::string config_path = join(directory, "config.json");
@@ -99,23 +117,33 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
   read_config(read_text_file(config_path), config_path);
 }
 
-Checkpoint::Checkpoint(const TensorSource& source) : directory_("tensor source"), file_names_{kSingleFile}, borrowed_(new Borrowed{source, {}}) {
+Checkpoint::Checkpoint(const TensorSource& source)
+    : directory_("tensor source"),
+      file_names_{kSingleFile},
+      borrowed_(new Borrowed{source, {}}) {
   const auto& tensors = source.tensors();
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto bytes = byte_count(tensors[i].shape, tensors[i].dtype);
-    const auto refuse = [&](const std::string& text) { throw Error(ErrorCode::invalid_argument, fmt::format("{}: tensor '{}' {}", directory_, tensors[i].name, text)); };
-    if (tensors[i].name.empty() || tensors[i].name == "__metadata__") refuse("has no name that a safetensors file can hold");
-    if (!bytes || __builtin_add_overflow(total_bytes_, *bytes, &total_bytes_)) refuse(fmt::format("has shape {}, a negative or too large size", to_string(tensors[i].shape)));
+    const auto refuse = [&](const std::string& text) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("{}: tensor '{}' {}", directory_, tensors[i].name, text));
+    };
+    if (tensors[i].name.empty() || tensors[i].name == "__metadata__")
+      refuse("has no name that a safetensors file can hold");
+    if (!bytes || __builtin_add_overflow(total_bytes_, *bytes, &total_bytes_))
+      refuse(fmt::format("has shape {}, a negative or too large size", to_string(tensors[i].shape)));
     if (!where_.emplace(tensors[i].name, i).second) refuse("is there twice");
     names_.push_back(tensors[i].name);
   }
-  if (names_.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("{}: holds no tensor", directory_));
+  if (names_.empty())
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}: holds no tensor", directory_));
   read_config(source.config(), "tensor source: config.json");
 }
 
 void Checkpoint::read_config(std::string text, const std::string& place) {
   const JsonValue config = parse_json(text, place);
-  if (!config.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", place));
+  if (!config.is(JsonValue::Kind::object))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", place));
   const JsonValue* quantization = find_quantization_config(config);
   is_quantized_ = quantization != nullptr;
   const JsonValue* method = quantization ? quantization->find("quant_method") : nullptr;
@@ -125,7 +153,8 @@ void Checkpoint::read_config(std::string text, const std::string& place) {
 
 size_t Checkpoint::place_of(const std::string& name) const {
   const auto found = where_.find(name);
-  if (found == where_.end()) throw Error(ErrorCode::not_found, fmt::format("{}: has no tensor '{}'", directory_, name));
+  if (found == where_.end())
+    throw Error(ErrorCode::not_found, fmt::format("{}: has no tensor '{}'", directory_, name));
   return found->second;
 }
 
@@ -148,17 +177,30 @@ Tensor Checkpoint::read(const std::string& name, const ParallelFor& parallel) co
   return tensor;
 }
 
-void Checkpoint::read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel) const {
+void Checkpoint::read_rows(const std::string& name,
+                           int64_t first_row,
+                           int64_t rows,
+                           std::byte* destination,
+                           const ParallelFor& parallel) const {
   const SafetensorsFile::Entry entry = entry_of(name);
   const int64_t all_rows = entry.shape.empty() ? 1 : entry.shape[0];
   if (first_row < 0 || rows < 0 || first_row > all_rows - rows)
-    throw Error(ErrorCode::invalid_argument, fmt::format("{}: tensor '{}' has {} rows, got asked for {} from {}", directory_, name, all_rows, rows, first_row));
-  if (rows > 0) read_bytes(name, first_row * (entry.bytes / all_rows), rows * (entry.bytes / all_rows), destination, parallel);
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{}: tensor '{}' has {} rows, got asked for {} from {}", directory_, name,
+                            all_rows, rows, first_row));
+  if (rows > 0)
+    read_bytes(name, first_row * (entry.bytes / all_rows), rows * (entry.bytes / all_rows), destination,
+               parallel);
 }
 
-void Checkpoint::read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination, const ParallelFor& parallel) const {
+void Checkpoint::read_bytes(const std::string& name,
+                            int64_t offset,
+                            int64_t bytes,
+                            std::byte* destination,
+                            const ParallelFor& parallel) const {
   const size_t place = place_of(name);
-  if (!borrowed_) return shards_[place].read_bytes(shards_[place].entry(name), offset, bytes, destination, parallel);
+  if (!borrowed_)
+    return shards_[place].read_bytes(shards_[place].entry(name), offset, bytes, destination, parallel);
   const std::lock_guard lock(borrowed_->one_read);
   borrowed_->source.read(place, offset, bytes, destination);
 }
@@ -177,7 +219,9 @@ bool Checkpoint::is_quantized() const { return is_quantized_; }
 std::vector<std::string> Checkpoint::side_files() const {
   if (borrowed_) return {};
   std::vector<std::string> names = list_files(directory_);
-  std::erase_if(names, [](const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"); });
+  std::erase_if(names, [](const std::string& name) {
+    return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+  });
   return names;
 }
 

@@ -1,4 +1,5 @@
-// A model folder: config.json and the safetensors files. Opening it reads and checks every header, no data. Const methods work from any thread.
+// A model folder: config.json and the safetensors files. Opening it reads and checks every header, no data.
+// Const methods work from any thread.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -21,7 +22,8 @@ struct TensorInfo {
 
 class Checkpoint {
  public:
-  // model.safetensors, or model.safetensors.index.json and what it names, or every *.safetensors of the folder.
+  // model.safetensors, or model.safetensors.index.json and what it names, or every *.safetensors of the
+  // folder.
   explicit Checkpoint(const std::string& directory);
   // Tensors from elsewhere, as if they lay in one file; no side files. `source` is borrowed.
   explicit Checkpoint(const TensorSource& source);
@@ -34,15 +36,25 @@ class Checkpoint {
   int64_t total_bytes() const { return total_bytes_; }
 
   Tensor read(const std::string& name, const ParallelFor& parallel = {}) const;
-  void read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel = {}) const;
-  void read_bytes(const std::string& name, int64_t offset, int64_t bytes, std::byte* destination, const ParallelFor& parallel = {}) const;
+  void read_rows(const std::string& name,
+                 int64_t first_row,
+                 int64_t rows,
+                 std::byte* destination,
+                 const ParallelFor& parallel = {}) const;
+  void read_bytes(const std::string& name,
+                  int64_t offset,
+                  int64_t bytes,
+                  std::byte* destination,
+                  const ParallelFor& parallel = {}) const;
   void read_ahead(const std::string& name) const;  // a hint: it will be read soon
 
   // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
   const std::string& config() const;
   bool is_quantized() const;  // config.json has a quantization_config (top level or in text_config)
-  const std::string& quantization_method() const { return quantization_method_; }  // its quant_method; "unnamed method" when it has none
-  // File names directly in the folder that are no safetensors and no index: tokenizer, templates, generation_config.json ... sorted.
+  // its quant_method; "unnamed method" when it has none
+  const std::string& quantization_method() const { return quantization_method_; }
+  // File names directly in the folder that are no safetensors and no index: tokenizer, templates,
+  // generation_config.json ... sorted.
   std::vector<std::string> side_files() const;
 
  private:

@@ -9,9 +9,9 @@
 #include <unordered_map>
 
 #include "core/checkpoint/checksum.hpp"
-#include "core/json/json_value.hpp"
 #include "core/checkpoint/output_folder.hpp"
 #include "core/checkpoint/read_back.hpp"
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -19,14 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// At most kIoPiece bytes that were handed in together: what was meant to be at [begin, begin + bytes) of the tensor.
+// At most kIoPiece bytes that were handed in together: what was meant to be at [begin, begin + bytes) of the
+// tensor.
 struct Piece {
   int64_t bytes = 0;
   uint64_t sum = 0;
   bool read_back = false;
 };
 
-constexpr int64_t kSmallPiece = 256 << 10;  // below this the writer's thread does not bother: whole pages only leave the cache
+// below this the writer's thread does not bother: whole pages only leave the cache
+constexpr int64_t kSmallPiece = 256 << 10;
 
 struct Slot {
   PlannedTensor plan;
@@ -38,11 +40,16 @@ struct Slot {
 
 int64_t slot_bytes(const PlannedTensor& tensor) {
   const auto bytes = byte_count(tensor.shape, tensor.dtype);
-  if (!bytes) throw Error(ErrorCode::invalid_argument, fmt::format("writer: tensor '{}' has shape {}, which overflows", tensor.name, to_string(tensor.shape)));
+  if (!bytes)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("writer: tensor '{}' has shape {}, which overflows", tensor.name,
+                            to_string(tensor.shape)));
   return *bytes;
 }
 
-int64_t row_bytes(const Slot& slot) { return slot.plan.shape.empty() ? slot.bytes : slot.plan.shape[0] == 0 ? 0 : slot.bytes / slot.plan.shape[0]; }
+int64_t row_bytes(const Slot& slot) {
+  return slot.plan.shape.empty() ? slot.bytes : slot.plan.shape[0] == 0 ? 0 : slot.bytes / slot.plan.shape[0];
+}
 
 bool same_row_shape(const Shape& planned, const Shape& rows) {
   if (planned.size() != rows.size()) return false;
@@ -53,12 +60,17 @@ bool same_row_shape(const Shape& planned, const Shape& rows) {
 
 struct CheckpointWriter::State {
   explicit State(Options given)
-      : options(std::move(given)), folder(options.output_dir, options.input_dir, options.overwrite),
-        background(options.read_back_lag, options.read_back_from_disk, [this](const WrittenPiece& piece) { differs(piece); },
-                   [this](const WrittenPiece& piece) {
-                     const std::lock_guard lock(mutex);
-                     const_cast<Slot*>(static_cast<const Slot*>(piece.owner))->pieces.at(piece.begin).read_back = true;
-                   }) {}
+      : options(std::move(given)),
+        folder(options.output_dir, options.input_dir, options.overwrite),
+        background(
+            options.read_back_lag,
+            options.read_back_from_disk,
+            [this](const WrittenPiece& piece) { differs(piece); },
+            [this](const WrittenPiece& piece) {
+              const std::lock_guard lock(mutex);
+              const_cast<Slot*>(static_cast<const Slot*>(piece.owner))->pieces.at(piece.begin).read_back =
+                  true;
+            }) {}
 
   Options options;
   OutputFolder folder;
@@ -74,7 +86,8 @@ struct CheckpointWriter::State {
 
   Slot& slot(const std::string& name) {
     const auto found = slots.find(name);
-    if (found == slots.end()) throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' was not planned", name));
+    if (found == slots.end())
+      throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' was not planned", name));
     return found->second;
   }
 
@@ -82,10 +95,14 @@ struct CheckpointWriter::State {
   void claim(Slot& slot, int64_t begin, Piece piece) {
     const std::lock_guard lock(mutex);
     const auto next = slot.pieces.lower_bound(begin);
-    const bool over_next = next != slot.pieces.end() && next->first < begin + std::max<int64_t>(piece.bytes, 1);
-    const bool over_previous = next != slot.pieces.begin() && std::prev(next)->first + std::prev(next)->second.bytes > begin;
+    const bool over_next = next != slot.pieces.end() &&
+        next->first < begin + std::max<int64_t>(piece.bytes, 1);
+    const bool over_previous = next != slot.pieces.begin() &&
+        std::prev(next)->first + std::prev(next)->second.bytes > begin;
     if (over_next || over_previous)
-      throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' got its bytes [{}, {}) twice", slot.plan.name, begin, begin + piece.bytes));
+      throw Error(ErrorCode::internal,
+                  fmt::format("writer: tensor '{}' got its bytes [{}, {}) twice", slot.plan.name, begin,
+                              begin + piece.bytes));
     slot.pieces.emplace_hint(next, begin, piece);
   }
 
@@ -98,7 +115,8 @@ struct CheckpointWriter::State {
       file.write_at(slot.offset + begin + done, bytes + done, part);
       if (part < kSmallPiece) continue;
       file.start_flush(slot.offset + begin + done, part);
-      if (options.read_back) background.add({&file, slot.offset + begin + done, part, sum, &slot, begin + done});
+      if (options.read_back)
+        background.add({&file, slot.offset + begin + done, part, sum, &slot, begin + done});
     }
   }
 
@@ -108,8 +126,10 @@ struct CheckpointWriter::State {
     int64_t offset = static_cast<int64_t>(header.size());
     for (const PlannedTensor& tensor : tensors) {
       const int64_t bytes = slot_bytes(tensor);
-      const auto [there, added] = slots.try_emplace(tensor.name, Slot{tensor, shards.size(), offset, bytes, {}});
-      if (!added) throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' was planned twice", tensor.name));
+      const auto [there, added] = slots.try_emplace(tensor.name,
+                                                    Slot{tensor, shards.size(), offset, bytes, {}});
+      if (!added)
+        throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' was planned twice", tensor.name));
       offset += bytes;
       total_bytes += bytes;
     }
@@ -121,8 +141,11 @@ struct CheckpointWriter::State {
 
   void write_index() {
     std::vector<std::pair<std::string, JsonValue>> map;
-    for (const auto& [name, slot] : slots) map.emplace_back(name, JsonValue::from_string(shard_names[slot.shard]));
-    const JsonValue index = JsonValue::object({{"metadata", JsonValue::object({{"total_size", JsonValue::from_int(total_bytes)}})}, {"weight_map", JsonValue::object(std::move(map))}});
+    for (const auto& [name, slot] : slots)
+      map.emplace_back(name, JsonValue::from_string(shard_names[slot.shard]));
+    const JsonValue index = JsonValue::object(
+        {{"metadata", JsonValue::object({{"total_size", JsonValue::from_int(total_bytes)}})},
+         {"weight_map", JsonValue::object(std::move(map))}});
     write_text_file(path_of("model.safetensors.index.json"), dump_json_like_python(index) + "\n");
   }
 
@@ -134,18 +157,24 @@ struct CheckpointWriter::State {
     }
     if (expected == slot.bytes) return;
     const int64_t per_row = std::max<int64_t>(row_bytes(slot), 1);
-    throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' was never given its row {} of {}", slot.plan.name, expected / per_row, slot.bytes / per_row));
+    throw Error(ErrorCode::internal,
+                fmt::format("writer: tensor '{}' was never given its row {} of {}", slot.plan.name,
+                            expected / per_row, slot.bytes / per_row));
   }
 
   [[noreturn]] void differs(const WrittenPiece& piece) const {
-    throw Error(ErrorCode::io, fmt::format("{}: tensor '{}' reads back differently from what was written, in bytes [{}, {})", piece.file->path(),
-                                           static_cast<const Slot*>(piece.owner)->plan.name, piece.begin, piece.begin + piece.bytes));
+    throw Error(ErrorCode::io,
+                fmt::format("{}: tensor '{}' reads back differently from what was written, in bytes [{}, {})",
+                            piece.file->path(), static_cast<const Slot*>(piece.owner)->plan.name, piece.begin,
+                            piece.begin + piece.bytes));
   }
 
   void read_back_rest(const Slot& slot) const {
     std::vector<std::byte> memory;
     for (const auto& [begin, piece] : slot.pieces)
-      if (!piece.read_back) read_back({&shards[slot.shard], slot.offset + begin, piece.bytes, piece.sum, &slot, begin}, memory, [this](const WrittenPiece& wrong) { differs(wrong); });
+      if (!piece.read_back)
+        read_back({&shards[slot.shard], slot.offset + begin, piece.bytes, piece.sum, &slot, begin}, memory,
+                  [this](const WrittenPiece& wrong) { differs(wrong); });
   }
 };
 
@@ -171,7 +200,10 @@ std::vector<Shard> shards_by_size(std::vector<PlannedTensor>&& tensors, int64_t 
     filled += bytes;
     shards.back().tensors.push_back(std::move(tensor));
   }
-  for (size_t i = 0; i < shards.size(); ++i) shards[i].name = shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+  for (size_t i = 0; i < shards.size(); ++i)
+    shards[i].name = shards.size() == 1
+        ? "model.safetensors"
+        : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
   return shards;
 }
 
@@ -179,7 +211,11 @@ std::vector<Shard> shards_by_name(std::vector<PlannedTensor>&& tensors) {
   std::map<std::string, Shard> shards;
   for (PlannedTensor& tensor : tensors) {
     if (tensor.file.empty() || tensor.file.find('/') != std::string::npos)
-      throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' is planned for the file '{}', wanted a plain name for all or for none", tensor.name, tensor.file));
+      throw Error(
+          ErrorCode::internal,
+          fmt::format(
+              "writer: tensor '{}' is planned for the file '{}', wanted a plain name for all or for none",
+              tensor.name, tensor.file));
     Shard& shard = shards[tensor.file];
     shard.name = tensor.file;
     shard.tensors.push_back(std::move(tensor));
@@ -194,11 +230,16 @@ std::vector<Shard> shards_by_name(std::vector<PlannedTensor>&& tensors) {
 void CheckpointWriter::plan(std::vector<PlannedTensor> tensors) {
   if (state_->planned) throw Error(ErrorCode::internal, "writer: planned twice");
   state_->planned = true;
-  const bool named = std::any_of(tensors.begin(), tensors.end(), [](const PlannedTensor& tensor) { return !tensor.file.empty(); });
-  std::vector<Shard> shards = named ? shards_by_name(std::move(tensors)) : shards_by_size(std::move(tensors), state_->options.max_shard_bytes);
+  const bool named = std::any_of(tensors.begin(), tensors.end(),
+                                 [](const PlannedTensor& tensor) { return !tensor.file.empty(); });
+  std::vector<Shard> shards = named ? shards_by_name(std::move(tensors))
+                                    : shards_by_size(std::move(tensors), state_->options.max_shard_bytes);
   for (Shard& shard : shards) {
     // Wide elements first keeps every tensor aligned to its element size.
-    std::stable_sort(shard.tensors.begin(), shard.tensors.end(), [](const PlannedTensor& a, const PlannedTensor& b) { return item_size(a.dtype) > item_size(b.dtype); });
+    std::stable_sort(shard.tensors.begin(), shard.tensors.end(),
+                     [](const PlannedTensor& a, const PlannedTensor& b) {
+                       return item_size(a.dtype) > item_size(b.dtype);
+                     });
     state_->add_shard(shard.name, shard.tensors);
   }
   if (shards.size() > 1 || shards[0].name != "model.safetensors") state_->write_index();
@@ -207,16 +248,24 @@ void CheckpointWriter::plan(std::vector<PlannedTensor> tensors) {
 void CheckpointWriter::write_rows(const std::string& name, int64_t first_row, const TensorView& rows) {
   Slot& slot = state_->slot(name);
   const int64_t all_rows = slot.plan.shape.empty() ? 1 : slot.plan.shape[0];
-  if (rows.dtype != slot.plan.dtype || !same_row_shape(slot.plan.shape, rows.shape) || first_row < 0 || first_row > all_rows - rows.rows())
-    throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' is planned as {} {}, got {} {} from row {}", name, to_string(slot.plan.shape), dtype_name(slot.plan.dtype),
-                                                 to_string(rows.shape), dtype_name(rows.dtype), first_row));
+  if (rows.dtype != slot.plan.dtype || !same_row_shape(slot.plan.shape, rows.shape) || first_row < 0 ||
+      first_row > all_rows - rows.rows())
+    throw Error(ErrorCode::internal,
+                fmt::format("writer: tensor '{}' is planned as {} {}, got {} {} from row {}", name,
+                            to_string(slot.plan.shape), dtype_name(slot.plan.dtype), to_string(rows.shape),
+                            dtype_name(rows.dtype), first_row));
   state_->write_bytes(slot, first_row * row_bytes(slot), rows.data, rows.bytes());
 }
 
-void CheckpointWriter::write_bytes(const std::string& name, int64_t offset, const std::byte* bytes, int64_t count) {
+void CheckpointWriter::write_bytes(const std::string& name,
+                                   int64_t offset,
+                                   const std::byte* bytes,
+                                   int64_t count) {
   Slot& slot = state_->slot(name);
   if (offset < 0 || count < 0 || offset > slot.bytes - count)
-    throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' has {} bytes, got {} at {}", name, slot.bytes, count, offset));
+    throw Error(
+        ErrorCode::internal,
+        fmt::format("writer: tensor '{}' has {} bytes, got {} at {}", name, slot.bytes, count, offset));
   state_->write_bytes(slot, offset, bytes, count);
 }
 
@@ -224,8 +273,10 @@ void CheckpointWriter::copy_tensor(const Checkpoint& from, const std::string& na
   Slot& slot = state_->slot(as);
   const TensorInfo info = from.info(name);
   if (info.dtype != slot.plan.dtype || info.shape != slot.plan.shape)
-    throw Error(ErrorCode::internal, fmt::format("writer: tensor '{}' is planned as {} {}, its source is {} {}", as, to_string(slot.plan.shape), dtype_name(slot.plan.dtype),
-                                                 to_string(info.shape), dtype_name(info.dtype)));
+    throw Error(ErrorCode::internal,
+                fmt::format("writer: tensor '{}' is planned as {} {}, its source is {} {}", as,
+                            to_string(slot.plan.shape), dtype_name(slot.plan.dtype), to_string(info.shape),
+                            dtype_name(info.dtype)));
   std::vector<std::byte> piece(static_cast<size_t>(std::min(info.bytes, kIoPiece)));
   for (int64_t begin = 0; begin < info.bytes; begin += kIoPiece) {
     const int64_t count = std::min(kIoPiece, info.bytes - begin);
@@ -248,7 +299,9 @@ void CheckpointWriter::finish(const ParallelFor& parallel) {
   if (state_->finished) throw Error(ErrorCode::internal, "writer: finished twice");
   std::vector<const Slot*> slots;
   for (const auto& [name, slot] : state_->slots) slots.push_back(&slot);
-  std::sort(slots.begin(), slots.end(), [](const Slot* a, const Slot* b) { return std::pair(a->shard, a->offset) < std::pair(b->shard, b->offset); });
+  std::sort(slots.begin(), slots.end(), [](const Slot* a, const Slot* b) {
+    return std::pair(a->shard, a->offset) < std::pair(b->shard, b->offset);
+  });
   for (const Slot* slot : slots) state_->check_complete(*slot);
 
   state_->background.stop();

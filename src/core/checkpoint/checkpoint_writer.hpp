@@ -1,15 +1,18 @@
-// Writes a model folder beside its target and renames it when everything in it has been read back and found right.
+// Writes a model folder beside its target and renames it when everything in it has been read back and found
+// right.
 //   CheckpointWriter writer({.output_dir = out, .input_dir = in});
 //   writer.plan(tensors);
 //   writer.write_rows(...), writer.copy_tensor(...)   any order, any thread, every row once
 //   writer.write_file("config.json", text);
 //   writer.finish();                                  without it the target is left as it was
 //
-// What finish() guarantees: every byte under the target's name was written out without an error (fsync), was read from its file again, and has the
-// checksum it had when it was handed in. With read_back_from_disk it had left the page cache before that (where the system obliges), which costs the
-// disk as much as the writing: runs that compute for long do so; runs that are as fast as the disk compare what the system holds and is writing out.
-// Large pieces are read back by a thread of the writer's own while later ones are still being written; all others, and the last ones, by finish()
-// itself. Nothing writes to a piece once it has been read back: every byte is taken once.
+// What finish() guarantees: every byte under the target's name was written out without an error (fsync), was
+// read from its file again, and has the checksum it had when it was handed in. With read_back_from_disk it
+// had left the page cache before that (where the system obliges), which costs the disk as much as the
+// writing: runs that compute for long do so; runs that are as fast as the disk compare what the system holds
+// and is writing out. Large pieces are read back by a thread of the writer's own while later ones are still
+// being written; all others, and the last ones, by finish() itself. Nothing writes to a piece once it has
+// been read back: every byte is taken once.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -26,23 +29,28 @@ class CheckpointWriter {
   struct Options {
     std::string output_dir;
     std::string input_dir = {};  // when given: neither folder may be, or lie inside, the other
-    bool overwrite = false;      // replaces a folder that holds a checkpoint; one that holds something else is refused
+    // replaces a folder that holds a checkpoint; one that holds something else is refused
+    bool overwrite = false;
     int64_t max_shard_bytes = 20'000'000'000;  // of tensors that name no file
     bool read_back = true;                     // every tensor is read again before finish() returns
-    bool read_back_from_disk = true;           // after it left the page cache, where the system obliges; false: through the page cache
-    int64_t read_back_lag = int64_t{96} << 20; // bytes: pieces older than this are read back while others are written
+    // after it left the page cache, where the system obliges; false: through the page cache
+    bool read_back_from_disk = true;
+    // bytes: pieces older than this are read back while others are written
+    int64_t read_back_lag = int64_t{96} << 20;
   };
   explicit CheckpointWriter(Options options);  // Error(exists | invalid_argument | io)
   ~CheckpointWriter();                         // not finished: removes what was written
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // Once, before any data. Lays out the shards, writes their headers and allocates their blocks. Tensors that name a file go there; either all do or none.
+  // Once, before any data. Lays out the shards, writes their headers and allocates their blocks. Tensors that
+  // name a file go there; either all do or none.
   void plan(std::vector<PlannedTensor> tensors);
 
   void write_rows(const std::string& name, int64_t first_row, const TensorView& rows);
   void write_tensor(const std::string& name, const TensorView& whole) { write_rows(name, 0, whole); }
-  void write_bytes(const std::string& name, int64_t offset, const std::byte* bytes, int64_t count);  // any stretch of a tensor
+  // any stretch of a tensor
+  void write_bytes(const std::string& name, int64_t offset, const std::byte* bytes, int64_t count);
   void copy_tensor(const Checkpoint& from, const std::string& name, const std::string& as);
 
   void write_file(const std::string& file_name, std::string_view contents);

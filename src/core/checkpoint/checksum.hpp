@@ -1,4 +1,5 @@
-// A fast 64-bit checksum against disks and bugs, not against forgers. Chunked use gives the same value as one call only for the same chunks.
+// A fast 64-bit checksum against disks and bugs, not against forgers. Chunked use gives the same value as one
+// call only for the same chunks.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,18 +1,20 @@
-// Positioned reads and writes that finish or throw Error(io). Any thread; never mmap: a truncated file is an error, not a SIGBUS.
+// Positioned reads and writes that finish or throw Error(io). Any thread; never mmap: a truncated file is an
+// error, not a SIGBUS.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
 #include <string_view>
+#include <vector>
 
 namespace llmc {
 
 inline constexpr int64_t kIoPiece = int64_t{8} << 20;  // bytes per system call and per task
 
 // Backend::parallel_for bound to a backend, or empty for the calling thread alone.
-using ParallelFor = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body)>;
+using ParallelFor = std::function<
+    void(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body)>;
 
 class File {
  public:
@@ -28,10 +30,12 @@ class File {
   void write_at(int64_t offset, const std::byte* source, int64_t bytes) const;
   void reserve(int64_t bytes) const;  // allocates the blocks, so that a full disk is reported now
   void sync() const;
-  // Of a range; bytes 0: all. Hints: a system that lacks them does nothing. flush() throws when the disk refused the bytes.
-  void start_flush(int64_t offset, int64_t bytes) const;  // begins to write out, so that a later sync() is short
-  void flush(int64_t offset, int64_t bytes) const;        // waits for it
-  void read_ahead(int64_t offset, int64_t bytes) const;          // the next read finds it in memory, if there is time
+  // Of a range; bytes 0: all. Hints: a system that lacks them does nothing. flush() throws when the disk
+  // refused the bytes. begins to write out, so that a later sync() is short
+  void start_flush(int64_t offset, int64_t bytes) const;
+  void flush(int64_t offset, int64_t bytes) const;  // waits for it
+  // the next read finds it in memory, if there is time
+  void read_ahead(int64_t offset, int64_t bytes) const;
   void drop_cache(int64_t offset = 0, int64_t bytes = 0) const;  // the next read comes from the disk
 
  private:

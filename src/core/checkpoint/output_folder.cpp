@@ -24,7 +24,8 @@ namespace fs = std::filesystem;
 fs::path resolve(const std::string& path) {
   std::error_code error;
   fs::path whole = fs::weakly_canonical(fs::absolute(path), error);
-  if (error) throw Error(ErrorCode::io, fmt::format("{}: cannot resolve the path: {}", path, error.message()));
+  if (error)
+    throw Error(ErrorCode::io, fmt::format("{}: cannot resolve the path: {}", path, error.message()));
   return whole.has_filename() ? whole : whole.parent_path();
 }
 
@@ -37,7 +38,9 @@ bool lies_within(const fs::path& inner, const fs::path& outer) {
 
 void check_apart(const fs::path& target, const fs::path& input) {
   const auto refuse = [&](std::string_view relation) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("output '{}' {} the input folder '{}', wanted a folder apart from it", target.string(), relation, input.string()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("output '{}' {} the input folder '{}', wanted a folder apart from it",
+                            target.string(), relation, input.string()));
   };
   if (target == input) refuse("is");
   if (lies_within(target, input)) refuse("lies inside");
@@ -46,17 +49,25 @@ void check_apart(const fs::path& target, const fs::path& input) {
 
 bool holds_checkpoint(const fs::path& folder) {
   const std::vector<std::string> names = list_folder(folder.string());
-  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name == "config.json" || name.ends_with(".safetensors"); });
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name == "config.json" || name.ends_with(".safetensors");
+  });
 }
 
 void check_target(const fs::path& target, bool overwrite) {
   const fs::file_status status = fs::status(target);
   if (!fs::exists(status)) return;
-  if (!fs::is_directory(status)) throw Error(ErrorCode::exists, fmt::format("output '{}' exists and is no folder", target.string()));
+  if (!fs::is_directory(status))
+    throw Error(ErrorCode::exists, fmt::format("output '{}' exists and is no folder", target.string()));
   if (fs::is_empty(target)) return;
-  if (!overwrite) throw Error(ErrorCode::exists, fmt::format("output '{}' exists and is not empty; --overwrite replaces it", target.string()));
+  if (!overwrite)
+    throw Error(ErrorCode::exists,
+                fmt::format("output '{}' exists and is not empty; --overwrite replaces it", target.string()));
   if (!holds_checkpoint(target))
-    throw Error(ErrorCode::exists, fmt::format("output '{}' holds files but no checkpoint; --overwrite replaces checkpoints only", target.string()));
+    throw Error(
+        ErrorCode::exists,
+        fmt::format("output '{}' holds files but no checkpoint; --overwrite replaces checkpoints only",
+                    target.string()));
 }
 
 int rename_with(const std::string& from, const std::string& to, unsigned flags) {
@@ -65,12 +76,18 @@ int rename_with(const std::string& from, const std::string& to, unsigned flags) 
 
 // Works without memory, unlike std::filesystem: a run that ran out of it still tidies up.
 void remove_tree(const std::string& path) noexcept {
-  ::nftw(path.c_str(), [](const char* entry, const struct stat*, int, struct FTW*) { return static_cast<void>(::remove(entry)), 0; }, 16, FTW_DEPTH | FTW_PHYS);
+  ::nftw(
+      path.c_str(),
+      [](const char* entry, const struct stat*, int, struct FTW*) {
+        return static_cast<void>(::remove(entry)), 0;
+      },
+      16, FTW_DEPTH | FTW_PHYS);
 }
 
 }  // namespace
 
-OutputFolder::OutputFolder(const std::string& target, const std::string& input, bool overwrite) : overwrite_(overwrite) {
+OutputFolder::OutputFolder(const std::string& target, const std::string& input, bool overwrite)
+    : overwrite_(overwrite) {
   if (target.empty()) throw Error(ErrorCode::invalid_argument, "output: got no folder name");
   const fs::path whole = resolve(target);
   target_ = whole.string();
@@ -87,7 +104,9 @@ OutputFolder::OutputFolder(const std::string& target, const std::string& input, 
     if (::mkdir(partial_.c_str(), 0777) == 0) return;
     if (errno != EEXIST) break;
   }
-  throw Error(ErrorCode::io, fmt::format("{}: cannot create the folder: {}", partial_, std::generic_category().message(errno)));
+  throw Error(
+      ErrorCode::io,
+      fmt::format("{}: cannot create the folder: {}", partial_, std::generic_category().message(errno)));
 }
 
 OutputFolder::~OutputFolder() {
@@ -97,13 +116,16 @@ OutputFolder::~OutputFolder() {
 void OutputFolder::publish() {
   sync_folder(partial_);
   int error = rename_with(partial_, target_, RENAME_NOREPLACE);
-  if (error == EEXIST || error == EINVAL) error = ::rename(partial_.c_str(), target_.c_str()) == 0 ? 0 : errno;  // absent or an empty folder
+  // absent or an empty folder
+  if (error == EEXIST || error == EINVAL)
+    error = ::rename(partial_.c_str(), target_.c_str()) == 0 ? 0 : errno;
   if ((error == ENOTEMPTY || error == EEXIST) && overwrite_) {
     error = rename_with(partial_, target_, RENAME_EXCHANGE);
     if (error == EINVAL || error == ENOSYS) {  // a filesystem that cannot exchange: two steps
       const std::string old = partial_ + "-old";
       error = ::rename(target_.c_str(), old.c_str()) == 0 ? 0 : errno;
-      if (error == 0 && (error = ::rename(partial_.c_str(), target_.c_str()) == 0 ? 0 : errno) != 0) ::rename(old.c_str(), target_.c_str());
+      if (error == 0 && (error = ::rename(partial_.c_str(), target_.c_str()) == 0 ? 0 : errno) != 0)
+        ::rename(old.c_str(), target_.c_str());
       if (error == 0) partial_ = old;
     }
     if (error == 0) {
@@ -111,8 +133,14 @@ void OutputFolder::publish() {
       remove_tree(partial_);  // the old folder
     }
   }
-  if (error == ENOTEMPTY || error == EEXIST) throw Error(ErrorCode::exists, fmt::format("output '{}' was filled by someone else meanwhile; --overwrite replaces it", target_));
-  if (error != 0) throw Error(ErrorCode::io, fmt::format("{}: cannot rename to '{}': {}", partial_, target_, std::generic_category().message(error)));
+  if (error == ENOTEMPTY || error == EEXIST)
+    throw Error(
+        ErrorCode::exists,
+        fmt::format("output '{}' was filled by someone else meanwhile; --overwrite replaces it", target_));
+  if (error != 0)
+    throw Error(ErrorCode::io,
+                fmt::format("{}: cannot rename to '{}': {}", partial_, target_,
+                            std::generic_category().message(error)));
   published_ = true;
   sync_folder(fs::path(target_).parent_path().string());
 }

@@ -1,4 +1,5 @@
-// The folder that becomes the target once it is complete: made beside it under a name of its own, renamed at the end, removed when given up.
+// The folder that becomes the target once it is complete: made beside it under a name of its own, renamed at
+// the end, removed when given up.
 #pragma once
 #include <string>
 

@@ -19,21 +19,35 @@ template <class T>
 using NameTable = std::pair<std::string_view, T>;
 
 constexpr NameTable<Strategy> kStrategies[] = {
-    {"tensor", Strategy::tensor}, {"channel", Strategy::channel}, {"group", Strategy::group},         {"block", Strategy::block},
-    {"token", Strategy::token},   {"attn_head", Strategy::attn_head}, {"tensor_group", Strategy::tensor_group},
+    {"tensor", Strategy::tensor},
+    {"channel", Strategy::channel},
+    {"group", Strategy::group},
+    {"block", Strategy::block},
+    {"token", Strategy::token},
+    {"attn_head", Strategy::attn_head},
+    {"tensor_group", Strategy::tensor_group},
 };
 constexpr NameTable<NumberType> kTypes[] = {{"int", NumberType::integer}, {"float", NumberType::floating}};
-constexpr NameTable<ActOrder> kActOrders[] = {{"weight", ActOrder::weight}, {"static", ActOrder::weight}, {"group", ActOrder::group}, {"dynamic", ActOrder::group}};
+constexpr NameTable<ActOrder> kActOrders[] = {{"weight", ActOrder::weight},
+                                              {"static", ActOrder::weight},
+                                              {"group", ActOrder::group},
+                                              {"dynamic", ActOrder::group}};
 
 template <class T, size_t count>
 std::string_view name_of(const NameTable<T> (&table)[count], T value) {
-  return std::find_if(std::begin(table), std::end(table), [&](const auto& row) { return row.second == value; })->first;
+  return std::find_if(std::begin(table), std::end(table),
+                      [&](const auto& row) { return row.second == value; })
+      ->first;
 }
 
 using Kind = JsonValue::Kind;
 
-JsonValue optional_text(const std::string& text) { return text.empty() ? JsonValue{} : JsonValue::from_string(text); }
-JsonValue dtype_text(std::optional<DType> dtype) { return dtype ? JsonValue::from_string(fmt::format("torch.{}", torch_name(*dtype))) : JsonValue{}; }
+JsonValue optional_text(const std::string& text) {
+  return text.empty() ? JsonValue{} : JsonValue::from_string(text);
+}
+JsonValue dtype_text(std::optional<DType> dtype) {
+  return dtype ? JsonValue::from_string(fmt::format("torch.{}", torch_name(*dtype))) : JsonValue{};
+}
 JsonValue string_list(const std::vector<std::string>& texts) {
   JsonValue list = JsonValue::array();
   for (const std::string& text : texts) list.items.push_back(JsonValue::from_string(text));
@@ -44,18 +58,24 @@ JsonValue string_list(const std::vector<std::string>& texts) {
 void drop_defaults(JsonValue& object) {
   std::erase_if(object.members, [](const auto& member) {
     const JsonValue& value = member.second;
-    return (value.is(Kind::null) && member.first != "observer") || (value.is(Kind::object) && value.members.empty()) || (member.first == "dynamic" && value.is(Kind::boolean) && !value.truth);
+    return (value.is(Kind::null) && member.first != "observer") ||
+        (value.is(Kind::object) && value.members.empty()) ||
+        (member.first == "dynamic" && value.is(Kind::boolean) && !value.truth);
   });
 }
 
 JsonValue json_of(const QuantizationArgs& args, ConfigFlavor flavor) {
   const bool keep_order = flavor == ConfigFlavor::reference || args.actorder == ActOrder::group;
   JsonValue block;
-  if (args.block_structure) block = JsonValue::array({JsonValue::from_int((*args.block_structure)[0]), JsonValue::from_int((*args.block_structure)[1])});
+  if (args.block_structure)
+    block = JsonValue::array(
+        {JsonValue::from_int((*args.block_structure)[0]), JsonValue::from_int((*args.block_structure)[1])});
   JsonValue json = JsonValue::object({
       {"actorder", keep_order ? optional_text(args.actorder_text) : JsonValue{}},
       {"block_structure", std::move(block)},
-      {"dynamic", args.dynamic == Dynamic::local ? JsonValue::from_string("local") : JsonValue::from_bool(args.dynamic == Dynamic::yes)},
+      {"dynamic",
+       args.dynamic == Dynamic::local ? JsonValue::from_string("local")
+                                      : JsonValue::from_bool(args.dynamic == Dynamic::yes)},
       {"group_size", args.group_size ? JsonValue::from_int(*args.group_size) : JsonValue{}},
       {"num_bits", JsonValue::from_int(args.num_bits)},
       {"observer", args.observer ? JsonValue::from_string(*args.observer) : JsonValue{}},
@@ -70,7 +90,9 @@ JsonValue json_of(const QuantizationArgs& args, ConfigFlavor flavor) {
   return json;
 }
 
-JsonValue json_of(const std::optional<QuantizationArgs>& args, ConfigFlavor flavor) { return args ? json_of(*args, flavor) : JsonValue{}; }
+JsonValue json_of(const std::optional<QuantizationArgs>& args, ConfigFlavor flavor) {
+  return args ? json_of(*args, flavor) : JsonValue{};
+}
 
 Format format_of(const Scheme& scheme) { return scheme.format ? *scheme.format : infer_format(scheme); }
 
@@ -101,7 +123,9 @@ class Reader {
     if (!value.is(Kind::object)) fail("is not a JSON object");
   }
 
-  [[noreturn]] void fail(const std::string& message) const { throw Error(ErrorCode::bad_file, fmt::format("{} {}", where_, message)); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorCode::bad_file, fmt::format("{} {}", where_, message));
+  }
 
   const JsonValue* find(std::string_view key) const {  // null also for JSON null
     const JsonValue* found = value_.find(key);
@@ -120,7 +144,8 @@ class Reader {
   }
   std::optional<bool> boolean(std::string_view key) const {
     const JsonValue* found = find(key);
-    if (found && !found->is(Kind::boolean)) fail(fmt::format("has a '{}' that is neither true nor false", key));
+    if (found && !found->is(Kind::boolean))
+      fail(fmt::format("has a '{}' that is neither true nor false", key));
     return found ? std::optional(found->truth) : std::nullopt;
   }
   std::vector<std::string> texts(std::string_view key) const {
@@ -131,7 +156,8 @@ class Reader {
     std::vector<std::string> result;
     if (!list.is(Kind::array)) fail(fmt::format("has a '{}' that is not a list", key));
     for (const JsonValue& item : list.items) {
-      if (!item.is(Kind::string)) fail(fmt::format("has a '{}' that holds something other than strings", key));
+      if (!item.is(Kind::string))
+        fail(fmt::format("has a '{}' that holds something other than strings", key));
       result.push_back(item.text);
     }
     return result;
@@ -153,7 +179,8 @@ class Reader {
   template <size_t count>
   void allow_only(const std::string_view (&keys)[count]) const {
     for (const auto& [key, value] : value_.members)
-      if (!value.is(Kind::null) && std::find(std::begin(keys), std::end(keys), key) == std::end(keys)) fail(fmt::format("has the unknown key '{}'", key));
+      if (!value.is(Kind::null) && std::find(std::begin(keys), std::end(keys), key) == std::end(keys))
+        fail(fmt::format("has the unknown key '{}'", key));
   }
 
  private:
@@ -161,13 +188,18 @@ class Reader {
   std::string where_;
 };
 
-constexpr std::string_view kArgsKeys[] = {"actorder", "block_structure", "dynamic", "group_size", "num_bits", "observer", "observer_kwargs", "scale_dtype", "strategy", "symmetric", "type", "zp_dtype"};
-constexpr std::string_view kSchemeKeys[] = {"format", "input_activations", "output_activations", "targets", "weights"};
+constexpr std::string_view kArgsKeys[] = {
+    "actorder",        "block_structure", "dynamic",  "group_size", "num_bits", "observer",
+    "observer_kwargs", "scale_dtype",     "strategy", "symmetric",  "type",     "zp_dtype"};
+constexpr std::string_view kSchemeKeys[] = {"format", "input_activations", "output_activations", "targets",
+                                            "weights"};
 
 std::optional<std::array<int64_t, 2>> parse_block(const JsonValue* value, const Reader& reader) {
   if (!value) return std::nullopt;
   std::array<int64_t, 2> block{};
-  if (value->is(Kind::array) && value->items.size() == 2 && value->items[0].as_int() && value->items[1].as_int()) return std::array{*value->items[0].as_int(), *value->items[1].as_int()};
+  if (value->is(Kind::array) && value->items.size() == 2 && value->items[0].as_int() &&
+      value->items[1].as_int())
+    return std::array{*value->items[0].as_int(), *value->items[1].as_int()};
   const char *begin = value->text.data(), *end = begin + value->text.size();
   const auto rows = std::from_chars(begin, end, block[0]);
   if (value->is(Kind::string) && rows.ec == std::errc{} && rows.ptr != end && *rows.ptr == 'x') {
@@ -200,19 +232,23 @@ std::optional<QuantizationArgs> parse_args(const JsonValue* value, const std::st
   // Old files have true for group and false for none.
   if (const JsonValue* order = reader.find("actorder")) {
     const bool is_boolean = order->is(Kind::boolean);
-    args.actorder = is_boolean ? (order->truth ? ActOrder::group : ActOrder::none) : reader.choice("actorder", kActOrders).value();
+    args.actorder = is_boolean ? (order->truth ? ActOrder::group : ActOrder::none)
+                               : reader.choice("actorder", kActOrders).value();
     args.actorder_text = !is_boolean ? order->text : order->truth ? "group" : "";
   }
   args.scale_dtype = reader.dtype("scale_dtype");
   args.zp_dtype = reader.dtype("zp_dtype");
   args.observer = reader.text("observer");
-  if (const JsonValue* kwargs = reader.find("observer_kwargs")) args.observer_kwargs = dump_json_compact(*kwargs);
+  if (const JsonValue* kwargs = reader.find("observer_kwargs"))
+    args.observer_kwargs = dump_json_compact(*kwargs);
   try {
     complete_and_check(args, strategy.has_value(), where);
   } catch (const Error& error) {
     throw Error(ErrorCode::bad_file, error.what());
   }
-  if (const JsonValue* observer = value->find("observer"); observer && observer->is(Kind::null)) args.observer.reset();  // said to be none: not the default
+  // said to be none: not the default
+  if (const JsonValue* observer = value->find("observer"); observer && observer->is(Kind::null))
+    args.observer.reset();
   return args;
 }
 
@@ -275,7 +311,8 @@ std::string write_quantization_config(const QuantizationConfig& config, ConfigFl
   return dump_json_like_python(json);
 }
 
-std::optional<QuantizationConfig> parse_quantization_config(std::string_view config_json, std::string_view place) {
+std::optional<QuantizationConfig> parse_quantization_config(std::string_view config_json,
+                                                            std::string_view place) {
   const JsonValue whole = parse_json(config_json, place);
   const JsonValue* found = find_quantization_config(whole);
   if (!found) return std::nullopt;
@@ -283,7 +320,8 @@ std::optional<QuantizationConfig> parse_quantization_config(std::string_view con
   const Reader reader(*found, where);
   const std::string method = reader.text("quant_method").value_or("");
   if (method != "compressed-tensors")
-    throw Error(ErrorCode::unsupported, fmt::format("{}: quant_method is '{}', wanted 'compressed-tensors'", where, method));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{}: quant_method is '{}', wanted 'compressed-tensors'", where, method));
 
   QuantizationConfig config;
   config.ignore = reader.texts("ignore");
@@ -304,7 +342,8 @@ std::optional<QuantizationConfig> parse_quantization_config(std::string_view con
   return config;
 }
 
-std::string merge_quantization_config(std::string_view config_json, std::string_view quantization_config_json) {
+std::string merge_quantization_config(std::string_view config_json,
+                                      std::string_view quantization_config_json) {
   JsonValue config = parse_config(config_json);
   config.set("quantization_config", parse_json(quantization_config_json, "quantization_config"));
   return dump_json_like_python(config);
@@ -325,25 +364,31 @@ namespace {
 
 std::vector<std::string> all_targets(const QuantizationConfig& config) {
   std::set<std::string> targets;
-  for (const auto& group : config.groups) targets.insert(group.scheme.targets.begin(), group.scheme.targets.end());
+  for (const auto& group : config.groups)
+    targets.insert(group.scheme.targets.begin(), group.scheme.targets.end());
   return {targets.begin(), targets.end()};
 }
 
 }  // namespace
 
-GroupMatcher::GroupMatcher(const QuantizationConfig& config) : impl_(new Impl{{}, TargetMatcher(all_targets(config)), TargetMatcher(config.ignore)}) {
+GroupMatcher::GroupMatcher(const QuantizationConfig& config)
+    : impl_(new Impl{{}, TargetMatcher(all_targets(config)), TargetMatcher(config.ignore)}) {
   for (const auto& group : config.groups)
     for (const std::string& target : group.scheme.targets) impl_->group_of[target] = &group;
 }
 GroupMatcher::~GroupMatcher() = default;
 GroupMatcher::GroupMatcher(GroupMatcher&&) noexcept = default;
 
-const QuantizationConfig::Group* GroupMatcher::targeted(std::string_view module, std::string_view class_name) const {
+const QuantizationConfig::Group* GroupMatcher::targeted(std::string_view module,
+                                                        std::string_view class_name) const {
   const std::string* target = impl_->targets.match(module, class_name);
   return target ? impl_->group_of.at(*target) : nullptr;
 }
-bool GroupMatcher::ignored(std::string_view module, std::string_view class_name) const { return impl_->ignore.match(module, class_name) != nullptr; }
-const QuantizationConfig::Group* GroupMatcher::match(std::string_view module, std::string_view class_name) const {
+bool GroupMatcher::ignored(std::string_view module, std::string_view class_name) const {
+  return impl_->ignore.match(module, class_name) != nullptr;
+}
+const QuantizationConfig::Group* GroupMatcher::match(std::string_view module,
+                                                     std::string_view class_name) const {
   return ignored(module, class_name) ? nullptr : targeted(module, class_name);
 }
 

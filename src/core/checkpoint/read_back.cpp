@@ -7,13 +7,19 @@
 
 namespace llmc {
 
-void read_back(const WrittenPiece& piece, std::vector<std::byte>& memory, const std::function<void(const WrittenPiece&)>& differs) {
+void read_back(const WrittenPiece& piece,
+               std::vector<std::byte>& memory,
+               const std::function<void(const WrittenPiece&)>& differs) {
   if (memory.size() < static_cast<size_t>(piece.bytes)) memory.resize(static_cast<size_t>(piece.bytes));
   piece.file->read_at(piece.offset, memory.data(), piece.bytes);
   if (checksum(memory.data(), piece.bytes) != piece.sum) differs(piece);
 }
 
-BackgroundReadBack::BackgroundReadBack(int64_t lag, bool from_disk, Callback differs, Callback done) : lag_(lag), from_disk_(from_disk), differs_(std::move(differs)), done_(std::move(done)) {}
+BackgroundReadBack::BackgroundReadBack(int64_t lag, bool from_disk, Callback differs, Callback done)
+    : lag_(lag),
+      from_disk_(from_disk),
+      differs_(std::move(differs)),
+      done_(std::move(done)) {}
 
 BackgroundReadBack::~BackgroundReadBack() {
   {

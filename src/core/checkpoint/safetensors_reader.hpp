@@ -1,4 +1,5 @@
-// One .safetensors file. Its header is checked in full when it is opened: whatever it promises afterwards is inside the file.
+// One .safetensors file. Its header is checked in full when it is opened: whatever it promises afterwards is
+// inside the file.
 #pragma once
 #include <map>
 #include <string>
@@ -28,8 +29,16 @@ class SafetensorsFile {
 
   // Any thread. Rows are those of the first dimension; a scalar has one.
   Tensor read(const std::string& name, const ParallelFor& parallel = {}) const;
-  void read_rows(const std::string& name, int64_t first_row, int64_t rows, std::byte* destination, const ParallelFor& parallel = {}) const;
-  void read_bytes(const Entry& entry, int64_t offset, int64_t bytes, std::byte* destination, const ParallelFor& parallel = {}) const;
+  void read_rows(const std::string& name,
+                 int64_t first_row,
+                 int64_t rows,
+                 std::byte* destination,
+                 const ParallelFor& parallel = {}) const;
+  void read_bytes(const Entry& entry,
+                  int64_t offset,
+                  int64_t bytes,
+                  std::byte* destination,
+                  const ParallelFor& parallel = {}) const;
   void read_ahead(const Entry& entry) const { file_.read_ahead(entry.offset, entry.bytes); }
 
  private:
@@ -38,7 +47,8 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Bytes of the header region (length word included, padded so that data starts at a multiple of 8) for these tensors in this order.
+// Bytes of the header region (length word included, padded so that data starts at a multiple of 8) for these
+// tensors in this order.
 struct PlannedTensor {
   std::string name;
   DType dtype = DType::f32;

@@ -32,22 +32,34 @@ class ReadingOrder {
 
 void add_copy_steps(const Checkpoint& source, const TensorCopy& copy, size_t item, std::vector<Step>& steps) {
   const int64_t bytes = source.info(copy.from).bytes;
-  for (int64_t begin = 0; begin < bytes; begin += kTileBytes) steps.push_back({StepKind::copy, item, begin, std::min(bytes, begin + kTileBytes)});
+  for (int64_t begin = 0; begin < bytes; begin += kTileBytes)
+    steps.push_back({StepKind::copy, item, begin, std::min(bytes, begin + kTileBytes)});
 }
 
-void run_copy_step(const Checkpoint& source, const TensorCopy& copy, const Step& step, Backend& backend, TilePipeline& pipeline, TileBuffer& input) {
+void run_copy_step(const Checkpoint& source,
+                   const TensorCopy& copy,
+                   const Step& step,
+                   Backend& backend,
+                   TilePipeline& pipeline,
+                   TileBuffer& input) {
   const TensorInfo info = source.info(copy.from);
   const auto item = static_cast<int64_t>(item_size(info.dtype));
   if (is_floating(info.dtype))
-    if (const auto bad = backend.scan(TensorView(input.data(), info.dtype, {(step.end - step.begin) / item})).first_non_finite) refuse_non_finite(source.directory(), copy.from, step.begin / item + *bad);
+    if (const auto bad = backend.scan(TensorView(input.data(), info.dtype, {(step.end - step.begin) / item}))
+                             .first_non_finite)
+      refuse_non_finite(source.directory(), copy.from, step.begin / item + *bad);
   pipeline.write(copy.to, step.begin, std::move(input), step.end - step.begin);
 }
 
 class DataFreeCompressor {
  public:
   DataFreeCompressor(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report)
-      : run_(run), copies_(copies), report_(report), pipeline_(run.source, run.writer),
-        matrix_run_{run.source, run.backend, pipeline_, run.writer, run.rounding, run.options.save_compressed} {
+      : run_(run),
+        copies_(copies),
+        report_(report),
+        pipeline_(run.source, run.writer),
+        matrix_run_{run.source, run.backend,  pipeline_,
+                    run.writer, run.rounding, run.options.save_compressed} {
     for (const auto& modules : run.plan.batches) {
       batches_.emplace_back();
       for (const std::string& module : modules) {
@@ -76,9 +88,12 @@ class DataFreeCompressor {
   void make_steps() {
     const ReadingOrder order(run_.source);
     std::multimap<size_t, std::pair<bool, size_t>> work;  // by place in the source: (is a batch, index)
-    for (size_t b = 0; b < batches_.size(); ++b) work.insert({order.of(matrices_[batches_[b][0]].assignment().weight.tensor), {true, b}});
+    for (size_t b = 0; b < batches_.size(); ++b)
+      work.insert({order.of(matrices_[batches_[b][0]].assignment().weight.tensor), {true, b}});
     for (size_t c = 0; c < copies_.size(); ++c) work.insert({order.of(copies_[c].from), {false, c}});
-    for (const auto& [place, what] : work) what.first ? add_batch_steps(what.second) : add_copy_steps(run_.source, copies_[what.second], what.second, steps_);
+    for (const auto& [place, what] : work)
+      what.first ? add_batch_steps(what.second)
+                 : add_copy_steps(run_.source, copies_[what.second], what.second, steps_);
   }
 
   void add_batch_steps(size_t batch) {
@@ -86,7 +101,9 @@ class DataFreeCompressor {
     if (matrices_[members[0]].needs_whole()) return steps_.push_back({StepKind::whole, batch});
     const auto add_tiles = [&](StepKind kind) {
       for (const size_t m : members)
-        for (int64_t row = 0, rows = matrices_[m].rows(), step = matrices_[m].tile_rows(); row < rows; row += step) steps_.push_back({kind, m, row, std::min(rows, row + step)});
+        for (int64_t row = 0, rows = matrices_[m].rows(), step = matrices_[m].tile_rows(); row < rows;
+             row += step)
+          steps_.push_back({kind, m, row, std::min(rows, row + step)});
     };
     steps_.push_back({StepKind::enter, batch});
     if (matrices_[members[0]].needs_scan()) {
@@ -99,18 +116,24 @@ class DataFreeCompressor {
 
   TileRead read_of(const Step& step) const {
     if (step.kind == StepKind::copy) return {&copies_[step.item].from, step.begin, step.end - step.begin};
-    if (step.kind == StepKind::scan || step.kind == StepKind::quantize) return matrices_[step.item].read_of(step.begin, step.end);
+    if (step.kind == StepKind::scan || step.kind == StepKind::quantize)
+      return matrices_[step.item].read_of(step.begin, step.end);
     return {};
   }
 
   void take(const Step& step, TileBuffer& input) {
     switch (step.kind) {
-      case StepKind::enter: return run_.enter(run_.plan.batches[step.item].front());
-      case StepKind::settle: return settle(batches_[step.item]);
+      case StepKind::enter:
+        return run_.enter(run_.plan.batches[step.item].front());
+      case StepKind::settle:
+        return settle(batches_[step.item]);
       case StepKind::scan:
-      case StepKind::quantize: return take_tile(matrices_[step.item], step, input);
-      case StepKind::whole: return quantize_whole(step.item);
-      case StepKind::copy: return run_copy_step(run_.source, copies_[step.item], step, run_.backend, pipeline_, input);
+      case StepKind::quantize:
+        return take_tile(matrices_[step.item], step, input);
+      case StepKind::whole:
+        return quantize_whole(step.item);
+      case StepKind::copy:
+        return run_copy_step(run_.source, copies_[step.item], step, run_.backend, pipeline_, input);
       case StepKind::finish:
         for (const size_t m : batches_[step.item]) matrices_[m].finish();
         run_.leave();
@@ -119,7 +142,8 @@ class DataFreeCompressor {
 
   static void take_tile(MatrixTiles& matrix, const Step& step, const TileBuffer& input) {
     const Timed timed(matrix.seconds);
-    step.kind == StepKind::scan ? matrix.scan(step.begin, step.end, input) : matrix.quantize(step.begin, step.end, input);
+    step.kind == StepKind::scan ? matrix.scan(step.begin, step.end, input)
+                                : matrix.quantize(step.begin, step.end, input);
   }
 
   // The partners of a fused layer share NVFP4's global scale.
@@ -137,7 +161,8 @@ class DataFreeCompressor {
     for (const std::string& module : modules) {
       const std::string& tensor = run_.plan.assignments.at(module).weight.tensor;
       weights.push_back(run_.source.read(tensor));
-      if (const auto bad = run_.backend.scan(weights.back()).first_non_finite) refuse_non_finite(run_.source.directory(), tensor, *bad);
+      if (const auto bad = run_.backend.scan(weights.back()).first_non_finite)
+        refuse_non_finite(run_.source.directory(), tensor, *bad);
     }
     const Assignment& first = run_.plan.assignments.at(modules.front());
     MatrixSet set{{}, first.scheme, nullptr};
@@ -191,12 +216,20 @@ bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& c
   return compressor.checked_all();
 }
 
-void copy_tensors(const Checkpoint& source, CheckpointWriter& writer, Backend& backend, const std::vector<TensorCopy>& copies, const std::function<void()>& poll) {
+void copy_tensors(const Checkpoint& source,
+                  CheckpointWriter& writer,
+                  Backend& backend,
+                  const std::vector<TensorCopy>& copies,
+                  const std::function<void()>& poll) {
   std::vector<Step> steps;
   for (size_t c = 0; c < copies.size(); ++c) add_copy_steps(source, copies[c], c, steps);
   TilePipeline pipeline(source, writer);
   pipeline.run(
-      steps.size(), [&](size_t step) { return TileRead{&copies[steps[step].item].from, steps[step].begin, steps[step].end - steps[step].begin}; },
+      steps.size(),
+      [&](size_t step) {
+        return TileRead{&copies[steps[step].item].from, steps[step].begin,
+                        steps[step].end - steps[step].begin};
+      },
       [&](size_t step, TileBuffer& input) {
         poll();
         run_copy_step(source, copies[steps[step].item], steps[step], backend, pipeline, input);

@@ -1,6 +1,8 @@
-// Compression without data: every weight rounded to nearest as it streams by, everything else copied, in the order of the source's files.
-// Any folder of safetensors will do; memory stays under 300 MB whatever the model. One exception: observers that search (memoryless_mse, ...) see whole weights,
-// since the reference stops their search when no row of the whole weight gains any more; then memory is that of the largest weight, or of the largest fused set.
+// Compression without data: every weight rounded to nearest as it streams by, everything else copied, in the
+// order of the source's files. Any folder of safetensors will do; memory stays under 300 MB whatever the
+// model. One exception: observers that search (memoryless_mse, ...) see whole weights, since the reference
+// stops their search when no row of the whole weight gains any more; then memory is that of the largest
+// weight, or of the largest fused set.
 #pragma once
 #include <functional>
 #include <string>
@@ -22,17 +24,24 @@ struct DataFreeRun {
   Rounding rounding = Rounding::exact;
   Backend& backend;
   CheckpointWriter& writer;
-  std::function<void()> poll;                          // between tiles, on the calling thread; what it throws ends the run
-  std::function<void(const std::string&)> enter;       // the module whose work begins
-  std::function<void()> leave;                         // plan.batches.size() times
-  std::function<void(const Assignment&, const QuantizedMatrix&)> put_whole;  // weights that an observer must see whole
+  // between tiles, on the calling thread; what it throws ends the run
+  std::function<void()> poll;
+  std::function<void(const std::string&)> enter;  // the module whose work begins
+  std::function<void()> leave;                    // plan.batches.size() times
+  // weights that an observer must see whole
+  std::function<void(const Assignment&, const QuantizedMatrix&)> put_whole;
 };
 
 // Quantizes plan.batches and copies `copies`. Appends one report row per weight, in plan.order.
-// True: all values were checked while they were made, and only names and shapes remain to be verified. (Not those of an observer that searches.)
+// True: all values were checked while they were made, and only names and shapes remain to be verified. (Not
+// those of an observer that searches.)
 bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report);
 
 // The copies alone.
-void copy_tensors(const Checkpoint& source, CheckpointWriter& writer, Backend& backend, const std::vector<TensorCopy>& copies, const std::function<void()>& poll);
+void copy_tensors(const Checkpoint& source,
+                  CheckpointWriter& writer,
+                  Backend& backend,
+                  const std::vector<TensorCopy>& copies,
+                  const std::function<void()>& poll);
 
 }  // namespace llmc

@@ -18,12 +18,16 @@ namespace {
 
 constexpr int64_t kWordRows = 32;  // so many zero points of any width fill whole words
 
-double largest_code(const QuantizationArgs& args) { return args.symmetric ? -args.quant_min() : args.quant_max() - args.quant_min(); }
+double largest_code(const QuantizationArgs& args) {
+  return args.symmetric ? -args.quant_min() : args.quant_max() - args.quant_min();
+}
 
 }  // namespace
 
 void refuse_non_finite(const std::string& place, const std::string& tensor, int64_t element) {
-  throw Error(ErrorCode::numeric, fmt::format("'{}': tensor '{}' holds NaN or Inf at element {}; wanted finite numbers", place, tensor, element));
+  throw Error(ErrorCode::numeric,
+              fmt::format("'{}': tensor '{}' holds NaN or Inf at element {}; wanted finite numbers", place,
+                          tensor, element));
 }
 
 struct MatrixTiles::Parts {
@@ -41,26 +45,35 @@ struct MatrixTiles::Parts {
 };
 
 MatrixTiles::MatrixTiles(const MatrixRun& run, const Assignment& assignment)
-    : run_(run), assignment_(assignment), args_(*assignment.scheme->weights), layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)) {}
+    : run_(run),
+      assignment_(assignment),
+      args_(*assignment.scheme->weights),
+      layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)) {}
 
 bool MatrixTiles::needs_whole() const { return range_search(args_).has_value(); }
 
 int64_t MatrixTiles::tile_rows() const {
   const int64_t unit = args_.strategy == Strategy::block ? args_.block_structure.value()[0] : kWordRows;
-  const int64_t row_bytes = std::max<int64_t>(1, assignment_.weight.shape[1] * static_cast<int64_t>(item_size(assignment_.weight.dtype)));
+  const int64_t row_bytes = std::max<int64_t>(
+      1, assignment_.weight.shape[1] * static_cast<int64_t>(item_size(assignment_.weight.dtype)));
   return std::max<int64_t>(1, kTileBytes / row_bytes / unit) * unit;
 }
 
 TileRead MatrixTiles::read_of(int64_t begin, int64_t end) const {
-  const int64_t row_bytes = assignment_.weight.shape[1] * static_cast<int64_t>(item_size(assignment_.weight.dtype));
+  const int64_t row_bytes = assignment_.weight.shape[1] *
+      static_cast<int64_t>(item_size(assignment_.weight.dtype));
   return {&assignment_.weight.tensor, begin * row_bytes, (end - begin) * row_bytes};
 }
 
-TensorView MatrixTiles::view(int64_t begin, int64_t end, const TileBuffer& input) const { return TensorView(input.data(), assignment_.weight.dtype, {end - begin, assignment_.weight.shape[1]}); }
+TensorView MatrixTiles::view(int64_t begin, int64_t end, const TileBuffer& input) const {
+  return TensorView(input.data(), assignment_.weight.dtype, {end - begin, assignment_.weight.shape[1]});
+}
 
 void MatrixTiles::scan(int64_t begin, int64_t end, const TileBuffer& input) {
   const ValueExtent found = run_.backend.scan(view(begin, end, input));
-  if (found.first_non_finite) refuse_non_finite(run_.source.directory(), assignment_.weight.tensor, begin * assignment_.weight.shape[1] + *found.first_non_finite);
+  if (found.first_non_finite)
+    refuse_non_finite(run_.source.directory(), assignment_.weight.tensor,
+                      begin * assignment_.weight.shape[1] + *found.first_non_finite);
   extent_.min = std::min(extent_.min, found.min);
   extent_.max = std::max(extent_.max, found.max);
 }
@@ -69,7 +82,9 @@ float MatrixTiles::largest() const { return std::max(-extent_.min, extent_.max);
 
 void MatrixTiles::settle(std::optional<float> global_scale) {
   if (args_.strategy == Strategy::tensor_group) global_scale_ = global_scale;
-  else tensor_parameters_ = qparams_from_ranges({{1}, {extent_.min}, {extent_.max}}, args_, assignment_.weight.dtype);
+  else
+    tensor_parameters_ = qparams_from_ranges({{1}, {extent_.min}, {extent_.max}}, args_,
+                                             assignment_.weight.dtype);
 }
 
 void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) {
@@ -88,25 +103,31 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
   job.layout = run_.save_compressed ? layout_.code_layout : CodeLayout::bytes;
   job.global_scale = global_scale_;
   job.scales_given = !tensor_parameters_.scales.empty();
-  TileBuffer codes = run_.pipeline.allocate((end - begin) * code_row_bytes(args_, job.layout, tile.columns()));
+  TileBuffer codes = run_.pipeline.allocate((end - begin) *
+                                            code_row_bytes(args_, job.layout, tile.columns()));
   job.codes = codes.data();
   job.scales = parts.scales.data();
   job.zero_points = args_.symmetric ? nullptr : reinterpret_cast<int8_t*>(parts.zero_points.data());
   if (!tensor_parameters_.scales.empty()) {
-    std::memcpy(job.scales, tensor_parameters_.scales.data(), static_cast<size_t>(tensor_parameters_.scales.bytes()));
+    std::memcpy(job.scales, tensor_parameters_.scales.data(),
+                static_cast<size_t>(tensor_parameters_.scales.bytes()));
     if (job.zero_points) job.zero_points[0] = tensor_parameters_.zero_points.as<int8_t>()[0];
   }
 
   const RowsQuantized result = quantize_row_tile(job, run_.backend);
-  if (result.first_non_finite) refuse_non_finite(run_.source.directory(), assignment_.weight.tensor, begin * tile.columns() + *result.first_non_finite);
+  if (result.first_non_finite)
+    refuse_non_finite(run_.source.directory(), assignment_.weight.tensor,
+                      begin * tile.columns() + *result.first_non_finite);
   error_ += result.error;
   energy_ += result.energy;
   check_decodes(tile, begin, parts);
-  run_.save_compressed ? store(begin, tile, std::move(codes), std::move(parts)) : store_decoded(begin, tile, codes, parts);
+  run_.save_compressed ? store(begin, tile, std::move(codes), std::move(parts))
+                       : store_decoded(begin, tile, codes, parts);
 }
 
-// What verify_folder looks for in values, looked for while they are at hand: scales above zero and finite, no code that decodes to infinity.
-// Codes themselves are on their grid by construction. A product that might overflow is decoded to be sure.
+// What verify_folder looks for in values, looked for while they are at hand: scales above zero and finite, no
+// code that decodes to infinity. Codes themselves are on their grid by construction. A product that might
+// overflow is decoded to be sure.
 void MatrixTiles::check_decodes(const TensorView& tile, int64_t begin, const Parts& parts) const {
   const QuantizationParameters parameters = parts.parameters(args_, global_scale_);
   const Tensor values = scale_values(parameters, args_);
@@ -114,18 +135,25 @@ void MatrixTiles::check_decodes(const TensorView& tile, int64_t begin, const Par
   const int64_t cells = values.size();
   if (cells == 0) return;
   float least = scales[0], most = scales[0];
-  for (int64_t i = 1; i < cells; ++i) least = std::min(least, scales[i]), most = std::max(most, scales[i]);
+  for (int64_t i = 1; i < cells; ++i) {
+    least = std::min(least, scales[i]);
+    most = std::max(most, scales[i]);
+  }
   const DType out = is_floating(parts.dtype) && item_size(parts.dtype) > 1 ? parts.dtype : DType::bf16;
   const double limit = out == DType::f16 ? 65000.0 : 3.38e38;
   if (least > 0 && static_cast<double>(most) * largest_code(args_) < limit) return;
   bool sound = least > 0 && std::isfinite(most);
   if (sound) {
-    const Tensor codes = quantize_matrix(tile, parameters, args_, run_.rounding), decoded = dequantize_matrix(codes, parameters, args_, out);
+    const Tensor codes = quantize_matrix(tile, parameters, args_, run_.rounding),
+                 decoded = dequantize_matrix(codes, parameters, args_, out);
     sound = !first_non_finite(decoded);
   }
   if (!sound)
-    throw Error(ErrorCode::numeric, fmt::format("'{}': tensor '{}' has values in rows [{}, {}) that {} cannot hold: they would decode to infinity", run_.source.directory(),
-                                                assignment_.weight.tensor, begin, begin + tile.rows(), describe(args_)));
+    throw Error(ErrorCode::numeric,
+                fmt::format("'{}': tensor '{}' has values in rows [{}, {}) that {} cannot hold: they would "
+                            "decode to infinity",
+                            run_.source.directory(), assignment_.weight.tensor, begin, begin + tile.rows(),
+                            describe(args_)));
 }
 
 void MatrixTiles::store(int64_t begin, const TensorView& tile, TileBuffer codes, Parts parts) {
@@ -133,22 +161,34 @@ void MatrixTiles::store(int64_t begin, const TensorView& tile, TileBuffer codes,
   run_.pipeline.write(layout_.codes, begin * row_bytes, std::move(codes), tile.rows() * row_bytes);
   if (args_.strategy == Strategy::tensor) return;  // finish() stores the one scale
   const ScaleLayout scales(args_, tile.columns());
-  const int64_t cells = element_count(parts.shape).value(), first = begin / scales.rows_per_scale * scales.scale_columns, item = static_cast<int64_t>(item_size(parts.dtype));
+  const int64_t cells = element_count(parts.shape).value(),
+                first = begin / scales.rows_per_scale * scales.scale_columns,
+                item = static_cast<int64_t>(item_size(parts.dtype));
   run_.pipeline.write(layout_.scales, first * item, std::move(parts.scales), cells * item);
   if (args_.symmetric) return;
-  if (!layout_.zero_points_packed) return run_.pipeline.write(layout_.zero_points, first, std::move(parts.zero_points), cells);
-  const Tensor packed = pack_int_columns(TensorView(parts.zero_points.data(), DType::i8, parts.shape), args_.num_bits);
+  if (!layout_.zero_points_packed)
+    return run_.pipeline.write(layout_.zero_points, first, std::move(parts.zero_points), cells);
+  const Tensor packed = pack_int_columns(TensorView(parts.zero_points.data(), DType::i8, parts.shape),
+                                         args_.num_bits);
   TileBuffer words = run_.pipeline.allocate(packed.bytes());
   std::memcpy(words.data(), packed.data(), static_cast<size_t>(packed.bytes()));
-  run_.pipeline.write(layout_.zero_points, begin / kWordRows * args_.num_bits * scales.scale_columns * 4, std::move(words), packed.bytes());
+  run_.pipeline.write(layout_.zero_points, begin / kWordRows * args_.num_bits * scales.scale_columns * 4,
+                      std::move(words), packed.bytes());
 }
 
-void MatrixTiles::store_decoded(int64_t begin, const TensorView& tile, const TileBuffer& codes, const Parts& parts) {
-  QuantizedMatrix matrix{args_, tile.shape, Tensor::copy_of(TensorView(codes.data(), code_dtype(args_), tile.shape)), parts.parameters(args_, global_scale_)};
+void MatrixTiles::store_decoded(int64_t begin,
+                                const TensorView& tile,
+                                const TileBuffer& codes,
+                                const Parts& parts) {
+  QuantizedMatrix matrix{args_, tile.shape,
+                         Tensor::copy_of(TensorView(codes.data(), code_dtype(args_), tile.shape)),
+                         parts.parameters(args_, global_scale_)};
   const Tensor decoded = dequantize_in_tiles(matrix, tile.dtype, run_.backend);
   TileBuffer values = run_.pipeline.allocate(decoded.bytes());
   std::memcpy(values.data(), decoded.data(), static_cast<size_t>(decoded.bytes()));
-  run_.pipeline.write(assignment_.weight.module.name + ".weight", begin * (tile.rows() ? decoded.bytes() / tile.rows() : 0), std::move(values), decoded.bytes());
+  run_.pipeline.write(assignment_.weight.module.name + ".weight",
+                      begin * (tile.rows() ? decoded.bytes() / tile.rows() : 0), std::move(values),
+                      decoded.bytes());
 }
 
 void MatrixTiles::finish() {

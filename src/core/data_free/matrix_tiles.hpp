@@ -1,10 +1,11 @@
-// One weight on its way through the tile pipeline: rounded to nearest, row tile by row tile, each tile stored as soon as it is made.
-// Where a scale belongs to the whole tensor (per-tensor schemes, NVFP4's global scale) a first reading finds the extent, a second one quantizes.
+// One weight on its way through the tile pipeline: rounded to nearest, row tile by row tile, each tile stored
+// as soon as it is made. Where a scale belongs to the whole tensor (per-tensor schemes, NVFP4's global scale)
+// a first reading finds the extent, a second one quantizes.
 #pragma once
 #include <optional>
 
-#include "core/data_free/tile_pipeline.hpp"
 #include "core/checkpoint/compressed_tensors.hpp"
+#include "core/data_free/tile_pipeline.hpp"
 #include "core/run_plan.hpp"
 
 namespace llmc {
@@ -25,19 +26,23 @@ class MatrixTiles {
 
   const Assignment& assignment() const { return assignment_; }
   int64_t rows() const { return assignment_.weight.shape[0]; }
-  int64_t tile_rows() const;           // blocks and packed zero points end with a tile
+  int64_t tile_rows() const;  // blocks and packed zero points end with a tile
   TileRead read_of(int64_t begin, int64_t end) const;
 
   // A scale of the whole tensor: all tiles are scanned before the first is quantized.
-  bool needs_scan() const { return args_.strategy == Strategy::tensor || args_.strategy == Strategy::tensor_group; }
-  // True when its observer searches instead of taking ranges: how long it searches may depend on all rows, so such a weight does not go through tiles.
+  bool needs_scan() const {
+    return args_.strategy == Strategy::tensor || args_.strategy == Strategy::tensor_group;
+  }
+  // True when its observer searches instead of taking ranges: how long it searches may depend on all rows, so
+  // such a weight does not go through tiles.
   bool needs_whole() const;
 
   void scan(int64_t begin, int64_t end, const TileBuffer& input);
-  float largest() const;                                    // magnitude, after the scan
-  void settle(std::optional<float> global_scale);           // after the scan, before the first tile; global_scale: of all partners, for tensor_group
+  float largest() const;  // magnitude, after the scan
+  // after the scan, before the first tile; global_scale: of all partners, for tensor_group
+  void settle(std::optional<float> global_scale);
   void quantize(int64_t begin, int64_t end, const TileBuffer& input);
-  void finish();                                            // after the last tile
+  void finish();  // after the last tile
 
   double relative_error() const;
   double seconds = 0;

@@ -20,16 +20,20 @@ TileBuffer TileBufferPool::take(int64_t bytes) {
     const std::lock_guard lock(mutex_);
     auto best = free_.end();
     for (auto block = free_.begin(); block != free_.end(); ++block)
-      if (block->capacity() >= wanted && (best == free_.end() || block->capacity() < best->capacity())) best = block;
-    if (best != free_.end() && best->capacity() <= 2 * wanted) {  // a small result does not sit on a large block
+      if (block->capacity() >= wanted && (best == free_.end() || block->capacity() < best->capacity()))
+        best = block;
+    // a small result does not sit on a large block
+    if (best != free_.end() && best->capacity() <= 2 * wanted) {
       TileBuffer block = std::move(*best);
       free_.erase(best);
       free_bytes_ -= block.capacity();
       return block;
     }
   }
-  void* const memory = ::mmap(nullptr, static_cast<size_t>(wanted), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw Error(ErrorCode::out_of_memory, fmt::format("tiles: no memory for {} bytes", bytes));
+  void* const memory = ::mmap(nullptr, static_cast<size_t>(wanted), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw Error(ErrorCode::out_of_memory, fmt::format("tiles: no memory for {} bytes", bytes));
   TileBuffer block;
   block.capacity_ = wanted;
   block.memory_ = static_cast<std::byte*>(memory);
@@ -79,9 +83,13 @@ void TilePipeline::read_ahead(size_t steps, const std::function<TileRead(size_t)
       size_t step;
       TileRead read;
       {
-        // Steps are claimed in their order and with their share of memory: whoever waits for memory waits for steps before his own.
+        // Steps are claimed in their order and with their share of memory: whoever waits for memory waits for
+        // steps before his own.
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return stopping_ || next_read_ == steps || reading_bytes_ == 0 || reading_bytes_ + read_of(next_read_).bytes <= kReadAhead; });
+        changed_.wait(lock, [&] {
+          return stopping_ || next_read_ == steps || reading_bytes_ == 0 ||
+              reading_bytes_ + read_of(next_read_).bytes <= kReadAhead;
+        });
         if (stopping_ || next_read_ == steps) return;
         step = next_read_++;
         read = read_of(step);
@@ -126,14 +134,17 @@ void TilePipeline::write_behind() {
 
 void TilePipeline::write(const std::string& tensor, int64_t offset, TileBuffer block, int64_t bytes) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stopping_ || writing_bytes_ == 0 || writing_bytes_ + bytes <= kWriteBehind; });
+  changed_.wait(lock,
+                [&] { return stopping_ || writing_bytes_ == 0 || writing_bytes_ + bytes <= kWriteBehind; });
   throw_if_failed();
   writing_bytes_ += bytes;
   outputs_.push_back({tensor, offset, std::move(block), bytes});
   changed_.notify_all();
 }
 
-void TilePipeline::run(size_t steps, const std::function<TileRead(size_t)>& read_of, const std::function<void(size_t, TileBuffer&)>& compute) {
+void TilePipeline::run(size_t steps,
+                       const std::function<TileRead(size_t)>& read_of,
+                       const std::function<void(size_t, TileBuffer&)>& compute) {
   computed_ = stopping_ = false;
   next_read_ = 0;
   try {

@@ -1,5 +1,6 @@
-// Read, compute, write, overlapped: two threads of its own read ahead, the calling thread computes (and spreads that over the backend's threads), another thread
-// writes behind. Steps are computed in their order. Memory is bounded by what may be under way, whatever the size of the model.
+// Read, compute, write, overlapped: two threads of its own read ahead, the calling thread computes (and
+// spreads that over the backend's threads), another thread writes behind. Steps are computed in their order.
+// Memory is bounded by what may be under way, whatever the size of the model.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -16,15 +17,18 @@
 
 namespace llmc {
 
-inline constexpr int64_t kTileBytes = int64_t{8} << 20;      // of a step's input, about
-inline constexpr int64_t kReadAhead = 3 * kTileBytes;        // bytes read and not yet computed, unless a single step needs more
-inline constexpr int64_t kWriteBehind = 3 * kTileBytes;      // bytes computed and not yet written, likewise
+inline constexpr int64_t kTileBytes = int64_t{8} << 20;  // of a step's input, about
+// bytes read and not yet computed, unless a single step needs more
+inline constexpr int64_t kReadAhead = 3 * kTileBytes;
+inline constexpr int64_t kWriteBehind = 3 * kTileBytes;  // bytes computed and not yet written, likewise
 
 // Memory that goes from step to step, so that no page is asked of the system twice.
 class TileBuffer {
  public:
   TileBuffer() = default;
-  TileBuffer(TileBuffer&& other) noexcept : memory_(std::exchange(other.memory_, nullptr)), capacity_(std::exchange(other.capacity_, 0)) {}
+  TileBuffer(TileBuffer&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)),
+        capacity_(std::exchange(other.capacity_, 0)) {}
   TileBuffer& operator=(TileBuffer&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(capacity_, other.capacity_);
@@ -36,7 +40,8 @@ class TileBuffer {
 
  private:
   friend class TileBufferPool;
-  std::byte* memory_ = nullptr;  // pages of its own: what threads hand to each other would pile up in malloc's arenas
+  // pages of its own: what threads hand to each other would pile up in malloc's arenas
+  std::byte* memory_ = nullptr;
   int64_t capacity_ = 0;
 };
 
@@ -64,8 +69,11 @@ class TilePipeline {
   TilePipeline(const TilePipeline&) = delete;
   TilePipeline& operator=(const TilePipeline&) = delete;
 
-  // compute(step, input) for each step in order, here. Returns when everything is written; the first error of any thread ends it and is thrown.
-  void run(size_t steps, const std::function<TileRead(size_t)>& read_of, const std::function<void(size_t, TileBuffer&)>& compute);
+  // compute(step, input) for each step in order, here. Returns when everything is written; the first error of
+  // any thread ends it and is thrown.
+  void run(size_t steps,
+           const std::function<TileRead(size_t)>& read_of,
+           const std::function<void(size_t, TileBuffer&)>& compute);
 
   // Within compute: memory for results, and their way to the file. `input` itself may be handed on.
   TileBuffer allocate(int64_t bytes) { return blocks_.take(bytes); }
@@ -85,9 +93,9 @@ class TilePipeline {
   static constexpr int kReaders = 2;
   void read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of);
   void write_behind();
-  void fail() noexcept;   // keeps the current exception, wakes everybody
-  void throw_if_failed(); // with the lock held
-  void stop() noexcept;   // ends and joins the threads
+  void fail() noexcept;    // keeps the current exception, wakes everybody
+  void throw_if_failed();  // with the lock held
+  void stop() noexcept;    // ends and joins the threads
 
   const Checkpoint& source_;
   CheckpointWriter& writer_;

@@ -1,4 +1,5 @@
-// DecoderSpec -> Graph: the one place that knows how a pre-norm decoder is wired and what its modules are called on disk.
+// DecoderSpec -> Graph: the one place that knows how a pre-norm decoder is wired and what its modules are
+// called on disk.
 #include <fmt/format.h>
 
 #include "core/families/decoder_spec.hpp"
@@ -29,16 +30,29 @@ class DecoderBuilder {
   }
 
   // Appends a node to the current block; a node with a name is also a module recipes can target.
-  ValueId add(std::string name, Operation operation, std::vector<ValueId> inputs, int64_t width, const char* label) {
+  ValueId add(std::string name,
+              Operation operation,
+              std::vector<ValueId> inputs,
+              int64_t width,
+              const char* label) {
     const ValueId output = value(fmt::format("{}:{}", block_.name, label), width);
     block_.nodes.push_back({std::move(name), std::move(operation), std::move(inputs), output, part_});
     return output;
   }
-  ValueId linear(const std::string& name, ValueId input, int64_t in, int64_t out, bool bias, const char* label) {
+  ValueId linear(const std::string& name,
+                 ValueId input,
+                 int64_t in,
+                 int64_t out,
+                 bool bias,
+                 const char* label) {
     return add(name, Linear{in, out, bias, {}}, {input}, out, label);
   }
-  void module(std::string name, std::string class_name) { graph_.modules.push_back({std::move(name), std::move(class_name)}); }
-  void modules(const std::string& prefix, std::initializer_list<const char*> names, const std::string& class_name) {
+  void module(std::string name, std::string class_name) {
+    graph_.modules.push_back({std::move(name), std::move(class_name)});
+  }
+  void modules(const std::string& prefix,
+               std::initializer_list<const char*> names,
+               const std::string& class_name) {
     for (const char* name : names) module(prefix + name, class_name);
   }
 
@@ -60,7 +74,8 @@ class DecoderBuilder {
   ValueId embedding_block() {
     begin_block("model.embed_tokens", -1);
     module("model.embed_tokens", "Embedding");
-    return end_block(add("model.embed_tokens", Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
+    return end_block(
+        add("model.embed_tokens", Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
   }
 
   ValueId decoder_block(int64_t layer, ValueId input) {
@@ -79,7 +94,8 @@ class DecoderBuilder {
     const int64_t q_width = spec_.heads * spec_.head_dim, kv_width = spec_.kv_heads * spec_.head_dim;
     module(self, spec_.class_prefix + "Attention");
     modules(self, {".q_proj", ".k_proj", ".v_proj", ".o_proj"}, "Linear");
-    const ValueId x = add(prefix + ".input_layernorm", norm(spec_.hidden), {input}, spec_.hidden, "attention_input");
+    const ValueId x = add(prefix + ".input_layernorm", norm(spec_.hidden), {input}, spec_.hidden,
+                          "attention_input");
     ValueId q = linear(self + ".q_proj", x, spec_.hidden, q_width, spec_.qkv_bias, "q");
     ValueId k = linear(self + ".k_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "k");
     const ValueId v = linear(self + ".v_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "v");
@@ -90,9 +106,15 @@ class DecoderBuilder {
     }
     q = add("", Rope{spec_.rope, spec_.heads, spec_.head_dim}, {q}, q_width, "q_rotated");
     k = add("", Rope{spec_.rope, spec_.kv_heads, spec_.head_dim}, {k}, kv_width, "k_rotated");
-    const Attention attend{spec_.heads, spec_.kv_heads, spec_.head_dim, spec_.attention_scale, spec_.sliding_window[static_cast<size_t>(layer)], self};
+    const Attention attend{spec_.heads,
+                           spec_.kv_heads,
+                           spec_.head_dim,
+                           spec_.attention_scale,
+                           spec_.sliding_window[static_cast<size_t>(layer)],
+                           self};
     const ValueId mixed = add("", attend, {q, k, v}, q_width, "mixed");
-    const ValueId out = linear(self + ".o_proj", mixed, q_width, spec_.hidden, spec_.output_bias, "attention_output");
+    const ValueId out = linear(self + ".o_proj", mixed, q_width, spec_.hidden, spec_.output_bias,
+                               "attention_output");
     return add("", Add{}, {input, out}, spec_.hidden, "middle");
   }
 
@@ -101,12 +123,15 @@ class DecoderBuilder {
     const std::string self = prefix + ".mlp";
     module(self, spec_.class_prefix + "MLP");
     modules(self, {".gate_proj", ".up_proj", ".down_proj"}, "Linear");
-    const ValueId x = add(prefix + ".post_attention_layernorm", norm(spec_.hidden), {input}, spec_.hidden, "mlp_input");
-    const ValueId gate = linear(self + ".gate_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "gate");
+    const ValueId x = add(prefix + ".post_attention_layernorm", norm(spec_.hidden), {input}, spec_.hidden,
+                          "mlp_input");
+    const ValueId gate = linear(self + ".gate_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias,
+                                "gate");
     const ValueId up = linear(self + ".up_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "up");
     const ValueId active = add("", Activation{spec_.activation}, {gate}, spec_.intermediate, "gate_active");
     const ValueId product = add("", Multiply{}, {active, up}, spec_.intermediate, "mlp_product");
-    const ValueId out = linear(self + ".down_proj", product, spec_.intermediate, spec_.hidden, spec_.mlp_bias, "mlp_output");
+    const ValueId out = linear(self + ".down_proj", product, spec_.intermediate, spec_.hidden, spec_.mlp_bias,
+                               "mlp_output");
     return add("", Add{}, {input, out}, spec_.hidden, "hidden");
   }
 
@@ -115,7 +140,8 @@ class DecoderBuilder {
     module("model.norm", norm_class());
     module("lm_head", "Linear");
     const ValueId x = add("model.norm", norm(spec_.hidden), {input}, spec_.hidden, "final");
-    Linear head{spec_.hidden, spec_.vocabulary, false, spec_.tied_embeddings ? "model.embed_tokens.weight" : ""};
+    Linear head{spec_.hidden, spec_.vocabulary, false,
+                spec_.tied_embeddings ? "model.embed_tokens.weight" : ""};
     end_block(add("lm_head", std::move(head), {x}, spec_.vocabulary, "logits"));
   }
 

@@ -8,7 +8,9 @@ namespace llmc {
 namespace {
 
 [[noreturn]] void wrong(const char* key, const JsonValue& got, const char* wanted) {
-  throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is {}, wanted {}", key, dump_json_compact(got).substr(0, 60), wanted));
+  throw Error(
+      ErrorCode::bad_file,
+      fmt::format("config.json: '{}' is {}, wanted {}", key, dump_json_compact(got).substr(0, 60), wanted));
 }
 
 const JsonValue* find(const JsonValue& config, const char* key) {
@@ -23,7 +25,8 @@ bool ConfigReader::has(const char* key) const { return find(config_, key) != nul
 int64_t ConfigReader::integer(const char* key) const {
   if (!has(key)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
   const int64_t value = integer_or(key, 0);
-  if (value < 1 || value > (int64_t{1} << 31)) wrong(key, *find(config_, key), "a positive integer below 2^31");
+  if (value < 1 || value > (int64_t{1} << 31))
+    wrong(key, *find(config_, key), "a positive integer below 2^31");
   return value;
 }
 

@@ -1,4 +1,5 @@
-// A decoder-only model family as data: what its config.json says, in terms the one generic builder understands.
+// A decoder-only model family as data: what its config.json says, in terms the one generic builder
+// understands.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -20,7 +21,7 @@ struct DecoderSpec {
   double norm_epsilon = 1e-6;
   ActivationKind activation = ActivationKind::silu;
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
-  bool query_key_norm = false;          // RMSNorm over each head of q and k, before rope
+  bool query_key_norm = false;  // RMSNorm over each head of q and k, before rope
   RopeSpec rope;
   double attention_scale = 1.0;
   std::vector<int64_t> sliding_window;  // [layers]; 0 = full attention
@@ -43,7 +44,8 @@ class ConfigReader {
   const JsonValue& config_;
 };
 
-// What nearly every family has: sizes, dtype, norm epsilon, activation, rope, tie. A family file starts from this and states its differences.
+// What nearly every family has: sizes, dtype, norm epsilon, activation, rope, tie. A family file starts from
+// this and states its differences.
 DecoderSpec common_decoder(const ConfigReader& config, std::string class_prefix);
 
 struct Family {

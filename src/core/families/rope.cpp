@@ -1,4 +1,5 @@
-// Rotary position frequencies. Formulas: transformers, modeling_rope_utils.py (float32 as there, so that recorded forwards agree).
+// Rotary position frequencies. Formulas: transformers, modeling_rope_utils.py (float32 as there, so that
+// recorded forwards agree).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,13 +13,21 @@ namespace llmc {
 
 namespace {
 
-constexpr struct { const char* name; RopeKind kind; } kRopeTypes[] = {
-    {"default", RopeKind::standard}, {"linear", RopeKind::linear}, {"dynamic", RopeKind::dynamic}, {"yarn", RopeKind::yarn}, {"llama3", RopeKind::llama3}};
+constexpr struct {
+  const char* name;
+  RopeKind kind;
+} kRopeTypes[] = {{"default", RopeKind::standard},
+                  {"linear", RopeKind::linear},
+                  {"dynamic", RopeKind::dynamic},
+                  {"yarn", RopeKind::yarn},
+                  {"llama3", RopeKind::llama3}};
 
 RopeKind rope_kind(const std::string& name) {
   for (const auto& row : kRopeTypes)
     if (name == row.name) return row.kind;
-  throw Error(ErrorCode::unsupported, fmt::format("config.json: rope type '{}', wanted one of default, linear, dynamic, yarn, llama3", name));
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("config.json: rope type '{}', wanted one of default, linear, dynamic, yarn, llama3", name));
 }
 
 std::vector<float> plain_frequencies(double theta, int64_t rotary_dim) {
@@ -32,28 +41,37 @@ std::vector<float> plain_frequencies(double theta, int64_t rotary_dim) {
 
 void scale_llama3(const RopeSpec& spec, std::vector<float>& inverse) {
   const double original = static_cast<double>(spec.original_max_position);
-  const double low_wavelength = original / spec.low_freq_factor, high_wavelength = original / spec.high_freq_factor;
+  const double low_wavelength = original / spec.low_freq_factor,
+               high_wavelength = original / spec.high_freq_factor;
   for (float& f : inverse) {
     const double wavelength = 2.0 * std::numbers::pi / f;
     if (wavelength < high_wavelength) continue;
     if (wavelength > low_wavelength) {
       f = static_cast<float>(f / spec.factor);
     } else {
-      const double smooth = (original / wavelength - spec.low_freq_factor) / (spec.high_freq_factor - spec.low_freq_factor);
+      const double smooth = (original / wavelength - spec.low_freq_factor) /
+          (spec.high_freq_factor - spec.low_freq_factor);
       f = static_cast<float>((1.0 - smooth) * f / spec.factor + smooth * f);
     }
   }
 }
 
-// arXiv 2309.00071: channels that turn often keep their frequency, slow ones are interpolated, a ramp lies between.
+// arXiv 2309.00071: channels that turn often keep their frequency, slow ones are interpolated, a ramp lies
+// between.
 void scale_yarn(const RopeSpec& spec, std::vector<float>& inverse) {
   const double dim = static_cast<double>(spec.rotary_dim);
   const auto correction = [&](double rotations) {
-    return dim * std::log(static_cast<double>(spec.original_max_position) / (rotations * 2.0 * std::numbers::pi)) / (2.0 * std::log(spec.theta));
+    return dim *
+        std::log(static_cast<double>(spec.original_max_position) / (rotations * 2.0 * std::numbers::pi)) /
+        (2.0 * std::log(spec.theta));
   };
   double low = correction(spec.beta_fast), high = correction(spec.beta_slow);
-  if (spec.truncate) low = std::floor(low), high = std::ceil(high);
-  low = std::max(low, 0.0), high = std::min(high, dim - 1.0);
+  if (spec.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, dim - 1.0);
   if (low == high) high += 0.001;
   for (size_t i = 0; i < inverse.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
@@ -63,8 +81,11 @@ void scale_yarn(const RopeSpec& spec, std::vector<float>& inverse) {
 
 double yarn_attention_factor(const RopeSpec& spec) {
   if (spec.attention_factor > 0.0) return spec.attention_factor;
-  const auto mscale = [&](double m) { return spec.factor <= 1.0 ? 1.0 : 0.1 * m * std::log(spec.factor) + 1.0; };
-  return spec.mscale > 0.0 && spec.mscale_all_dim > 0.0 ? mscale(spec.mscale) / mscale(spec.mscale_all_dim) : mscale(1.0);
+  const auto mscale = [&](double m) {
+    return spec.factor <= 1.0 ? 1.0 : 0.1 * m * std::log(spec.factor) + 1.0;
+  };
+  return spec.mscale > 0.0 && spec.mscale_all_dim > 0.0 ? mscale(spec.mscale) / mscale(spec.mscale_all_dim)
+                                                        : mscale(1.0);
 }
 
 }  // namespace
@@ -74,16 +95,23 @@ RopeSpec rope_from_config(const ConfigReader& config, int64_t head_dim) {
   RopeSpec spec;
   const char* section = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   const JsonValue parameters = config.has(section) ? *config.json().find(section) : JsonValue::object();
-  if (!parameters.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is {}, wanted an object", section, dump_json_compact(parameters).substr(0, 60)));
+  if (!parameters.is(JsonValue::Kind::object))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: '{}' is {}, wanted an object", section,
+                            dump_json_compact(parameters).substr(0, 60)));
   const ConfigReader rope(parameters);
   spec.kind = rope_kind(rope.text_or("rope_type", rope.text_or("type", "default")));
   spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0));
-  const double partial = rope.number_or("partial_rotary_factor", config.number_or("partial_rotary_factor", 1.0));
+  const double partial = rope.number_or("partial_rotary_factor",
+                                        config.number_or("partial_rotary_factor", 1.0));
   spec.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
   spec.max_position = config.integer_or("max_position_embeddings", 2048);
-  spec.original_max_position = rope.integer_or("original_max_position_embeddings", config.integer_or("original_max_position_embeddings", spec.max_position));
+  spec.original_max_position = rope.integer_or(
+      "original_max_position_embeddings",
+      config.integer_or("original_max_position_embeddings", spec.max_position));
   spec.factor = rope.number_or("factor", 1.0);
-  if (spec.kind == RopeKind::yarn && !rope.has("factor")) spec.factor = static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position);
+  if (spec.kind == RopeKind::yarn && !rope.has("factor"))
+    spec.factor = static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position);
   spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0);
   spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0);
   spec.beta_fast = rope.number_or("beta_fast", 32.0);
@@ -92,16 +120,25 @@ RopeSpec rope_from_config(const ConfigReader& config, int64_t head_dim) {
   spec.mscale = rope.number_or("mscale", 0.0);
   spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0);
   spec.truncate = rope.boolean_or("truncate", true);
-  if (spec.rotary_dim < 2 || spec.rotary_dim % 2) throw Error(ErrorCode::bad_file, fmt::format("config.json: rotary dimension {}, wanted an even number of at least 2", spec.rotary_dim));
-  if (!(spec.factor >= 1.0) && spec.kind != RopeKind::standard) throw Error(ErrorCode::bad_file, fmt::format("config.json: rope factor {}, wanted at least 1", spec.factor));
-  if (!(spec.theta > 1.0)) throw Error(ErrorCode::bad_file, fmt::format("config.json: rope_theta {}, wanted more than 1", spec.theta));
+  if (spec.rotary_dim < 2 || spec.rotary_dim % 2)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: rotary dimension {}, wanted an even number of at least 2",
+                            spec.rotary_dim));
+  if (!(spec.factor >= 1.0) && spec.kind != RopeKind::standard)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: rope factor {}, wanted at least 1", spec.factor));
+  if (!(spec.theta > 1.0))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: rope_theta {}, wanted more than 1", spec.theta));
   return spec;
 }
 
 RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length) {
   double theta = spec.theta;
   if (spec.kind == RopeKind::dynamic && sequence_length > spec.max_position) {
-    const double stretch = spec.factor * static_cast<double>(sequence_length) / static_cast<double>(spec.max_position) - (spec.factor - 1.0);
+    const double stretch = spec.factor * static_cast<double>(sequence_length) /
+            static_cast<double>(spec.max_position) -
+        (spec.factor - 1.0);
     const double dim = static_cast<double>(spec.rotary_dim);
     theta *= std::pow(stretch, dim / (dim - 2.0));
   }
@@ -110,12 +147,15 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length) 
     case RopeKind::linear:
       for (float& f : out.inverse) f = static_cast<float>(f / spec.factor);
       break;
-    case RopeKind::llama3: scale_llama3(spec, out.inverse); break;
+    case RopeKind::llama3:
+      scale_llama3(spec, out.inverse);
+      break;
     case RopeKind::yarn:
       scale_yarn(spec, out.inverse);
       out.attention_factor = static_cast<float>(yarn_attention_factor(spec));
       break;
-    default: break;
+    default:
+      break;
   }
   return out;
 }

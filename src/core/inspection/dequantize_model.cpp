@@ -7,8 +7,8 @@
 
 #include "core/checkpoint/checkpoint_writer.hpp"
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
+#include "core/json/json_value.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
@@ -23,7 +23,8 @@ DType model_dtype(const Checkpoint& folder, const JsonValue& config, const std::
   for (const JsonValue* place : {&config, config.find("text_config")})
     for (const char* key : {"dtype", "torch_dtype"}) {
       const JsonValue* value = place ? place->find(key) : nullptr;
-      const auto dtype = value && value->is(JsonValue::Kind::string) ? parse_torch_dtype(value->text) : std::nullopt;
+      const auto dtype = value && value->is(JsonValue::Kind::string) ? parse_torch_dtype(value->text)
+                                                                     : std::nullopt;
       if (dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f32) return *dtype;
     }
   const std::string scale = module + ".weight_scale";
@@ -41,14 +42,20 @@ void check_transforms(const JsonValue& quantization, const std::string& director
       for (const JsonValue& step : apply->items) {
         const JsonValue* location = step.find("location");
         const std::string where = location ? location->as_string().value_or("") : "";
-        if (where.rfind("weight_", 0) != 0) throw Error(ErrorCode::unsupported, fmt::format("'{}': transform '{}' works on '{}' while the model runs; wanted transforms that are in the weights already", directory, name, where));
+        if (where.rfind("weight_", 0) != 0)
+          throw Error(ErrorCode::unsupported,
+                      fmt::format("'{}': transform '{}' works on '{}' while the model runs; wanted "
+                                  "transforms that are in the weights already",
+                                  directory, name, where));
       }
 }
 
 std::string plain_config(const Checkpoint& folder) {
   JsonValue config = parse_json(folder.config(), folder.directory() + "/config.json");
   const auto strip = [&](JsonValue& object) {
-    if (const JsonValue* quantization = object.find("quantization_config"); quantization && quantization->is(JsonValue::Kind::object)) check_transforms(*quantization, folder.directory());
+    if (const JsonValue* quantization = object.find("quantization_config");
+        quantization && quantization->is(JsonValue::Kind::object))
+      check_transforms(*quantization, folder.directory());
     object.erase("quantization_config");
   };
   strip(config);
@@ -60,9 +67,16 @@ std::string plain_config(const Checkpoint& folder) {
 class Dequantizer {
  public:
   Dequantizer(const DequantizeOptions& options, Backend& backend, const Callbacks& callbacks)
-      : folder_(options.model_dir), table_(checked(folder_)), config_(plain_config(folder_)), backend_(backend), callbacks_(callbacks) {
+      : folder_(options.model_dir),
+        table_(checked(folder_)),
+        config_(plain_config(folder_)),
+        backend_(backend),
+        callbacks_(callbacks) {
     plan();
-    writer_.emplace(CheckpointWriter::Options{.output_dir = options.output_dir, .input_dir = options.model_dir, .overwrite = options.overwrite, .max_shard_bytes = options.max_shard_bytes});
+    writer_.emplace(CheckpointWriter::Options{.output_dir = options.output_dir,
+                                              .input_dir = options.model_dir,
+                                              .overwrite = options.overwrite,
+                                              .max_shard_bytes = options.max_shard_bytes});
     writer_->plan(planned_);
   }
 
@@ -71,13 +85,17 @@ class Dequantizer {
     progress_.steps = static_cast<int64_t>(planned_.size());
     for (const PlannedTensor& tensor : planned_) {
       const std::string module = module_of(tensor.name);
-      last_part(tensor.name) == "weight" && table_.scheme_of(module) ? decode(module, tensor) : writer_->copy_tensor(folder_, tensor.name, tensor.name);
+      last_part(tensor.name) == "weight" && table_.scheme_of(module)
+          ? decode(module, tensor)
+          : writer_->copy_tensor(folder_, tensor.name, tensor.name);
       step(module);
     }
     writer_->write_file("config.json", config_);
     for (const std::string& file : folder_.side_files())
-      if (file != "config.json") writer_->copy_file((std::filesystem::path(folder_.directory()) / file).string());
-    const DequantizeReport report{matrices_, static_cast<int64_t>(planned_.size()), folder_.total_bytes(), writer_->total_bytes()};
+      if (file != "config.json")
+        writer_->copy_file((std::filesystem::path(folder_.directory()) / file).string());
+    const DequantizeReport report{matrices_, static_cast<int64_t>(planned_.size()), folder_.total_bytes(),
+                                  writer_->total_bytes()};
     writer_->finish([this](auto... work) { backend_.parallel_for(work...); });
     return report;
   }
@@ -85,10 +103,19 @@ class Dequantizer {
  private:
   static ModuleTable checked(const Checkpoint& folder) {
     ModuleTable table(folder);
-    if (table.method().empty()) throw Error(ErrorCode::invalid_argument, fmt::format("'{}': config.json has no quantization_config: nothing to dequantize", folder.directory()));
-    if (!table.config()) throw Error(ErrorCode::unsupported, fmt::format("'{}': quant_method is '{}', wanted 'compressed-tensors'", folder.directory(), table.method()));
+    if (table.method().empty())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("'{}': config.json has no quantization_config: nothing to dequantize",
+                              folder.directory()));
+    if (!table.config())
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("'{}': quant_method is '{}', wanted 'compressed-tensors'", folder.directory(),
+                              table.method()));
     for (const auto& [module, entry] : table.modules())
-      if (entry.stray) throw Error(ErrorCode::bad_file, fmt::format("'{}': {} has quantized tensors, but config.json targets it with no group", folder.directory(), module));
+      if (entry.stray)
+        throw Error(ErrorCode::bad_file,
+                    fmt::format("'{}': {} has quantized tensors, but config.json targets it with no group",
+                                folder.directory(), module));
     return table;
   }
 
@@ -104,7 +131,8 @@ class Dequantizer {
         const TensorInfo info = folder_.info(name);
         planned_.push_back({name, info.dtype, info.shape});
       } else if (done.insert(module).second) {
-        planned_.push_back({module + ".weight", model_dtype(folder_, config, module), stored_weight_shape(folder_, module, *scheme->weights, *scheme->format)});
+        planned_.push_back({module + ".weight", model_dtype(folder_, config, module),
+                            stored_weight_shape(folder_, module, *scheme->weights, *scheme->format)});
       }
     }
   }
@@ -117,7 +145,8 @@ class Dequantizer {
       for (int64_t t = begin; t < end; ++t) {
         const int64_t row = t * kTileRows, last = std::min(rows, row + kTileRows);
         Tensor tile(tensor.dtype, {last - row, columns});
-        dequantize_rows(matrix.codes.view().row_range(row, last), row, matrix.parameters, matrix.args, tensor.dtype, tile.data());
+        dequantize_rows(matrix.codes.view().row_range(row, last), row, matrix.parameters, matrix.args,
+                        tensor.dtype, tile.data());
         writer_->write_rows(tensor.name, row, tile);
       }
     });
@@ -125,8 +154,10 @@ class Dequantizer {
   }
 
   void step(const std::string& module) {
-    if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "dequantize: cancelled");
-    const size_t layer = module.find("layers."), end = layer == std::string::npos ? layer : module.find('.', layer + 7);
+    if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed))
+      throw Error(ErrorCode::cancelled, "dequantize: cancelled");
+    const size_t layer = module.find("layers."),
+                 end = layer == std::string::npos ? layer : module.find('.', layer + 7);
     progress_.layer = module.substr(0, end);
     ++progress_.step;
     if (callbacks_.progress) callbacks_.progress(progress_);
@@ -145,10 +176,18 @@ class Dequantizer {
 
 }  // namespace
 
-DequantizeReport dequantize_model(const DequantizeOptions& options, Backend& backend, const Callbacks& callbacks) { return Dequantizer(options, backend, callbacks).run(); }
+DequantizeReport dequantize_model(const DequantizeOptions& options,
+                                  Backend& backend,
+                                  const Callbacks& callbacks) {
+  return Dequantizer(options, backend, callbacks).run();
+}
 
 std::string to_json(const DequantizeReport& report) {
-  return nlohmann::ordered_json{{"matrices", report.matrices}, {"tensors", report.tensors}, {"bytes_before", report.bytes_before}, {"bytes_after", report.bytes_after}}.dump();
+  return nlohmann::ordered_json{{"matrices", report.matrices},
+                                {"tensors", report.tensors},
+                                {"bytes_before", report.bytes_before},
+                                {"bytes_after", report.bytes_after}}
+      .dump();
 }
 
 }  // namespace llmc

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
+#include "core/json/json_value.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "core/quantize/row_tiles.hpp"
@@ -43,7 +43,9 @@ class WeightReader {
   const Shape& shape() const { return matrix ? matrix->shape : plain_.shape(); }
   void rows(int64_t row, int64_t count, std::vector<float>& values) const {
     values.resize(static_cast<size_t>(count * shape()[1]));
-    if (matrix) dequantize_rows(matrix->codes.view().row_range(row, row + count), row, matrix->parameters, matrix->args, DType::f32, reinterpret_cast<std::byte*>(values.data()));
+    if (matrix)
+      dequantize_rows(matrix->codes.view().row_range(row, row + count), row, matrix->parameters, matrix->args,
+                      DType::f32, reinterpret_cast<std::byte*>(values.data()));
     else to_float(plain_.view().row_range(row, row + count), values.data());
   }
   std::optional<QuantizedMatrix> matrix;
@@ -59,7 +61,8 @@ double weight_difference(const WeightReader& a, const WeightReader& b, const Par
     std::vector<float> x, y;
     for (int64_t t = begin; t < end; ++t) {
       const int64_t row = t * kTileRows, count = std::min(kTileRows, rows - row);
-      a.rows(row, count, x), b.rows(row, count, y);
+      a.rows(row, count, x);
+      b.rows(row, count, y);
       for (size_t i = 0; i < x.size(); ++i) {
         const double p = x[i], q = y[i];
         error[static_cast<size_t>(t)] += (p - q) * (p - q), energy[static_cast<size_t>(t)] += q * q;
@@ -67,7 +70,10 @@ double weight_difference(const WeightReader& a, const WeightReader& b, const Par
     }
   });
   double top = 0, bottom = 0;
-  for (size_t t = 0; t < error.size(); ++t) top += error[t], bottom += energy[t];
+  for (size_t t = 0; t < error.size(); ++t) {
+    top += error[t];
+    bottom += energy[t];
+  }
   return bottom > 0 ? std::sqrt(top / bottom) : top > 0 ? 1.0 : 0.0;
 }
 
@@ -82,13 +88,19 @@ double scale_difference(const QuantizedMatrix& a, const QuantizedMatrix& b) {
 }
 
 bool comparable_codes(const QuantizedMatrix& a, const QuantizedMatrix& b) {
-  return a.shape == b.shape && a.args.type == b.args.type && a.args.num_bits == b.args.num_bits && a.codes.dtype() == b.codes.dtype() && scale_shape(a.args, a.shape) == scale_shape(b.args, b.shape);
+  return a.shape == b.shape && a.args.type == b.args.type && a.args.num_bits == b.args.num_bits &&
+      a.codes.dtype() == b.codes.dtype() && scale_shape(a.args, a.shape) == scale_shape(b.args, b.shape);
 }
 
 class Differ {
  public:
   Differ(const std::string& a, const std::string& b, Backend& backend, const std::atomic<bool>* cancel)
-      : a_(a), b_(b), table_a_(a_), table_b_(b_), parallel_(parallel_of(backend)), cancel_(cancel) {}
+      : a_(a),
+        b_(b),
+        table_a_(a_),
+        table_b_(b_),
+        parallel_(parallel_of(backend)),
+        cancel_(cancel) {}
 
   DiffReport run() {
     compare_configs(parse_json(a_.config(), "config.json"), parse_json(b_.config(), "config.json"), "");
@@ -101,13 +113,18 @@ class Differ {
 
  private:
   static bool has_weight(const Checkpoint& folder, const std::string& module, const Scheme* scheme) {
-    return scheme ? true : folder.contains(module + ".weight") && folder.info(module + ".weight").shape.size() == 2 && item_size(folder.info(module + ".weight").dtype) > 1;
+    return scheme
+        ? true
+        : folder.contains(module + ".weight") && folder.info(module + ".weight").shape.size() == 2 &&
+            item_size(folder.info(module + ".weight").dtype) > 1;
   }
 
   void compare_module(const std::string& module, const ModuleTable::Entry& entry) {
-    if (cancel_ && cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "diff: cancelled");
+    if (cancel_ && cancel_->load(std::memory_order_relaxed))
+      throw Error(ErrorCode::cancelled, "diff: cancelled");
     const Scheme *scheme_a = entry.scheme, *scheme_b = table_b_.scheme_of(module);
-    const bool as_matrix = (scheme_a || scheme_b) && has_weight(a_, module, scheme_a) && has_weight(b_, module, scheme_b);
+    const bool as_matrix = (scheme_a || scheme_b) && has_weight(a_, module, scheme_a) &&
+        has_weight(b_, module, scheme_b);
     if (as_matrix) compare_matrix(module, scheme_a, scheme_b);
     for (const std::string& part : entry.parts) {
       const std::string name = module.empty() ? part : module + "." + part;
@@ -119,7 +136,8 @@ class Differ {
   }
 
   void compare_matrix(const std::string& module, const Scheme* scheme_a, const Scheme* scheme_b) {
-    DiffReport::Matrix row{module, scheme_a ? describe(*scheme_a->weights) : "", scheme_b ? describe(*scheme_b->weights) : ""};
+    DiffReport::Matrix row{module, scheme_a ? describe(*scheme_a->weights) : "",
+                           scheme_b ? describe(*scheme_b->weights) : ""};
     row.equal = cover(module, scheme_a, scheme_b);
     const WeightReader a(a_, module, scheme_a), b(b_, module, scheme_b);
     if (a.matrix && b.matrix && comparable_codes(*a.matrix, *b.matrix)) {
@@ -129,7 +147,8 @@ class Differ {
       row.scale_difference = scale_difference(*a.matrix, *b.matrix);
     }
     if (!row.equal && a.shape() == b.shape()) row.weight_difference = weight_difference(a, b, parallel_);
-    report_.codes += row.codes, report_.equal_codes += row.equal_codes;
+    report_.codes += row.codes;
+    report_.equal_codes += row.equal_codes;
     report_.matrices.push_back(std::move(row));
   }
 
@@ -158,12 +177,15 @@ class Differ {
       for (const auto& [key, sides] : members) {
         const std::string below = path.empty() ? key : path + "." + key;
         if (sides.first && sides.second) compare_configs(*sides.first, *sides.second, below);
-        else report_.config.push_back({below, sides.first ? dump_json_compact(*sides.first) : "", sides.second ? dump_json_compact(*sides.second) : ""});
+        else
+          report_.config.push_back({below, sides.first ? dump_json_compact(*sides.first) : "",
+                                    sides.second ? dump_json_compact(*sides.second) : ""});
       }
       return;
     }
     if (a.is(JsonValue::Kind::array) && b.is(JsonValue::Kind::array) && a.items.size() == b.items.size()) {
-      for (size_t i = 0; i < a.items.size(); ++i) compare_configs(a.items[i], b.items[i], fmt::format("{}[{}]", path, i));
+      for (size_t i = 0; i < a.items.size(); ++i)
+        compare_configs(a.items[i], b.items[i], fmt::format("{}[{}]", path, i));
       return;
     }
     const std::string left = dump_json_compact(a), right = dump_json_compact(b);
@@ -181,20 +203,36 @@ class Differ {
 }  // namespace
 
 bool DiffReport::identical() const {
-  return different.empty() && only_a.empty() && only_b.empty() && config.empty() && std::all_of(matrices.begin(), matrices.end(), [](const Matrix& row) { return row.equal; });
+  return different.empty() && only_a.empty() && only_b.empty() && config.empty() &&
+      std::all_of(matrices.begin(), matrices.end(), [](const Matrix& row) { return row.equal; });
 }
 
-DiffReport diff_models(const std::string& a, const std::string& b, Backend& backend, const std::atomic<bool>* cancel) { return Differ(a, b, backend, cancel).run(); }
+DiffReport diff_models(const std::string& a,
+                       const std::string& b,
+                       Backend& backend,
+                       const std::atomic<bool>* cancel) {
+  return Differ(a, b, backend, cancel).run();
+}
 
 std::string to_json(const DiffReport& report) {
   using nlohmann::ordered_json;
   ordered_json matrices = ordered_json::array(), config = ordered_json::array();
   for (const auto& row : report.matrices)
-    matrices.push_back({{"module", row.module}, {"scheme_a", row.scheme_a}, {"scheme_b", row.scheme_b}, {"codes", row.codes}, {"equal_codes", row.equal_codes}, {"scale_difference", row.scale_difference},
-                        {"weight_difference", row.weight_difference}, {"equal", row.equal}});
-  for (const auto& difference : report.config) config.push_back({{"path", difference.path}, {"a", difference.a}, {"b", difference.b}});
-  const ordered_json out{{"identical", report.identical()}, {"codes", report.codes}, {"equal_codes", report.equal_codes}, {"equal_tensors", report.equal_tensors}, {"different", report.different},
-                         {"only_a", report.only_a}, {"only_b", report.only_b}, {"config", std::move(config)}, {"matrices", std::move(matrices)}};
+    matrices.push_back({{"module", row.module},
+                        {"scheme_a", row.scheme_a},
+                        {"scheme_b", row.scheme_b},
+                        {"codes", row.codes},
+                        {"equal_codes", row.equal_codes},
+                        {"scale_difference", row.scale_difference},
+                        {"weight_difference", row.weight_difference},
+                        {"equal", row.equal}});
+  for (const auto& difference : report.config)
+    config.push_back({{"path", difference.path}, {"a", difference.a}, {"b", difference.b}});
+  const ordered_json out{{"identical", report.identical()},   {"codes", report.codes},
+                         {"equal_codes", report.equal_codes}, {"equal_tensors", report.equal_tensors},
+                         {"different", report.different},     {"only_a", report.only_a},
+                         {"only_b", report.only_b},           {"config", std::move(config)},
+                         {"matrices", std::move(matrices)}};
   return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

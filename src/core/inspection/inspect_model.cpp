@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
+#include "core/json/json_value.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
@@ -31,7 +31,10 @@ std::string part_of(const std::string& name) {
 int64_t elements(const Shape& shape) { return element_count(shape).value_or(0); }
 
 // [N, K] without reading weight_shape: what the architecture says, else what scales and words leave possible.
-Shape weight_shape(const Checkpoint& folder, const ModuleTable& table, const std::string& module, const QuantizationArgs& args) {
+Shape weight_shape(const Checkpoint& folder,
+                   const ModuleTable& table,
+                   const std::string& module,
+                   const QuantizationArgs& args) {
   if (const auto known = table.known_shape(module)) return *known;
   const bool packed = folder.contains(module + ".weight_packed");
   const std::string codes = module + (packed ? ".weight_packed" : ".weight");
@@ -57,7 +60,8 @@ struct Collector {
     row.name = with_stars(name);
     row.part = part_of(name);
     row.count = 1;
-    const std::string key = fmt::format("{}|{}|{}|{}", row.name, row.scheme, fmt::join(row.dtypes, ","), row.format);
+    const std::string key = fmt::format("{}|{}|{}|{}", row.name, row.scheme, fmt::join(row.dtypes, ","),
+                                        row.format);
     auto [at, added] = index.try_emplace(key, rows.size());
     if (added) {
       rows.push_back(std::move(row));
@@ -65,7 +69,9 @@ struct Collector {
       return;
     }
     InspectReport::Row& there = rows[at->second];
-    there.count += 1, there.parameters += row.parameters, there.bytes += row.bytes;
+    there.count += 1;
+    there.parameters += row.parameters;
+    there.bytes += row.bytes;
     Sizes& range = sizes[at->second];
     if (elements(shape) < elements(range.smallest)) range.smallest = shape;
     if (elements(shape) > elements(range.largest)) range.largest = shape;
@@ -75,11 +81,19 @@ struct Collector {
     std::map<std::string, InspectReport::Part> parts;
     for (size_t i = 0; i < rows.size(); ++i) {
       InspectReport::Row& row = rows[i];
-      row.shape = sizes[i].smallest == sizes[i].largest ? to_string(sizes[i].largest) : fmt::format("{} .. {}", to_string(sizes[i].smallest), to_string(sizes[i].largest));
+      row.shape = sizes[i].smallest == sizes[i].largest
+          ? to_string(sizes[i].largest)
+          : fmt::format("{} .. {}", to_string(sizes[i].smallest), to_string(sizes[i].largest));
       auto& part = parts[row.part];
-      part.name = row.part, part.parameters += row.parameters, part.bytes += row.bytes;
-      report.parameters += row.parameters, report.bytes += row.bytes;
-      if (!row.scheme.empty()) report.quantized_parameters += row.parameters, report.quantized_bytes += row.bytes;
+      part.name = row.part;
+      part.parameters += row.parameters;
+      part.bytes += row.bytes;
+      report.parameters += row.parameters;
+      report.bytes += row.bytes;
+      if (!row.scheme.empty()) {
+        report.quantized_parameters += row.parameters;
+        report.quantized_bytes += row.bytes;
+      }
     }
     for (const char* name : kPartOrder)
       if (parts.count(name)) report.parts.push_back(parts.at(name));
@@ -92,13 +106,20 @@ struct Collector {
   std::map<std::string, size_t> index;
 };
 
-void add_quantized(Collector& collector, const Checkpoint& folder, const ModuleTable& table, const std::string& module, const ModuleTable::Entry& entry) {
+void add_quantized(Collector& collector,
+                   const Checkpoint& folder,
+                   const ModuleTable& table,
+                   const std::string& module,
+                   const ModuleTable::Entry& entry) {
   InspectReport::Row row;
   row.scheme = describe(*entry.scheme->weights);
   row.format = format_name(*entry.scheme->format);
-  if (entry.scheme->input_activations) row.inputs = describe(*entry.scheme->input_activations) + (entry.scheme->input_activations->dynamic == Dynamic::no ? " static" : "");
+  if (entry.scheme->input_activations)
+    row.inputs = describe(*entry.scheme->input_activations) +
+        (entry.scheme->input_activations->dynamic == Dynamic::no ? " static" : "");
   for (const char* codes : {"weight_packed", "weight"})
-    if (entry.parts.count(codes)) row.dtypes.emplace_back(dtype_name(folder.info(module + "." + codes).dtype));
+    if (entry.parts.count(codes))
+      row.dtypes.emplace_back(dtype_name(folder.info(module + "." + codes).dtype));
   for (const std::string& part : entry.parts) {
     if (part == "bias") continue;
     const TensorInfo info = folder.info(module + "." + part);
@@ -114,7 +135,9 @@ void add_plain(Collector& collector, const TensorInfo& info, const std::string& 
   InspectReport::Row row;
   row.dtypes.emplace_back(dtype_name(info.dtype));
   row.bytes = info.bytes;
-  row.parameters = is_quantization_part(last_part(name)) || is_cache_part(last_part(name)) ? 0 : elements(info.shape);
+  row.parameters = is_quantization_part(last_part(name)) || is_cache_part(last_part(name))
+      ? 0
+      : elements(info.shape);
   collector.add(name, std::move(row), info.shape);
 }
 
@@ -143,7 +166,9 @@ InspectReport inspect_model(const std::string& model_dir) {
   for (const auto& [module, entry] : table.modules()) {
     if (entry.scheme) add_quantized(collector, folder, table, module, entry);
     for (const std::string& part : entry.parts)
-      if (!entry.scheme || part == "bias") add_plain(collector, folder.info(module.empty() ? part : module + "." + part), module.empty() ? part : module + "." + part);
+      if (!entry.scheme || part == "bias")
+        add_plain(collector, folder.info(module.empty() ? part : module + "." + part),
+                  module.empty() ? part : module + "." + part);
   }
   collector.finish();
   return report;
@@ -153,14 +178,39 @@ std::string to_json(const InspectReport& report) {
   using nlohmann::ordered_json;
   ordered_json rows = ordered_json::array(), parts = ordered_json::array();
   for (const auto& row : report.rows)
-    rows.push_back({{"name", row.name}, {"part", row.part}, {"scheme", row.scheme}, {"format", row.format}, {"inputs", row.inputs}, {"dtypes", row.dtypes}, {"shape", row.shape}, {"count", row.count},
-                    {"parameters", row.parameters}, {"bytes", row.bytes}, {"bits_per_weight", row.bits_per_weight()}});
-  for (const auto& part : report.parts) parts.push_back({{"name", part.name}, {"parameters", part.parameters}, {"bytes", part.bytes}});
-  const auto bits = [](int64_t bytes, int64_t parameters) { return parameters ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0.0; };
-  const ordered_json out{{"model_type", report.model_type}, {"architecture", report.architecture}, {"quant_method", report.method}, {"format", report.format}, {"kv_cache", report.kv_cache}, {"ignored", report.ignored},
-                         {"files", report.files}, {"tensors", report.tensors}, {"parameters", report.parameters}, {"bytes", report.bytes}, {"quantized_parameters", report.quantized_parameters},
-                         {"quantized_bytes", report.quantized_bytes}, {"bits_per_weight", bits(report.bytes, report.parameters)}, {"quantized_bits_per_weight", bits(report.quantized_bytes, report.quantized_parameters)},
-                         {"rows", std::move(rows)}, {"parts", std::move(parts)}};
+    rows.push_back({{"name", row.name},
+                    {"part", row.part},
+                    {"scheme", row.scheme},
+                    {"format", row.format},
+                    {"inputs", row.inputs},
+                    {"dtypes", row.dtypes},
+                    {"shape", row.shape},
+                    {"count", row.count},
+                    {"parameters", row.parameters},
+                    {"bytes", row.bytes},
+                    {"bits_per_weight", row.bits_per_weight()}});
+  for (const auto& part : report.parts)
+    parts.push_back({{"name", part.name}, {"parameters", part.parameters}, {"bytes", part.bytes}});
+  const auto bits = [](int64_t bytes, int64_t parameters) {
+    return parameters ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0.0;
+  };
+  const ordered_json out{
+      {"model_type", report.model_type},
+      {"architecture", report.architecture},
+      {"quant_method", report.method},
+      {"format", report.format},
+      {"kv_cache", report.kv_cache},
+      {"ignored", report.ignored},
+      {"files", report.files},
+      {"tensors", report.tensors},
+      {"parameters", report.parameters},
+      {"bytes", report.bytes},
+      {"quantized_parameters", report.quantized_parameters},
+      {"quantized_bytes", report.quantized_bytes},
+      {"bits_per_weight", bits(report.bytes, report.parameters)},
+      {"quantized_bits_per_weight", bits(report.quantized_bytes, report.quantized_parameters)},
+      {"rows", std::move(rows)},
+      {"parts", std::move(parts)}};
   return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

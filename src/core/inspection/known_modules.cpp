@@ -8,7 +8,8 @@ namespace {
 
 Shape weight_shape(const Node& node) {
   if (const Linear* linear = node.linear()) return {linear->out_features, linear->in_features};
-  if (const auto* embedding = std::get_if<Embedding>(&node.operation)) return {embedding->vocabulary, embedding->width};
+  if (const auto* embedding = std::get_if<Embedding>(&node.operation))
+    return {embedding->vocabulary, embedding->width};
   if (const Norm* norm = node.norm()) return {norm->width};
   return {};
 }
@@ -22,7 +23,9 @@ KnownModules known_modules(const std::string& config_json) {
     for (const Module& module : graph.modules) known.class_of[module.name] = module.class_name;
     for (const Block& block : graph.blocks)
       for (const Node& node : block.nodes)
-        if (const Shape shape = weight_shape(node); !node.name.empty() && !shape.empty() && node.weight_name() == node.name + ".weight") known.weight_shape[node.name] = shape;
+        if (const Shape shape = weight_shape(node);
+            !node.name.empty() && !shape.empty() && node.weight_name() == node.name + ".weight")
+          known.weight_shape[node.name] = shape;
   } catch (const Error&) {
     return {};  // another family: names have to do
   }

@@ -1,4 +1,5 @@
-// What the architecture named in config.json tells about a folder's modules; nothing for a family llmc does not know.
+// What the architecture named in config.json tells about a folder's modules; nothing for a family llmc does
+// not know.
 #pragma once
 #include <string>
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
-#include "core/json/json_value.hpp"
 #include "core/inspection/known_modules.hpp"
+#include "core/json/json_value.hpp"
 
 namespace llmc {
 namespace {
@@ -12,18 +12,22 @@ namespace {
 const JsonValue* find_quantization(const JsonValue& config) {
   const JsonValue* found = config.find("quantization_config");
   const JsonValue* text = config.find("text_config");
-  return found && found->is(JsonValue::Kind::object) ? found : text ? text->find("quantization_config") : nullptr;
+  return found && found->is(JsonValue::Kind::object) ? found
+      : text                                         ? text->find("quantization_config")
+                                                     : nullptr;
 }
 
 }  // namespace
 
 ModuleTable::ModuleTable(const Checkpoint& folder) {
   const JsonValue config = parse_json(folder.config(), folder.directory() + "/config.json");
-  if (const JsonValue* quantization = find_quantization(config); quantization && quantization->is(JsonValue::Kind::object)) {
+  if (const JsonValue* quantization = find_quantization(config);
+      quantization && quantization->is(JsonValue::Kind::object)) {
     const JsonValue* method = quantization->find("quant_method");
     method_ = method ? method->as_string().value_or("unknown") : "unknown";
   }
-  if (method_ == "compressed-tensors") config_ = parse_quantization_config(folder.config(), folder.directory() + "/config.json");
+  if (method_ == "compressed-tensors")
+    config_ = parse_quantization_config(folder.config(), folder.directory() + "/config.json");
   known_ = known_modules(folder.config());
 
   for (const std::string& name : folder.names()) modules_[module_of(name)].parts.insert(last_part(name));
@@ -31,9 +35,13 @@ ModuleTable::ModuleTable(const Checkpoint& folder) {
   const GroupMatcher matcher(*config_);
   for (auto& [module, entry] : modules_) {
     const bool small = entry.parts.count("weight") && item_size(folder.info(module + ".weight").dtype) == 1;
-    if (!small && std::none_of(entry.parts.begin(), entry.parts.end(), [](const std::string& part) { return is_quantization_part(part); })) continue;
+    if (!small && std::none_of(entry.parts.begin(), entry.parts.end(), [](const std::string& part) {
+          return is_quantization_part(part);
+        }))
+      continue;
     const auto known = known_.class_of.find(module);
-    const auto* group = matcher.match(module, known == known_.class_of.end() ? class_by_name(module) : known->second);
+    const auto* group = matcher.match(module,
+                                      known == known_.class_of.end() ? class_by_name(module) : known->second);
     if (group && group->scheme.weights) entry.scheme = &group->scheme;
     entry.stray = !entry.scheme;
   }
@@ -53,7 +61,10 @@ std::string with_stars(const std::string& name) {
   std::string out;
   for (size_t begin = 0; begin <= name.size();) {
     const size_t end = std::min(name.find('.', begin), name.size());
-    const bool number = end > begin && std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin), name.begin() + static_cast<std::ptrdiff_t>(end), [](unsigned char c) { return std::isdigit(c); });
+    const bool number = end > begin &&
+        std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin),
+                    name.begin() + static_cast<std::ptrdiff_t>(end),
+                    [](unsigned char c) { return std::isdigit(c); });
     if (begin) out += '.';
     out += number ? "*" : name.substr(begin, end - begin);
     begin = end + 1;

@@ -13,13 +13,15 @@ namespace llmc {
 
 class ModuleTable {
  public:
-  explicit ModuleTable(const Checkpoint& folder);  // Error as parse_quantization_config; a method other than compressed-tensors means nothing is known to be quantized
+  // Error as parse_quantization_config; a method other than compressed-tensors means nothing is known to be
+  // quantized
+  explicit ModuleTable(const Checkpoint& folder);
   ModuleTable(ModuleTable&&) = default;  // entries point into config_, whose groups stay where they are
 
   struct Entry {
-    std::set<std::string> parts;                 // last name components: "weight_packed", "bias"
-    const Scheme* scheme = nullptr;              // of a quantized module
-    bool stray = false;                          // quantized tensors that no group of the config explains
+    std::set<std::string> parts;     // last name components: "weight_packed", "bias"
+    const Scheme* scheme = nullptr;  // of a quantized module
+    bool stray = false;              // quantized tensors that no group of the config explains
   };
   const std::map<std::string, Entry>& modules() const { return modules_; }
   const std::optional<QuantizationConfig>& config() const { return config_; }

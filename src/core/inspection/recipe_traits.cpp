@@ -12,10 +12,18 @@ namespace llmc {
 namespace {
 
 constexpr std::pair<std::string_view, bool RecipeTraits::*> kModifiers[] = {
-    {"QuantizationModifier", &RecipeTraits::rounds},    {"GPTQModifier", &RecipeTraits::tunes},      {"AutoRoundModifier", &RecipeTraits::tunes},
-    {"SmoothQuantModifier", &RecipeTraits::smooths},    {"AWQModifier", &RecipeTraits::smooths_linears},     {"LogarithmicEqualizationModifier", &RecipeTraits::smooths},
-    {"SpinQuantModifier", &RecipeTraits::rotates},      {"QuIPModifier", &RecipeTraits::rotates},    {"SparseGPTModifier", &RecipeTraits::prunes},
-    {"WandaPruningModifier", &RecipeTraits::prunes},    {"MagnitudePruningModifier", &RecipeTraits::prunes}, {"ConstantPruningModifier", &RecipeTraits::prunes},
+    {"QuantizationModifier", &RecipeTraits::rounds},
+    {"GPTQModifier", &RecipeTraits::tunes},
+    {"AutoRoundModifier", &RecipeTraits::tunes},
+    {"SmoothQuantModifier", &RecipeTraits::smooths},
+    {"AWQModifier", &RecipeTraits::smooths_linears},
+    {"LogarithmicEqualizationModifier", &RecipeTraits::smooths},
+    {"SpinQuantModifier", &RecipeTraits::rotates},
+    {"QuIPModifier", &RecipeTraits::rotates},
+    {"SparseGPTModifier", &RecipeTraits::prunes},
+    {"WandaPruningModifier", &RecipeTraits::prunes},
+    {"MagnitudePruningModifier", &RecipeTraits::prunes},
+    {"ConstantPruningModifier", &RecipeTraits::prunes},
     {"IMatrixGatherer", nullptr},
 };
 
@@ -37,10 +45,13 @@ RecipeTraits scan_recipe(std::string_view text) {
     const size_t begin = i;
     while (i < text.size() && is_word(text[i])) ++i;
     const std::string_view word = text.substr(begin, i - begin);
-    const bool is_key = i < text.size() && text[i] == ':' && std::isupper(static_cast<unsigned char>(word[0])) && (word.ends_with("Modifier") || word.ends_with("Gatherer"));
+    const bool is_key = i < text.size() && text[i] == ':' &&
+        std::isupper(static_cast<unsigned char>(word[0])) &&
+        (word.ends_with("Modifier") || word.ends_with("Gatherer"));
     if (!is_key) continue;
     traits.modifiers.emplace_back(word);
-    const auto* row = std::find_if(std::begin(kModifiers), std::end(kModifiers), [&](const auto& known) { return known.first == word; });
+    const auto* row = std::find_if(std::begin(kModifiers), std::end(kModifiers),
+                                   [&](const auto& known) { return known.first == word; });
     if (row == std::end(kModifiers)) traits.unknown.emplace_back(word);
     else if (row->second) traits.*row->second = true;
   }
@@ -52,7 +63,9 @@ RecipeTraits scan_recipe(std::string_view text) {
 RecipeTraits traits_of_folder(const std::string& directory, std::string_view config_json) {
   const std::filesystem::path path = std::filesystem::path(directory) / "recipe.yaml";
   std::error_code error;
-  RecipeTraits traits = std::filesystem::is_regular_file(path, error) ? scan_recipe(read_text_file(path.string())) : RecipeTraits{};
+  RecipeTraits traits = std::filesystem::is_regular_file(path, error)
+      ? scan_recipe(read_text_file(path.string()))
+      : RecipeTraits{};
   const JsonValue config = parse_json(config_json, "config.json");
   const JsonValue* quantization = config.find("quantization_config");
   const JsonValue* transforms = quantization ? quantization->find("transform_config") : nullptr;

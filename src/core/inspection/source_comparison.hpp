@@ -1,5 +1,6 @@
-// A folder beside the unquantized model it came from: every quantized matrix against its weight, everything else byte for byte, except where
-// the recipe says that weights were changed first. What it cannot compare it says in a note.
+// A folder beside the unquantized model it came from: every quantized matrix against its weight, everything
+// else byte for byte, except where the recipe says that weights were changed first. What it cannot compare it
+// says in a note.
 #pragma once
 #include <map>
 #include <set>
@@ -16,18 +17,24 @@ namespace llmc {
 
 class SourceComparison {
  public:
-  SourceComparison(const Checkpoint& folder, const Checkpoint& source, RecipeTraits traits, bool compressed, ParallelFor parallel);
+  SourceComparison(const Checkpoint& folder,
+                   const Checkpoint& source,
+                   RecipeTraits traits,
+                   bool compressed,
+                   ParallelFor parallel);
 
-  void compare(const std::string& module, const QuantizedMatrix& matrix, std::vector<Fault>& faults);  // FolderCheck::visit
-  void finish(std::vector<Fault>& faults);  // after the last matrix: the other tensors, and what only all matrices together tell
+  // FolderCheck::visit
+  void compare(const std::string& module, const QuantizedMatrix& matrix, std::vector<Fault>& faults);
+  // after the last matrix: the other tensors, and what only all matrices together tell
+  void finish(std::vector<Fault>& faults);
 
   std::vector<MatrixCheck> matrices;
   std::vector<std::string> notes;
 
  private:
   struct SourceWeight {
-    std::string tensor;                     // empty: there is none
-    int64_t first_row = 0, rows = -1;       // a part of [experts * rows, columns]; -1: the whole tensor
+    std::string tensor;                // empty: there is none
+    int64_t first_row = 0, rows = -1;  // a part of [experts * rows, columns]; -1: the whole tensor
   };
   SourceWeight find_source(const std::string& module) const;
   Tensor read_source(const SourceWeight& weight) const;
@@ -47,12 +54,13 @@ class SourceComparison {
   bool compressed_;  // the folder's config says that weights are quantized
   ParallelFor parallel_;
   bool tied_ = false;  // in the source: lm_head is the embedding
-  std::set<std::string> changed_norms_, claimed_;              // tensors; `claimed_`: source weights that a quantized module was made from
+  // tensors; `claimed_`: source weights that a quantized module was made from
+  std::set<std::string> changed_norms_, claimed_;
   struct ChannelFactors {
     std::vector<float> factors, errors;  // [K]
   };
   std::map<std::string, ChannelFactors> channel_factors_;  // module -> fitted
-  std::map<std::string, Fault> odd_scales_;                    // module -> scales that are not the range's
+  std::map<std::string, Fault> odd_scales_;                // module -> scales that are not the range's
   struct SharedScale {
     float global_scale = 0, absmax = 0;
     DType dtype = DType::bf16;

@@ -34,26 +34,39 @@ std::optional<QuantizationConfig> read_config(const Checkpoint& folder, std::vec
   }
 }
 
-void check(const Checkpoint& folder, const VerifyOptions& options, const ParallelFor& parallel, std::vector<Fault>& faults, VerifyReport& report) {
+void check(const Checkpoint& folder,
+           const VerifyOptions& options,
+           const ParallelFor& parallel,
+           std::vector<Fault>& faults,
+           VerifyReport& report) {
   std::optional<QuantizationConfig> config = read_config(folder, faults);
   if (!faults.empty()) return;
   if (!config) report.notes.emplace_back("config.json has no quantization_config: a plain model folder");
   const auto poll = [&] {
-    if (options.cancel && options.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "verify: cancelled");
+    if (options.cancel && options.cancel->load(std::memory_order_relaxed))
+      throw Error(ErrorCode::cancelled, "verify: cancelled");
   };
   std::optional<Checkpoint> source;
   std::optional<SourceComparison> comparison;
   if (!options.source_dir.empty()) {
     source.emplace(options.source_dir);
-    if (source->is_quantized()) throw Error(ErrorCode::invalid_argument, "'" + options.source_dir + "': is quantized itself; wanted the model that was compressed");
-    comparison.emplace(folder, *source, traits_of_folder(folder.directory(), folder.config()), config.has_value(), parallel);
+    if (source->is_quantized())
+      throw Error(ErrorCode::invalid_argument,
+                  "'" + options.source_dir + "': is quantized itself; wanted the model that was compressed");
+    comparison.emplace(folder, *source, traits_of_folder(folder.directory(), folder.config()),
+                       config.has_value(), parallel);
   }
-  const auto visit = [&](const std::string& module, const QuantizedMatrix& matrix, std::vector<Fault>& found) {
+  const auto visit = [&](const std::string& module, const QuantizedMatrix& matrix,
+                         std::vector<Fault>& found) {
     poll();
     ++report.quantized;
     if (comparison) comparison->compare(module, matrix, found);
   };
-  faults = check_folder({.folder = folder, .config = config ? &*config : nullptr, .known = known_modules(folder.config()), .parallel = parallel, .visit = visit});
+  faults = check_folder({.folder = folder,
+                         .config = config ? &*config : nullptr,
+                         .known = known_modules(folder.config()),
+                         .parallel = parallel,
+                         .visit = visit});
   if (!comparison) return;
   poll();
   comparison->finish(faults);
@@ -72,17 +85,28 @@ VerifyReport verify_model(const VerifyOptions& options, Backend& backend) {
     report.bytes = folder->total_bytes();
     check(*folder, options, parallel, faults, report);
   }
-  for (Fault& fault : faults) report.faults.push_back({std::move(fault.tensor), std::move(fault.got), std::move(fault.wanted)});
+  for (Fault& fault : faults)
+    report.faults.push_back({std::move(fault.tensor), std::move(fault.got), std::move(fault.wanted)});
   return report;
 }
 
 std::string to_json(const VerifyReport& report) {
   using nlohmann::ordered_json;
   ordered_json faults = ordered_json::array(), matrices = ordered_json::array();
-  for (const auto& fault : report.faults) faults.push_back({{"tensor", fault.tensor}, {"got", fault.got}, {"wanted", fault.wanted}});
+  for (const auto& fault : report.faults)
+    faults.push_back({{"tensor", fault.tensor}, {"got", fault.got}, {"wanted", fault.wanted}});
   for (const MatrixCheck& row : report.matrices)
-    matrices.push_back({{"module", row.module}, {"scheme", row.scheme}, {"compared", row.compared}, {"relative_error", row.relative_error}, {"rounding_error", row.rounding_error}, {"allowed_error", row.allowed_error}, {"cosine", row.cosine}});
-  const ordered_json out{{"sound", report.faults.empty()}, {"faults", std::move(faults)}, {"notes", report.notes}, {"tensors", report.tensors}, {"quantized", report.quantized}, {"bytes", report.bytes}, {"matrices", std::move(matrices)}};
+    matrices.push_back({{"module", row.module},
+                        {"scheme", row.scheme},
+                        {"compared", row.compared},
+                        {"relative_error", row.relative_error},
+                        {"rounding_error", row.rounding_error},
+                        {"allowed_error", row.allowed_error},
+                        {"cosine", row.cosine}});
+  const ordered_json out{{"sound", report.faults.empty()}, {"faults", std::move(faults)},
+                         {"notes", report.notes},          {"tensors", report.tensors},
+                         {"quantized", report.quantized},  {"bytes", report.bytes},
+                         {"matrices", std::move(matrices)}};
   return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

@@ -20,7 +20,8 @@ JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
   return value;
 }
 
-// nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys, and its destructor allocates: without memory it ends the process.
+// nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys, and
+// its destructor allocates: without memory it ends the process.
 class Builder {
  public:
   using number_integer_t = nlohmann::json::number_integer_t;
@@ -34,8 +35,12 @@ class Builder {
   bool null() { return add({}); }
   bool boolean(bool value) { return add(JsonValue::from_bool(value)); }
   bool number_integer(number_integer_t value) { return add(JsonValue::from_int(value)); }
-  bool number_unsigned(number_unsigned_t value) { return add(make_value(JsonValue::Kind::number, fmt::to_string(value))); }
-  bool number_float(number_float_t, const string_t& text) { return add(make_value(JsonValue::Kind::number, text)); }
+  bool number_unsigned(number_unsigned_t value) {
+    return add(make_value(JsonValue::Kind::number, fmt::to_string(value)));
+  }
+  bool number_float(number_float_t, const string_t& text) {
+    return add(make_value(JsonValue::Kind::number, text));
+  }
   bool string(string_t& text) { return add(JsonValue::from_string(std::move(text))); }
   bool binary(binary_t&) { return false; }
   bool start_object(size_t) { return open(JsonValue::Kind::object); }
@@ -81,12 +86,10 @@ class Builder {
     return add(std::move(value));
   }
   bool add(JsonValue value) {
-    if (stack_.empty())
-      root_ = std::move(value);
+    if (stack_.empty()) root_ = std::move(value);
     else if (JsonValue& parent = stack_.back().value; parent.is(JsonValue::Kind::array))
       parent.items.push_back(std::move(value));
-    else
-      parent.members.back().second = std::move(value);
+    else parent.members.back().second = std::move(value);
     return true;
   }
 
@@ -96,7 +99,8 @@ class Builder {
   std::string error_;
 };
 
-// Shortest digits that read back as the same double, laid out as Python's repr does: exponent form below 1e-4 and from 1e16 on.
+// Shortest digits that read back as the same double, laid out as Python's repr does: exponent form below 1e-4
+// and from 1e16 on.
 std::string python_float(double value) {
   if (value == 0) return std::signbit(value) ? "-0.0" : "0.0";
   char buffer[64];
@@ -120,8 +124,10 @@ std::string python_float(double value) {
     if (count > 1) digits.insert(1, ".");
     return fmt::format("{}{}e{}{:02}", sign, digits, negative ? '-' : '+', std::abs(exponent));
   }
-  if (exponent < 0) return fmt::format("{}0.{}{}", sign, std::string(static_cast<size_t>(-exponent - 1), '0'), digits);
-  if (count <= exponent + 1) return fmt::format("{}{}{}.0", sign, digits, std::string(static_cast<size_t>(exponent + 1 - count), '0'));
+  if (exponent < 0)
+    return fmt::format("{}0.{}{}", sign, std::string(static_cast<size_t>(-exponent - 1), '0'), digits);
+  if (count <= exponent + 1)
+    return fmt::format("{}{}{}.0", sign, digits, std::string(static_cast<size_t>(exponent + 1 - count), '0'));
   return sign + digits.insert(static_cast<size_t>(exponent) + 1, ".");
 }
 
@@ -129,11 +135,13 @@ std::string python_number(const std::string& text) {
   if (text.find_first_of(".eE") == std::string::npos) return text == "-0" ? "0" : text;
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  // Out of double's range: Python would print Infinity, which is no JSON; the original text says what was meant.
+  // Out of double's range: Python would print Infinity, which is no JSON; the original text says what was
+  // meant.
   return error == std::errc{} && end == text.data() + text.size() ? python_float(value) : text;
 }
 
-// The code point at `position` of valid UTF-8, which the parser guarantees for files; stray bytes come out as themselves.
+// The code point at `position` of valid UTF-8, which the parser guarantees for files; stray bytes come out as
+// themselves.
 uint32_t next_code_point(std::string_view text, size_t& position) {
   const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(text[i])); };
   const uint32_t first = byte(position);
@@ -149,19 +157,21 @@ uint32_t next_code_point(std::string_view text, size_t& position) {
 }
 
 void append_string(std::string& out, std::string_view text) {
-  constexpr std::pair<char, std::string_view> kShort[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\n', "\\n"}, {'\r', "\\r"}, {'\t', "\\t"}, {'\f', "\\f"}, {'\b', "\\b"}};
+  constexpr std::pair<char, std::string_view> kShort[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\n', "\\n"},
+                                                          {'\r', "\\r"}, {'\t', "\\t"},  {'\f', "\\f"},
+                                                          {'\b', "\\b"}};
   out += '"';
   for (size_t position = 0; position < text.size();) {
     const uint32_t point = next_code_point(text, position);
-    const auto* escape = std::find_if(std::begin(kShort), std::end(kShort), [&](const auto& row) { return static_cast<uint32_t>(row.first) == point; });
-    if (escape != std::end(kShort))
-      out += escape->second;
-    else if (point >= 0x20 && point < 0x7F)
-      out += static_cast<char>(point);
-    else if (point < 0x10000)
-      out += fmt::format("\\u{:04x}", point);
+    const auto* escape = std::find_if(std::begin(kShort), std::end(kShort), [&](const auto& row) {
+      return static_cast<uint32_t>(row.first) == point;
+    });
+    if (escape != std::end(kShort)) out += escape->second;
+    else if (point >= 0x20 && point < 0x7F) out += static_cast<char>(point);
+    else if (point < 0x10000) out += fmt::format("\\u{:04x}", point);
     else
-      out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((point - 0x10000) >> 10), 0xDC00 + ((point - 0x10000) & 0x3FF));
+      out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((point - 0x10000) >> 10),
+                         0xDC00 + ((point - 0x10000) & 0x3FF));
   }
   out += '"';
 }
@@ -185,17 +195,28 @@ void append_value(std::string& out, const JsonValue& value, const Layout& layout
     out += close;
   };
   switch (value.kind) {
-    case JsonValue::Kind::null: out += "null"; break;
-    case JsonValue::Kind::boolean: out += value.truth ? "true" : "false"; break;
-    case JsonValue::Kind::number: out += python_number(value.text); break;
-    case JsonValue::Kind::string: append_string(out, value.text); break;
+    case JsonValue::Kind::null:
+      out += "null";
+      break;
+    case JsonValue::Kind::boolean:
+      out += value.truth ? "true" : "false";
+      break;
+    case JsonValue::Kind::number:
+      out += python_number(value.text);
+      break;
+    case JsonValue::Kind::string:
+      append_string(out, value.text);
+      break;
     case JsonValue::Kind::array:
-      append_list('[', ']', value.items.size(), [&](size_t i) { append_value(out, value.items[i], layout, depth + 1); });
+      append_list('[', ']', value.items.size(),
+                  [&](size_t i) { append_value(out, value.items[i], layout, depth + 1); });
       break;
     case JsonValue::Kind::object: {
       std::vector<const std::pair<std::string, JsonValue>*> members;
       for (const auto& member : value.members) members.push_back(&member);
-      if (layout.sort) std::sort(members.begin(), members.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
+      if (layout.sort)
+        std::sort(members.begin(), members.end(),
+                  [](const auto* a, const auto* b) { return a->first < b->first; });
       append_list('{', '}', members.size(), [&](size_t i) {
         append_string(out, members[i]->first);
         out += layout.spaces ? ": " : ":";
@@ -214,7 +235,9 @@ JsonValue JsonValue::from_bool(bool value) {
   return result;
 }
 JsonValue JsonValue::from_int(int64_t value) { return make_value(Kind::number, fmt::to_string(value)); }
-JsonValue JsonValue::from_double(double value) { return std::isfinite(value) ? make_value(Kind::number, python_float(value)) : JsonValue(); }
+JsonValue JsonValue::from_double(double value) {
+  return std::isfinite(value) ? make_value(Kind::number, python_float(value)) : JsonValue();
+}
 JsonValue JsonValue::from_string(std::string value) { return make_value(Kind::string, std::move(value)); }
 JsonValue JsonValue::array(std::vector<JsonValue> values) {
   JsonValue result = make_value(Kind::array);

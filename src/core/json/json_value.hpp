@@ -1,4 +1,5 @@
-// JSON for files that others wrote and that we write back: numbers keep their text, so nothing is lost on the way through.
+// JSON for files that others wrote and that we write back: numbers keep their text, so nothing is lost on the
+// way through.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -31,7 +32,7 @@ struct JsonValue {
   const JsonValue* find(std::string_view key) const;  // null when absent or not an object
   void set(std::string key, JsonValue value);         // adds or replaces
   void erase(std::string_view key);
-  std::optional<int64_t> as_int() const;  // a number without fraction or exponent that fits
+  std::optional<int64_t> as_int() const;    // a number without fraction or exponent that fits
   std::optional<double> as_double() const;  // any number
   std::optional<std::string> as_string() const;
 };
@@ -39,7 +40,9 @@ struct JsonValue {
 enum class RepeatedKeys { refused, last_wins };
 
 // `place` starts the message of the Error(bad_file) thrown on broken JSON or nesting deeper than 200.
-JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys repeated = RepeatedKeys::last_wins);
+JsonValue parse_json(std::string_view text,
+                     std::string_view place,
+                     RepeatedKeys repeated = RepeatedKeys::last_wins);
 
 // Exactly Python's json.dumps(value, indent=2, sort_keys=True): ASCII only, floats as repr() prints them.
 std::string dump_json_like_python(const JsonValue& value);

@@ -1,5 +1,6 @@
-// Statistics as a safetensors file: "gram" [n, n] (lower triangle; left out when there is none), "min", "max" [n] F32, "sum_abs", "sum_squares" [n] F64,
-// "counts" [3] I64 (tokens, samples, version) and "checksum" [1] I64 over all the others.
+// Statistics as a safetensors file: "gram" [n, n] (lower triangle; left out when there is none), "min", "max"
+// [n] F32, "sum_abs", "sum_squares" [n] F64, "counts" [3] I64 (tokens, samples, version) and "checksum" [1]
+// I64 over all the others.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -28,7 +29,9 @@ struct StoredPart {
 std::vector<StoredPart> parts_of(const Statistics& statistics, const int64_t* counts) {
   const ChannelStatistics& c = statistics.channels;
   const auto n = static_cast<int64_t>(c.min.size());
-  std::vector<StoredPart> parts{{"counts", TensorView(counts, DType::i64, {3})}, {"sum_abs", TensorView(c.sum_abs.data(), DType::f64, {n})}, {"sum_squares", TensorView(c.sum_squares.data(), DType::f64, {n})}};
+  std::vector<StoredPart> parts{{"counts", TensorView(counts, DType::i64, {3})},
+                                {"sum_abs", TensorView(c.sum_abs.data(), DType::f64, {n})},
+                                {"sum_squares", TensorView(c.sum_squares.data(), DType::f64, {n})}};
   if (!statistics.gram.empty()) parts.push_back({"gram", statistics.gram});
   parts.push_back({"max", TensorView(c.max.data(), DType::f32, {n})});
   parts.push_back({"min", TensorView(c.min.data(), DType::f32, {n})});
@@ -46,7 +49,9 @@ int64_t checksum_of(const std::vector<StoredPart>& parts) {
 // A file beside its target that takes its place, or is removed.
 class PartialFile {
  public:
-  explicit PartialFile(const std::string& target) : target_(target), path_(fmt::format("{}.llmc-partial-{}-{:08x}", target, ::getpid(), std::random_device()())) {}
+  explicit PartialFile(const std::string& target)
+      : target_(target),
+        path_(fmt::format("{}.llmc-partial-{}-{:08x}", target, ::getpid(), std::random_device()())) {}
   ~PartialFile() {
     if (!published_) ::unlink(path_.c_str());
   }
@@ -54,7 +59,10 @@ class PartialFile {
   PartialFile& operator=(const PartialFile&) = delete;
   const std::string& path() const { return path_; }
   void publish() {
-    if (::rename(path_.c_str(), target_.c_str()) != 0) throw Error(ErrorCode::io, fmt::format("{}: cannot rename to '{}': {}", path_, target_, std::generic_category().message(errno)));
+    if (::rename(path_.c_str(), target_.c_str()) != 0)
+      throw Error(ErrorCode::io,
+                  fmt::format("{}: cannot rename to '{}': {}", path_, target_,
+                              std::generic_category().message(errno)));
     published_ = true;
     const auto folder = std::filesystem::path(target_).parent_path();
     sync_folder(folder.empty() ? "." : folder.string());
@@ -69,7 +77,9 @@ template <class T>
 std::vector<T> read_vector(const SafetensorsFile& file, const char* name, DType dtype, int64_t count) {
   const auto& entry = file.entry(name);
   if (entry.dtype != dtype || entry.shape != Shape{count})
-    throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' is {} {}, wanted [{}] {}", file.path(), name, to_string(entry.shape), dtype_name(entry.dtype), count, dtype_name(dtype)));
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{}: tensor '{}' is {} {}, wanted [{}] {}", file.path(), name,
+                            to_string(entry.shape), dtype_name(entry.dtype), count, dtype_name(dtype)));
   const Tensor tensor = file.read(name);
   return std::vector<T>(tensor.as<T>(), tensor.as<T>() + count);
 }
@@ -102,13 +112,22 @@ void save_statistics(const Statistics& statistics, const std::string& path) {
 Statistics load_statistics(const std::string& path) {
   const SafetensorsFile file(path);
   for (const char* name : {"checksum", "counts", "max", "min", "sum_abs", "sum_squares"})
-    if (!file.entries().count(name)) throw Error(ErrorCode::bad_file, fmt::format("{}: has no tensor '{}', wanted statistics that llmc saved", path, name));
+    if (!file.entries().count(name))
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("{}: has no tensor '{}', wanted statistics that llmc saved", path, name));
   const auto counts = read_vector<int64_t>(file, "counts", DType::i64, 3);
-  if (counts[2] != kVersion) throw Error(ErrorCode::bad_file, fmt::format("{}: statistics of version {}, wanted {}", path, counts[2], kVersion));
-  if (counts[0] < 0 || counts[1] < 0) throw Error(ErrorCode::bad_file, fmt::format("{}: has {} tokens and {} samples, wanted none below 0", path, counts[0], counts[1]));
+  if (counts[2] != kVersion)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{}: statistics of version {}, wanted {}", path, counts[2], kVersion));
+  if (counts[0] < 0 || counts[1] < 0)
+    throw Error(
+        ErrorCode::bad_file,
+        fmt::format("{}: has {} tokens and {} samples, wanted none below 0", path, counts[0], counts[1]));
   const Shape shape = file.entry("min").shape;
   const int64_t n = shape.size() == 1 ? shape[0] : 0;
-  if (n < 1) throw Error(ErrorCode::bad_file, fmt::format("{}: tensor 'min' has shape {}, wanted [channels]", path, to_string(shape)));
+  if (n < 1)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("{}: tensor 'min' has shape {}, wanted [channels]", path, to_string(shape)));
   Statistics statistics;
   statistics.tokens = statistics.channels.tokens = counts[0];
   statistics.samples = counts[1];
@@ -118,10 +137,15 @@ Statistics load_statistics(const std::string& path) {
   statistics.channels.sum_squares = read_vector<double>(file, "sum_squares", DType::f64, n);
   if (file.entries().count("gram")) {
     const auto& entry = file.entry("gram");
-    if (entry.dtype != DType::f32 || entry.shape != Shape{n, n}) throw Error(ErrorCode::bad_file, fmt::format("{}: tensor 'gram' is {} {}, wanted [{}, {}] F32", path, to_string(entry.shape), dtype_name(entry.dtype), n, n));
+    if (entry.dtype != DType::f32 || entry.shape != Shape{n, n})
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("{}: tensor 'gram' is {} {}, wanted [{}, {}] F32", path, to_string(entry.shape),
+                              dtype_name(entry.dtype), n, n));
     statistics.gram = file.read("gram");
   }
-  if (read_vector<int64_t>(file, "checksum", DType::i64, 1)[0] != checksum_of(parts_of(statistics, counts.data()))) throw Error(ErrorCode::bad_file, fmt::format("{}: its checksum does not fit its contents", path));
+  if (read_vector<int64_t>(file, "checksum", DType::i64, 1)[0] !=
+      checksum_of(parts_of(statistics, counts.data())))
+    throw Error(ErrorCode::bad_file, fmt::format("{}: its checksum does not fit its contents", path));
   return statistics;
 }
 

@@ -1,4 +1,5 @@
-// Plain loops, compiled once per instruction set (without contraction to fused multiply-add: CMakeLists.txt), so that all give the same bits.
+// Plain loops, compiled once per instruction set (without contraction to fused multiply-add: CMakeLists.txt),
+// so that all give the same bits.
 #include "core/quantize/candidate_error.hpp"
 
 #include <algorithm>
@@ -26,9 +27,11 @@ void fill(const Candidate& c, const ErrorPower& power, const Grid& grid, const R
   if (c.symmetric)
     for (int64_t i = 0; i < c.count; ++i) errors[i] = symmetric_difference(c.values[i], scale, grid, round);
   else
-    for (int64_t i = 0; i < c.count; ++i) errors[i] = shifted_difference(c.values[i], scale, zero, grid, round);
+    for (int64_t i = 0; i < c.count; ++i)
+      errors[i] = shifted_difference(c.values[i], scale, zero, grid, round);
   if (!power.table().empty()) {  // the bits of the differences, for look_up
-    for (int64_t i = 0; i < c.count; ++i) errors[i] = std::bit_cast<float>(Round::index(size_of(round(errors[i]))));
+    for (int64_t i = 0; i < c.count; ++i)
+      errors[i] = std::bit_cast<float>(Round::index(size_of(round(errors[i]))));
     return;
   }
   const float norm = power.norm();
@@ -50,7 +53,9 @@ void fill_dtype(const Candidate& c, const ErrorPower& power, const Grid& grid, f
 }
 
 void fill_errors(const Candidate& c, const ErrorPower& power, float* errors) {
-  if (c.type == NumberType::floating) return c.num_bits == 4 ? fill_dtype(c, power, Float4Grid(), errors) : fill_dtype(c, power, Float8Grid(), errors);
+  if (c.type == NumberType::floating)
+    return c.num_bits == 4 ? fill_dtype(c, power, Float4Grid(), errors)
+                           : fill_dtype(c, power, Float8Grid(), errors);
   fill_dtype(c, power, IntegerGrid(c.num_bits), errors);
 }
 
@@ -91,15 +96,22 @@ struct Lanes {
 
 }  // namespace
 
-ErrorPower::ErrorPower(double norm, DType dtype, bool widened) : dtype_(widened ? DType::f32 : dtype), norm_(round_to(static_cast<float>(norm), dtype_)) {
+ErrorPower::ErrorPower(double norm, DType dtype, bool widened)
+    : dtype_(widened ? DType::f32 : dtype),
+      norm_(round_to(static_cast<float>(norm), dtype_)) {
   if (dtype_ != DType::bf16 && dtype_ != DType::f16) return;
   const bool bf16 = dtype_ == DType::bf16;
   table_.resize(32768);
   for (uint32_t bits = 0; bits < table_.size(); ++bits) {
-    const float base = bf16 ? float_from_bf16(static_cast<uint16_t>(bits)) : float_from_f16(static_cast<uint16_t>(bits));
+    const float base = bf16 ? float_from_bf16(static_cast<uint16_t>(bits))
+                            : float_from_f16(static_cast<uint16_t>(bits));
     if (!std::isfinite(base)) table_[bits] = base;
     else if (bf16 && norm_ == 3.0f) table_[bits] = round_to_bf16(round_to_bf16(base * base) * base);
-    else table_[bits] = round_to(norm_ == 1.0f ? base : norm_ == 2.0f ? base * base : power_of(base, norm_), dtype_);
+    else
+      table_[bits] = round_to(norm_ == 1.0f       ? base
+                                  : norm_ == 2.0f ? base * base
+                                                  : power_of(base, norm_),
+                              dtype_);
   }
 }
 
@@ -116,8 +128,7 @@ float torch_ordered_sum(const float* values, int64_t count, bool paired) {
     const float* from = values + i * order.width;
     if (paired)
       for (int l = 0; l < kSumLanes; ++l) lanes.values[l] = from[l] + from[l + kSumLanes];
-    else
-      std::copy_n(from, kSumLanes, lanes.values);
+    else std::copy_n(from, kSumLanes, lanes.values);
     return lanes;
   };
   Lanes sum;

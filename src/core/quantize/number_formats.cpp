@@ -22,9 +22,14 @@ void narrow(const float* source, int64_t count, std::byte* destination, Convert 
 }
 
 template <class T>
-float cast_to_float(T value) { return static_cast<float>(value); }
+float cast_to_float(T value) {
+  return static_cast<float>(value);
+}
 
-[[noreturn]] void refuse(DType dtype) { throw Error(ErrorCode::unsupported, fmt::format("number formats: no conversion from float32 to {}", dtype_name(dtype))); }
+[[noreturn]] void refuse(DType dtype) {
+  throw Error(ErrorCode::unsupported,
+              fmt::format("number formats: no conversion from float32 to {}", dtype_name(dtype)));
+}
 
 // Position of the first element whose magnitude bits reach `limit` (all exponent bits set), or -1.
 template <class T>
@@ -47,47 +52,78 @@ int64_t find_at_least(const std::byte* source, int64_t count, T magnitude_mask, 
 float round_to(float value, DType dtype) {
   switch (dtype) {
     case DType::f64:
-    case DType::f32: return value;
-    case DType::f16: return float_from_f16(f16_from_float(value));
-    case DType::bf16: return round_to_bf16(value);
-    case DType::f8_e4m3: return float_from_e4m3(e4m3_from_float(value));
-    case DType::f8_e5m2: return float_from_e5m2(e5m2_from_float(value));
-    default: refuse(dtype);
+    case DType::f32:
+      return value;
+    case DType::f16:
+      return float_from_f16(f16_from_float(value));
+    case DType::bf16:
+      return round_to_bf16(value);
+    case DType::f8_e4m3:
+      return float_from_e4m3(e4m3_from_float(value));
+    case DType::f8_e5m2:
+      return float_from_e5m2(e5m2_from_float(value));
+    default:
+      refuse(dtype);
   }
 }
 
 void to_float(const std::byte* source, DType dtype, int64_t count, float* destination) {
   switch (dtype) {
-    case DType::f64: return widen<double>(source, count, destination, cast_to_float<double>);
-    case DType::f32: return widen<float>(source, count, destination, cast_to_float<float>);
-    case DType::f16: return widen<uint16_t>(source, count, destination, float_from_f16);
-    case DType::bf16: return widen<uint16_t>(source, count, destination, float_from_bf16);
-    case DType::f8_e4m3: return widen<uint8_t>(source, count, destination, float_from_e4m3);
-    case DType::f8_e5m2: return widen<uint8_t>(source, count, destination, float_from_e5m2);
-    case DType::f8_e8m0: return widen<uint8_t>(source, count, destination, float_from_e8m0);
-    case DType::i64: return widen<int64_t>(source, count, destination, cast_to_float<int64_t>);
-    case DType::i32: return widen<int32_t>(source, count, destination, cast_to_float<int32_t>);
-    case DType::i16: return widen<int16_t>(source, count, destination, cast_to_float<int16_t>);
-    case DType::i8: return widen<int8_t>(source, count, destination, cast_to_float<int8_t>);
-    case DType::u64: return widen<uint64_t>(source, count, destination, cast_to_float<uint64_t>);
-    case DType::u32: return widen<uint32_t>(source, count, destination, cast_to_float<uint32_t>);
-    case DType::u16: return widen<uint16_t>(source, count, destination, cast_to_float<uint16_t>);
+    case DType::f64:
+      return widen<double>(source, count, destination, cast_to_float<double>);
+    case DType::f32:
+      return widen<float>(source, count, destination, cast_to_float<float>);
+    case DType::f16:
+      return widen<uint16_t>(source, count, destination, float_from_f16);
+    case DType::bf16:
+      return widen<uint16_t>(source, count, destination, float_from_bf16);
+    case DType::f8_e4m3:
+      return widen<uint8_t>(source, count, destination, float_from_e4m3);
+    case DType::f8_e5m2:
+      return widen<uint8_t>(source, count, destination, float_from_e5m2);
+    case DType::f8_e8m0:
+      return widen<uint8_t>(source, count, destination, float_from_e8m0);
+    case DType::i64:
+      return widen<int64_t>(source, count, destination, cast_to_float<int64_t>);
+    case DType::i32:
+      return widen<int32_t>(source, count, destination, cast_to_float<int32_t>);
+    case DType::i16:
+      return widen<int16_t>(source, count, destination, cast_to_float<int16_t>);
+    case DType::i8:
+      return widen<int8_t>(source, count, destination, cast_to_float<int8_t>);
+    case DType::u64:
+      return widen<uint64_t>(source, count, destination, cast_to_float<uint64_t>);
+    case DType::u32:
+      return widen<uint32_t>(source, count, destination, cast_to_float<uint32_t>);
+    case DType::u16:
+      return widen<uint16_t>(source, count, destination, cast_to_float<uint16_t>);
     case DType::u8:
-    case DType::boolean: return widen<uint8_t>(source, count, destination, cast_to_float<uint8_t>);
+    case DType::boolean:
+      return widen<uint8_t>(source, count, destination, cast_to_float<uint8_t>);
   }
 }
 
-void to_float(const TensorView& source, float* destination) { to_float(source.data, source.dtype, source.size(), destination); }
+void to_float(const TensorView& source, float* destination) {
+  to_float(source.data, source.dtype, source.size(), destination);
+}
 
 void from_float(const float* source, int64_t count, DType dtype, std::byte* destination) {
   switch (dtype) {
-    case DType::f64: return narrow<double>(source, count, destination, [](float value) { return static_cast<double>(value); });
-    case DType::f32: return narrow<float>(source, count, destination, [](float value) { return value; });
-    case DType::f16: return narrow<uint16_t>(source, count, destination, f16_from_float);
-    case DType::bf16: return narrow<uint16_t>(source, count, destination, bf16_from_float);
-    case DType::f8_e4m3: return narrow<uint8_t>(source, count, destination, e4m3_from_float);
-    case DType::f8_e5m2: return narrow<uint8_t>(source, count, destination, e5m2_from_float);
-    default: refuse(dtype);
+    case DType::f64:
+      return narrow<double>(source, count, destination,
+                            [](float value) { return static_cast<double>(value); });
+    case DType::f32:
+      return narrow<float>(source, count, destination, [](float value) { return value; });
+    case DType::f16:
+      return narrow<uint16_t>(source, count, destination, f16_from_float);
+    case DType::bf16:
+      return narrow<uint16_t>(source, count, destination, bf16_from_float);
+    case DType::f8_e4m3:
+      return narrow<uint8_t>(source, count, destination, e4m3_from_float);
+    case DType::f8_e5m2:
+      return narrow<uint8_t>(source, count, destination, e5m2_from_float);
+    default:
+      refuse(dtype);
   }
 }
 
@@ -109,14 +145,29 @@ std::optional<int64_t> first_non_finite(const TensorView& values) {
   const int64_t count = values.size();
   int64_t position = -1;
   switch (values.dtype) {
-    case DType::f64: position = find_at_least<uint64_t>(values.data, count, 0x7FFFFFFFFFFFFFFFu, 0x7FF0000000000000u); break;
-    case DType::f32: position = find_at_least<uint32_t>(values.data, count, 0x7FFFFFFFu, 0x7F800000u); break;
-    case DType::f16: position = find_at_least<uint16_t>(values.data, count, 0x7FFF, 0x7C00); break;
-    case DType::bf16: position = find_at_least<uint16_t>(values.data, count, 0x7FFF, 0x7F80); break;
-    case DType::f8_e4m3: position = find_at_least<uint8_t>(values.data, count, 0x7F, 0x7F); break;
-    case DType::f8_e5m2: position = find_at_least<uint8_t>(values.data, count, 0x7F, 0x7C); break;
-    case DType::f8_e8m0: position = find_at_least<uint8_t>(values.data, count, 0xFF, 0xFF); break;
-    default: break;
+    case DType::f64:
+      position = find_at_least<uint64_t>(values.data, count, 0x7FFFFFFFFFFFFFFFu, 0x7FF0000000000000u);
+      break;
+    case DType::f32:
+      position = find_at_least<uint32_t>(values.data, count, 0x7FFFFFFFu, 0x7F800000u);
+      break;
+    case DType::f16:
+      position = find_at_least<uint16_t>(values.data, count, 0x7FFF, 0x7C00);
+      break;
+    case DType::bf16:
+      position = find_at_least<uint16_t>(values.data, count, 0x7FFF, 0x7F80);
+      break;
+    case DType::f8_e4m3:
+      position = find_at_least<uint8_t>(values.data, count, 0x7F, 0x7F);
+      break;
+    case DType::f8_e5m2:
+      position = find_at_least<uint8_t>(values.data, count, 0x7F, 0x7C);
+      break;
+    case DType::f8_e8m0:
+      position = find_at_least<uint8_t>(values.data, count, 0xFF, 0xFF);
+      break;
+    default:
+      break;
   }
   if (position < 0) return std::nullopt;
   return position;

@@ -1,5 +1,5 @@
-// Codes <-> the words on disk. Integers of b bits lie densely, lowest bits first, little-endian, each with 2^(b-1) added; the tail of the last
-// word is zero. fp4 codes lie two to a byte, the even one low.
+// Codes <-> the words on disk. Integers of b bits lie densely, lowest bits first, little-endian, each with
+// 2^(b-1) added; the tail of the last word is zero. fp4 codes lie two to a byte, the even one low.
 #pragma once
 #include <functional>
 
@@ -7,18 +7,28 @@
 
 namespace llmc {
 
-using RowParallel = std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body)>;  // as Backend::parallel_for; empty: on this thread
+// as Backend::parallel_for; empty: on this thread
+using RowParallel =
+    std::function<void(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body)>;
 
 int64_t packed_words(int64_t elements, int num_bits);  // ceil(elements * num_bits / 32)
 
-Tensor pack_int_rows(const TensorView& codes, int num_bits);                      // i8 [rows, K] -> i32 [rows, packed_words(K)]
-Tensor unpack_int_rows(const TensorView& words, int num_bits, int64_t columns, const RowParallel& parallel = {});   // i32 [rows, words] -> i8 [rows, columns]
+// i8 [rows, K] -> i32 [rows, packed_words(K)]
+Tensor pack_int_rows(const TensorView& codes, int num_bits);
+// i32 [rows, words] -> i8 [rows, columns]
+Tensor unpack_int_rows(const TensorView& words,
+                       int num_bits,
+                       int64_t columns,
+                       const RowParallel& parallel = {});
 
 // Zero points are packed down the rows: one stream per column.
-Tensor pack_int_columns(const TensorView& codes, int num_bits);                   // i8 [N, C] -> i32 [packed_words(N), C]
-Tensor unpack_int_columns(const TensorView& words, int num_bits, int64_t rows);   // i32 [words, C] -> i8 [rows, C]
+// i8 [N, C] -> i32 [packed_words(N), C]
+Tensor pack_int_columns(const TensorView& codes, int num_bits);
+// i32 [words, C] -> i8 [rows, C]
+Tensor unpack_int_columns(const TensorView& words, int num_bits, int64_t rows);
 
-Tensor pack_fp4_rows(const TensorView& codes);    // u8 [rows, K], K even -> u8 [rows, K / 2]
-Tensor unpack_fp4_rows(const TensorView& bytes, const RowParallel& parallel = {});  // u8 [rows, B] -> u8 [rows, 2 B]
+Tensor pack_fp4_rows(const TensorView& codes);  // u8 [rows, K], K even -> u8 [rows, K / 2]
+// u8 [rows, B] -> u8 [rows, 2 B]
+Tensor unpack_fp4_rows(const TensorView& bytes, const RowParallel& parallel = {});
 
 }  // namespace llmc

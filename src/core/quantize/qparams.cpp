@@ -38,7 +38,9 @@ void reduce_row(const T* values, int64_t count, float& minimum, float& maximum) 
 }
 
 void require_matrix(const Shape& shape, std::string_view where) {
-  if (shape.size() != 2) throw Error(ErrorCode::invalid_argument, fmt::format("{}: shape {} got quantized, wanted [rows, columns]", where, to_string(shape)));
+  if (shape.size() != 2)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{}: shape {} got quantized, wanted [rows, columns]", where, to_string(shape)));
 }
 
 }  // namespace
@@ -47,15 +49,22 @@ Shape scale_shape(const QuantizationArgs& args, const Shape& weight_shape, std::
   require_matrix(weight_shape, where);
   const int64_t rows = weight_shape[0], columns = weight_shape[1];
   switch (args.strategy) {
-    case Strategy::tensor: return {1};
-    case Strategy::channel: return {rows, 1};
-    case Strategy::block: return {ceil_div(rows, args.block_structure.value()[0]), scale_columns(args, columns)};
+    case Strategy::tensor:
+      return {1};
+    case Strategy::channel:
+      return {rows, 1};
+    case Strategy::block:
+      return {ceil_div(rows, args.block_structure.value()[0]), scale_columns(args, columns)};
     case Strategy::group:
     case Strategy::tensor_group:
       if (columns % args.group_size.value() != 0)
-        throw Error(ErrorCode::invalid_argument, fmt::format("{}: {} input channels are no multiple of group_size {}", where, columns, *args.group_size));
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("{}: {} input channels are no multiple of group_size {}", where, columns,
+                                *args.group_size));
       return {rows, columns / *args.group_size};
-    default: throw Error(ErrorCode::invalid_argument, fmt::format("{}: a weight cannot be quantized per token or per head", where));
+    default:
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("{}: a weight cannot be quantized per token or per head", where));
   }
 }
 
@@ -65,9 +74,12 @@ DType scale_storage_dtype(const QuantizationArgs& args, DType model_dtype) {
   switch (model_dtype) {
     case DType::bf16:
     case DType::f16:
-    case DType::f32: return model_dtype;
-    case DType::f64: return DType::f32;
-    default: return DType::f16;
+    case DType::f32:
+      return model_dtype;
+    case DType::f64:
+      return DType::f32;
+    default:
+      return DType::f16;
   }
 }
 
@@ -90,24 +102,32 @@ ValueRanges observe_ranges(const TensorView& weight, const QuantizationArgs& arg
     to_float(weight.data + row * row_bytes, weight.dtype, columns, values.data());
     size_t cell = static_cast<size_t>(row / layout.rows_per_scale * layout.scale_columns);
     for (int64_t begin = 0; begin < columns; begin += layout.columns_per_scale, ++cell)
-      reduce_row(values.data() + begin, std::min(layout.columns_per_scale, columns - begin), ranges.min[cell], ranges.max[cell]);
+      reduce_row(values.data() + begin, std::min(layout.columns_per_scale, columns - begin), ranges.min[cell],
+                 ranges.max[cell]);
   }
   return ranges;
 }
 
 void merge_ranges(ValueRanges& into, const ValueRanges& other) {
   if (into.shape != other.shape)
-    throw Error(ErrorCode::invalid_argument, fmt::format("ranges: cannot merge {} into {}", to_string(other.shape), to_string(into.shape)));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("ranges: cannot merge {} into {}", to_string(other.shape), to_string(into.shape)));
   for (size_t i = 0; i < into.min.size(); ++i) {
     into.min[i] = std::min(into.min[i], other.min[i]);
     into.max[i] = std::max(into.max[i], other.max[i]);
   }
 }
 
-QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale, const RowParallel& parallel) {
+QuantizationParameters qparams_from_ranges(const ValueRanges& ranges,
+                                           const QuantizationArgs& args,
+                                           DType model_dtype,
+                                           std::optional<float> global_scale,
+                                           const RowParallel& parallel) {
   constexpr int64_t kGrain = 4096;
   const DType storage = scale_storage_dtype(args, model_dtype);
-  if (storage == DType::f8_e4m3 && !global_scale) throw Error(ErrorCode::internal, "qparams: tensor_group scales got no global scale");
+  if (storage == DType::f8_e4m3 && !global_scale)
+    throw Error(ErrorCode::internal, "qparams: tensor_group scales got no global scale");
 
   QuantizationParameters result;
   result.scales = Tensor(storage, ranges.shape);
@@ -118,7 +138,8 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const Quan
   const size_t item = item_size(storage);
   const auto fill = [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      const CellScale cell = scale_of_cell(std::min(ranges.min[i], 0.0f), std::max(ranges.max[i], 0.0f), grid);
+      const CellScale cell = scale_of_cell(std::min(ranges.min[i], 0.0f), std::max(ranges.max[i], 0.0f),
+                                           grid);
       if (storage == DType::u8) result.scales.as<uint8_t>()[i] = mx_byte(cell.stored);
       else from_float(&cell.stored, 1, storage, result.scales.data() + i * item);
       if (!args.symmetric) result.zero_points.as<int8_t>()[i] = cell.zero_point;
@@ -136,26 +157,41 @@ RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& 
   return {cell.stored, cell.zero_point};
 }
 
-ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, const RowParallel& parallel) {
-  const RowParallel serially = [](int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& body) { body(0, count); };
+ValueRanges weight_ranges(const TensorView& weight,
+                          const QuantizationArgs& args,
+                          std::span<const float> importance,
+                          const RowParallel& parallel) {
+  const RowParallel serially = [](int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& body) {
+    body(0, count);
+  };
   const auto search = range_search(args);
-  return search ? search_ranges(weight, args, *search, importance, parallel ? parallel : serially) : observe_in_tiles(weight, args, parallel ? parallel : serially);
+  return search ? search_ranges(weight, args, *search, importance, parallel ? parallel : serially)
+                : observe_in_tiles(weight, args, parallel ? parallel : serially);
 }
 
-ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, Backend& backend) {
-  if (const auto search = range_search(args)) return search_ranges(weight, args, *search, importance, backend);
+ValueRanges weight_ranges(const TensorView& weight,
+                          const QuantizationArgs& args,
+                          std::span<const float> importance,
+                          Backend& backend) {
+  if (const auto search = range_search(args))
+    return search_ranges(weight, args, *search, importance, backend);
   if (weight.device != Device{}) {
     RangeTrials plain;
     plain.weight = weight;
     plain.args = &args;
-    if (auto found = backend.try_ranges(plain)) return {scale_shape(args, weight.shape), std::move(found->min), std::move(found->max)};
+    if (auto found = backend.try_ranges(plain))
+      return {scale_shape(args, weight.shape), std::move(found->min), std::move(found->max)};
   }
   return observe_in_tiles(*HostView(weight, backend), args, parallel_of(backend));
 }
 
-QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale, std::span<const float> importance) {
+QuantizationParameters compute_qparams(const TensorView& weight,
+                                       const QuantizationArgs& args,
+                                       std::optional<float> global_scale,
+                                       std::span<const float> importance) {
   const ValueRanges ranges = weight_ranges(weight, args, importance);
-  if (args.strategy == Strategy::tensor_group && !global_scale) global_scale = nvfp4_global_scale(absolute_maximum(ranges), weight.dtype);
+  if (args.strategy == Strategy::tensor_group && !global_scale)
+    global_scale = nvfp4_global_scale(absolute_maximum(ranges), weight.dtype);
   return qparams_from_ranges(ranges, args, weight.dtype, global_scale);
 }
 
@@ -163,7 +199,8 @@ float nvfp4_global_scale(float absmax, DType model_dtype) {
   constexpr float kRange = 448.0f * 6.0f;
   // 2688 / absmax overflows float16 for ordinary weights: float32 serves there.
   const DType dtype = model_dtype == DType::bf16 ? DType::bf16 : DType::f32;
-  const float scale = round_to(round_to(1.0f / std::max(absmax, std::numeric_limits<float>::min()), dtype) * kRange, dtype);
+  const float scale = round_to(
+      round_to(1.0f / std::max(absmax, std::numeric_limits<float>::min()), dtype) * kRange, dtype);
   return std::isfinite(scale) ? scale : 1.0f;
 }
 
@@ -196,7 +233,8 @@ Tensor scale_values(const QuantizationParameters& parameters, const Quantization
   Tensor values(DType::f32, stored.shape);
   to_float(stored.data, is_mx(args) ? DType::f8_e8m0 : stored.dtype, stored.size(), values.as<float>());
   if (parameters.global_scale)
-    for (int64_t i = 0, count = values.size(); i < count; ++i) values.as<float>()[i] /= *parameters.global_scale;
+    for (int64_t i = 0, count = values.size(); i < count; ++i)
+      values.as<float>()[i] /= *parameters.global_scale;
   return values;
 }
 

@@ -1,4 +1,5 @@
-// Scales and zero points of a weight, as they are stored on disk. This is the definition; fast versions are tested against it.
+// Scales and zero points of a weight, as they are stored on disk. This is the definition; fast versions are
+// tested against it.
 #pragma once
 #include <functional>
 #include <optional>
@@ -25,59 +26,90 @@ struct QuantizationParameters {
   Tensor scales;       // ValueRanges' shape; model dtype, or f8_e4m3 (NVFP4), or u8 exponents (MX)
   Tensor zero_points;  // i8, the same shape; empty when symmetric
   std::optional<float> global_scale;  // NVFP4: real scale = scales / global_scale
-  QuantizationParameters copy() const { return {Tensor::copy_of(scales), zero_points.empty() ? Tensor() : Tensor::copy_of(zero_points), global_scale}; }
+  QuantizationParameters copy() const {
+    return {Tensor::copy_of(scales), zero_points.empty() ? Tensor() : Tensor::copy_of(zero_points),
+            global_scale};
+  }
 };
 
 struct QuantizedMatrix {
   QuantizationArgs args;
-  Shape shape;   // [N, K]
-  Tensor codes;  // [N, K] i8 | f8_e4m3 | u8 fp4 codes; not packed. As a quantizer makes them, they may lie on its backend's device
+  Shape shape;  // [N, K]
+  // [N, K] i8 | f8_e4m3 | u8 fp4 codes; not packed. As a quantizer makes them, they may lie on its backend's
+  // device
+  Tensor codes;
   QuantizationParameters parameters;
-  std::vector<int32_t> visiting_order = {};  // [K]: which column GPTQ visited i-th; empty where order did not matter
+  // [K]: which column GPTQ visited i-th; empty where order did not matter
+  std::vector<int32_t> visiting_order = {};
 };
 
-// The scale grid of an [N, K] weight. Throws Error(invalid_argument), starting with `where`, when K is no multiple of the group size.
+// The scale grid of an [N, K] weight. Throws Error(invalid_argument), starting with `where`, when K is no
+// multiple of the group size.
 Shape scale_shape(const QuantizationArgs& args, const Shape& weight_shape, std::string_view where = "weight");
-DType scale_storage_dtype(const QuantizationArgs& args, DType model_dtype);  // of QuantizationParameters::scales
-DType code_dtype(const QuantizationArgs& args);                             // of QuantizedMatrix::codes
+// of QuantizationParameters::scales
+DType scale_storage_dtype(const QuantizationArgs& args, DType model_dtype);
+DType code_dtype(const QuantizationArgs& args);  // of QuantizedMatrix::codes
 
-// Works on any range of rows (block: ranges that start at a multiple of the block height); `merge_ranges` joins two views of the same grid
-// (row tiles of a per-tensor scheme, batches of activations).
+// Works on any range of rows (block: ranges that start at a multiple of the block height); `merge_ranges`
+// joins two views of the same grid (row tiles of a per-tensor scheme, batches of activations).
 ValueRanges observe_ranges(const TensorView& weight, const QuantizationArgs& args);
 void merge_ranges(ValueRanges& into, const ValueRanges& other);
 
 // `model_dtype` is the dtype the arithmetic rounds to and the scales are stored in.
-QuantizationParameters qparams_from_ranges(const ValueRanges& ranges, const QuantizationArgs& args, DType model_dtype, std::optional<float> global_scale = {}, const RowParallel& parallel = {});
+QuantizationParameters qparams_from_ranges(const ValueRanges& ranges,
+                                           const QuantizationArgs& args,
+                                           DType model_dtype,
+                                           std::optional<float> global_scale = {},
+                                           const RowParallel& parallel = {});
 
-// One scale of such a range before any global scale, a number of `model_dtype`: never zero, MX exponents expanded.
+// One scale of such a range before any global scale, a number of `model_dtype`: never zero, MX exponents
+// expanded.
 struct RangeScale {
   float scale = 0;
   int8_t zero_point = 0;
 };
 RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype);
 
-// The ranges a weight's scales are made from, as args.observer finds them: the smallest and largest value, or less where that costs less error
-// (mse_observer.hpp). `importance`: mean square of each input channel [K], for imatrix_mse; empty when there is none.
-ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance = {}, const RowParallel& parallel = {});
+// The ranges a weight's scales are made from, as args.observer finds them: the smallest and largest value, or
+// less where that costs less error (mse_observer.hpp). `importance`: mean square of each input channel [K],
+// for imatrix_mse; empty when there is none.
+ValueRanges weight_ranges(const TensorView& weight,
+                          const QuantizationArgs& args,
+                          std::span<const float> importance = {},
+                          const RowParallel& parallel = {});
 
 // The same on a backend, which searches itself where it can. The weight may lie on its device.
-ValueRanges weight_ranges(const TensorView& weight, const QuantizationArgs& args, std::span<const float> importance, Backend& backend);
+ValueRanges weight_ranges(const TensorView& weight,
+                          const QuantizationArgs& args,
+                          std::span<const float> importance,
+                          Backend& backend);
 
-// weight_ranges and qparams_from_ranges in one. A tensor_group weight without `global_scale` gets its own. Rows of a larger weight (block: from a multiple of the
-// block height) get the scales that the whole would give them, unless the strategy is tensor or a searching observer's patience ends the search for the whole.
-QuantizationParameters compute_qparams(const TensorView& weight, const QuantizationArgs& args, std::optional<float> global_scale = {}, std::span<const float> importance = {});
+// weight_ranges and qparams_from_ranges in one. A tensor_group weight without `global_scale` gets its own.
+// Rows of a larger weight (block: from a multiple of the block height) get the scales that the whole would
+// give them, unless the strategy is tensor or a searching observer's patience ends the search for the whole.
+QuantizationParameters compute_qparams(const TensorView& weight,
+                                       const QuantizationArgs& args,
+                                       std::optional<float> global_scale = {},
+                                       std::span<const float> importance = {});
 
-// NVFP4's per-tensor divisor, 2688 / absmax, for the largest |value| of a weight and all its fused partners, or of an activation.
+// NVFP4's per-tensor divisor, 2688 / absmax, for the largest |value| of a weight and all its fused partners,
+// or of an activation.
 float nvfp4_global_scale(float absmax, DType model_dtype);
-float joint_global_scale(std::span<const ValueRanges> ranges, DType model_dtype);  // of weights that are fused, by their ranges
+// of weights that are fused, by their ranges
+float joint_global_scale(std::span<const ValueRanges> ranges, DType model_dtype);
 float absolute_maximum(const TensorView& values);
 float absolute_maximum(const ValueRanges& ranges);
 
-// The multipliers that codes stand for: f32, the scales' shape, exponents expanded and the global scale divided in.
+// The multipliers that codes stand for: f32, the scales' shape, exponents expanded and the global scale
+// divided in.
 Tensor scale_values(const QuantizationParameters& parameters, const QuantizationArgs& args);
 
-// The parameters of a static activation (input_scale, input_zero_point) or KV cache: like a per-tensor weight's.
-inline QuantizationParameters activation_qparams(float minimum, float maximum, const QuantizationArgs& args, DType model_dtype) {
+// The parameters of a static activation (input_scale, input_zero_point) or KV cache: like a per-tensor
+// weight's.
+inline QuantizationParameters activation_qparams(float minimum,
+                                                 float maximum,
+                                                 const QuantizationArgs& args,
+                                                 DType model_dtype) {
   return qparams_from_ranges({{1}, {minimum}, {maximum}}, args, model_dtype);
 }
 

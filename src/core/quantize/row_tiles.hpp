@@ -1,4 +1,5 @@
-// Row-parallel quantization of one matrix: the scalar definition of src/core/quantize, spread over the backend's threads.
+// Row-parallel quantization of one matrix: the scalar definition of src/core/quantize, spread over the
+// backend's threads.
 #pragma once
 #include <functional>
 
@@ -10,10 +11,16 @@ namespace llmc {
 
 // The backend's threads for those who know no backend. It must outlive the result.
 inline RowParallel parallel_of(Backend& backend) {
-  return [&backend](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) { backend.parallel_for(count, grain, body); };
+  return [&backend](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+    backend.parallel_for(count, grain, body);
+  };
 }
 
-Tensor quantize_in_tiles(const TensorView& weight, const QuantizationParameters& parameters, const QuantizationArgs& args, Rounding rounding, Backend& backend);
+Tensor quantize_in_tiles(const TensorView& weight,
+                         const QuantizationParameters& parameters,
+                         const QuantizationArgs& args,
+                         Rounding rounding,
+                         Backend& backend);
 Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& backend);
 // The same in the memory that the backend's execute() reads weights from.
 Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend& backend);
@@ -21,7 +28,8 @@ Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend&
 // ||W - Q|| / ||W|| over all elements (Frobenius), 0 for an all-zero weight.
 double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend);
 
-// A job of Backend::quantize_rows: by the backend, or by the definition below where the backend has no fast way.
+// A job of Backend::quantize_rows: by the backend, or by the definition below where the backend has no fast
+// way.
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend);
 // The definition itself, from qparams.hpp, rounding.hpp and packing.hpp.
 RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowParallel& parallel = {});

@@ -1,5 +1,6 @@
-// From the range of a cell to its scale, and from a value to its code, as pure functions: the definition that src/core/quantize applies row by row and that
-// kernels of a device call thread by thread. Formulas: compressed-tensors' calculate_qparams and quantize.
+// From the range of a cell to its scale, and from a value to its code, as pure functions: the definition that
+// src/core/quantize applies row by row and that kernels of a device call thread by thread. Formulas:
+// compressed-tensors' calculate_qparams and quantize.
 #pragma once
 #include <cstdint>
 
@@ -8,19 +9,27 @@
 
 namespace llmc {
 
-// A whole number near `value`, ties to even, for |value| < 2^22: adding this much leaves no bits for a fraction.
+// A whole number near `value`, ties to even, for |value| < 2^22: adding this much leaves no bits for a
+// fraction.
 constexpr float round_to_whole(float value) { return (value + 0x1.8p23f) - 0x1.8p23f; }
 
-constexpr float clamp_between(float value, float low, float high) { return value < low ? low : value > high ? high : value; }
+constexpr float clamp_between(float value, float low, float high) {
+  return value < low ? low : value > high ? high : value;
+}
 
 // `value` as the nearest number of a model's dtype.
 constexpr float round_to_model(float value, DType dtype) {
-  return dtype == DType::bf16 ? round_to_bf16(value) : dtype == DType::f16 ? float_from_f16(f16_from_float(value)) : value;
+  return dtype == DType::bf16 ? round_to_bf16(value)
+      : dtype == DType::f16   ? float_from_f16(f16_from_float(value))
+                              : value;
 }
 
-constexpr bool is_mx(const QuantizationArgs& args) { return args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8; }
+constexpr bool is_mx(const QuantizationArgs& args) {
+  return args.type == NumberType::floating && args.group_size == 32 && args.scale_dtype == DType::u8;
+}
 
-// Which scale an element of a weight belongs to: index = (row / rows_per_scale) * scale_columns + column / columns_per_scale.
+// Which scale an element of a weight belongs to: index = (row / rows_per_scale) * scale_columns + column /
+// columns_per_scale.
 struct ScaleLayout {
   static constexpr int64_t kAllRows = INT64_MAX;
   int64_t rows_per_scale = 1, columns_per_scale = 1, scale_columns = 1;
@@ -28,11 +37,19 @@ struct ScaleLayout {
   ScaleLayout() = default;
   ScaleLayout(const QuantizationArgs& args, int64_t columns) : columns_per_scale(columns > 1 ? columns : 1) {
     switch (args.strategy) {
-      case Strategy::channel: return;
+      case Strategy::channel:
+        return;
       case Strategy::group:
-      case Strategy::tensor_group: columns_per_scale = args.group_size.value(); break;
-      case Strategy::block: rows_per_scale = args.block_structure.value()[0], columns_per_scale = args.block_structure.value()[1]; break;
-      default: rows_per_scale = kAllRows; return;
+      case Strategy::tensor_group:
+        columns_per_scale = args.group_size.value();
+        break;
+      case Strategy::block:
+        rows_per_scale = args.block_structure.value()[0];
+        columns_per_scale = args.block_structure.value()[1];
+        break;
+      default:
+        rows_per_scale = kAllRows;
+        return;
     }
     scale_columns = llmc::scale_columns(args, columns);
   }
@@ -40,7 +57,12 @@ struct ScaleLayout {
 };
 
 // The scale an exact zero is replaced by, so that nothing divides by zero.
-constexpr float smallest_scale(DType dtype) { return dtype == DType::f8_e4m3 ? 0.125f : dtype == DType::bf16 ? 0x1p-7f : dtype == DType::f16 ? 0x1p-10f : 0x1p-23f; }
+constexpr float smallest_scale(DType dtype) {
+  return dtype == DType::f8_e4m3 ? 0.125f
+      : dtype == DType::bf16     ? 0x1p-7f
+      : dtype == DType::f16      ? 0x1p-10f
+                                 : 0x1p-23f;
+}
 
 enum class ScaleStorage : uint8_t { model, e4m3, exponent };  // e4m3: over a global scale; exponent: MX
 
@@ -54,26 +76,43 @@ struct ScaleGrid {
 
   ScaleGrid() = default;
   ScaleGrid(const QuantizationArgs& args, DType dtype, std::optional<float> global)
-      : model(dtype == DType::f64 ? DType::f32 : dtype), storage(is_mx(args) ? ScaleStorage::exponent : args.strategy == Strategy::tensor_group ? ScaleStorage::e4m3 : ScaleStorage::model),
-        symmetric(args.symmetric), low(static_cast<float>(args.quant_min())), high(static_cast<float>(args.quant_max())), mx_offset(args.num_bits == 4 ? 2 : 8), global_scale(global.value_or(0.0f)) {}
+      : model(dtype == DType::f64 ? DType::f32 : dtype),
+        storage(is_mx(args)                                   ? ScaleStorage::exponent
+                    : args.strategy == Strategy::tensor_group ? ScaleStorage::e4m3
+                                                              : ScaleStorage::model),
+        symmetric(args.symmetric),
+        low(static_cast<float>(args.quant_min())),
+        high(static_cast<float>(args.quant_max())),
+        mx_offset(args.num_bits == 4 ? 2 : 8),
+        global_scale(global.value_or(0.0f)) {}
 };
 
 struct CellScale {
-  float stored = 0;      // as the file holds it; of an exponent: the power of two
+  float stored = 0;  // as the file holds it; of an exponent: the power of two
   int8_t zero_point = 0;
 };
 
-// The power of two under `absmax`, raised to the next one from 1.75 times it on, over the codes' own: as a byte e for 2^(e - 127).
+// The power of two under `absmax`, raised to the next one from 1.75 times it on, over the codes' own: as a
+// byte e for 2^(e - 127).
 constexpr uint8_t mx_exponent(float absmax, const ScaleGrid& grid) {
   float power = 0;
   switch (grid.model) {
-    case DType::bf16: power = float_from_bf16(static_cast<uint16_t>((bf16_from_float(absmax) + 0x0020u) & 0xFF80u)); break;
-    case DType::f16: power = float_from_f16(static_cast<uint16_t>((f16_from_float(absmax) + 0x0100u) & 0xFC00u)); break;
-    default: power = std::bit_cast<float>((std::bit_cast<uint32_t>(absmax) + 0x00200000u) & 0xFF800000u); break;
+    case DType::bf16:
+      power = float_from_bf16(static_cast<uint16_t>((bf16_from_float(absmax) + 0x0020u) & 0xFF80u));
+      break;
+    case DType::f16:
+      power = float_from_f16(static_cast<uint16_t>((f16_from_float(absmax) + 0x0100u) & 0xFC00u));
+      break;
+    default:
+      power = std::bit_cast<float>((std::bit_cast<uint32_t>(absmax) + 0x00200000u) & 0xFF800000u);
+      break;
   }
   const int exponent = static_cast<int>(std::bit_cast<uint32_t>(power) >> 23);
-  const int shifted = exponent == 0 || exponent < grid.mx_offset ? 0 : exponent == 255 ? 254 : exponent - grid.mx_offset;
-  return grid.model == DType::f16 && shifted < 127 - 24 ? 127 : static_cast<uint8_t>(shifted);  // what float16 cannot hold becomes one
+  const int shifted = exponent == 0 || exponent < grid.mx_offset ? 0
+      : exponent == 255                                          ? 254
+                                                                 : exponent - grid.mx_offset;
+  // what float16 cannot hold becomes one
+  return grid.model == DType::f16 && shifted < 127 - 24 ? 127 : static_cast<uint8_t>(shifted);
 }
 
 // The byte that stands for a power of two.
@@ -81,7 +120,8 @@ constexpr uint8_t mx_byte(float power) { return static_cast<uint8_t>(std::bit_ca
 
 // Both ends include zero. The arithmetic's every step is rounded to the model's dtype.
 constexpr CellScale scale_of_cell(float minimum, float maximum, const ScaleGrid& grid) {
-  const float largest = (-minimum > maximum ? -minimum : maximum) + 0.0f;  // never -0, which has an exponent's bits beside it
+  // never -0, which has an exponent's bits beside it
+  const float largest = (-minimum > maximum ? -minimum : maximum) + 0.0f;
   if (grid.storage == ScaleStorage::exponent) return {float_from_e8m0(mx_exponent(largest, grid)), 0};
   const float steps = grid.high - grid.low;
   if (grid.symmetric) {
@@ -95,7 +135,9 @@ constexpr CellScale scale_of_cell(float minimum, float maximum, const ScaleGrid&
   }
   const float scale = round_to_model(round_to_model(maximum - minimum, grid.model) / steps, grid.model);
   const float exact = round_to_model(grid.low - round_to_model(minimum / scale, grid.model), grid.model);
-  const int8_t zero_point = exact != exact ? int8_t{0} : static_cast<int8_t>(round_to_whole(clamp_between(exact, grid.low, grid.high)));
+  const int8_t zero_point = exact != exact
+      ? int8_t{0}
+      : static_cast<int8_t>(round_to_whole(clamp_between(exact, grid.low, grid.high)));
   return {scale == 0.0f ? smallest_scale(grid.model) : scale, zero_point};
 }
 

@@ -11,7 +11,11 @@
 namespace llmc {
 namespace {
 
-QuantizationArgs make_args(int num_bits, NumberType type, Strategy strategy, std::optional<int64_t> group_size = {}, std::optional<DType> scale_dtype = {}) {
+QuantizationArgs make_args(int num_bits,
+                           NumberType type,
+                           Strategy strategy,
+                           std::optional<int64_t> group_size = {},
+                           std::optional<DType> scale_dtype = {}) {
   QuantizationArgs args;
   args.num_bits = num_bits;
   args.type = type;
@@ -112,13 +116,17 @@ constexpr std::pair<Format, std::string_view> kFormats[] = {
     {Format::mxfp8_quantized, "mxfp8-quantized"},
 };
 
-constexpr std::string_view kStrategyNames[] = {"tensor", "channel", "group", "block", "token", "tensor_group", "attn_head"};
+constexpr std::string_view kStrategyNames[] = {"tensor", "channel",      "group",    "block",
+                                               "token",  "tensor_group", "attn_head"};
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
-bool is_grouped(const QuantizationArgs& args) { return args.strategy == Strategy::group || args.strategy == Strategy::tensor_group; }
+bool is_grouped(const QuantizationArgs& args) {
+  return args.strategy == Strategy::group || args.strategy == Strategy::tensor_group;
+}
 
 Strategy infer_strategy(const QuantizationArgs& args) {
   if (!args.group_size) return Strategy::tensor;
@@ -130,17 +138,26 @@ void check_numbers(const QuantizationArgs& args, std::string_view where) {
     if (!condition) throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", where, text));
   };
   if (args.type == NumberType::integer)
-    require(args.num_bits >= 1 && args.num_bits <= 8, fmt::format("num_bits is {}, integers have 1 to 8", args.num_bits));
+    require(args.num_bits >= 1 && args.num_bits <= 8,
+            fmt::format("num_bits is {}, integers have 1 to 8", args.num_bits));
   else
-    require(args.num_bits == 4 || args.num_bits == 8, fmt::format("num_bits is {}, floats have 4 or 8", args.num_bits));
-  require(args.symmetric || args.type == NumberType::integer, "symmetric is false, floats are always symmetric");
-  require(!args.group_size || *args.group_size == -1 || *args.group_size > 0, fmt::format("group_size is {}, wanted -1 or more than 0", args.group_size.value_or(0)));
-  require(!args.block_structure || ((*args.block_structure)[0] > 0 && (*args.block_structure)[1] > 0), "block_structure has a side that is not positive");
+    require(args.num_bits == 4 || args.num_bits == 8,
+            fmt::format("num_bits is {}, floats have 4 or 8", args.num_bits));
+  require(args.symmetric || args.type == NumberType::integer,
+          "symmetric is false, floats are always symmetric");
+  require(!args.group_size || *args.group_size == -1 || *args.group_size > 0,
+          fmt::format("group_size is {}, wanted -1 or more than 0", args.group_size.value_or(0)));
+  require(!args.block_structure || ((*args.block_structure)[0] > 0 && (*args.block_structure)[1] > 0),
+          "block_structure has a side that is not positive");
   const bool small_float = args.type == NumberType::floating && is_grouped(args) && args.group_size == 32;
-  require(args.scale_dtype != DType::u8 || small_float, "scale_dtype torch.uint8 needs type float, strategy group and group_size 32");
-  require(!(small_float && args.num_bits == 4) || args.scale_dtype == DType::u8, "float 4-bit groups of 32 need scale_dtype torch.uint8");
-  require(args.scale_dtype != DType::f8_e4m3 || args.strategy == Strategy::tensor_group, "scale_dtype torch.float8_e4m3fn needs strategy tensor_group");
-  require(args.strategy != Strategy::tensor_group || args.scale_dtype == DType::f8_e4m3, "strategy tensor_group needs scale_dtype torch.float8_e4m3fn");
+  require(args.scale_dtype != DType::u8 || small_float,
+          "scale_dtype torch.uint8 needs type float, strategy group and group_size 32");
+  require(!(small_float && args.num_bits == 4) || args.scale_dtype == DType::u8,
+          "float 4-bit groups of 32 need scale_dtype torch.uint8");
+  require(args.scale_dtype != DType::f8_e4m3 || args.strategy == Strategy::tensor_group,
+          "scale_dtype torch.float8_e4m3fn needs strategy tensor_group");
+  require(args.strategy != Strategy::tensor_group || args.scale_dtype == DType::f8_e4m3,
+          "strategy tensor_group needs scale_dtype torch.float8_e4m3fn");
 }
 
 void check_structure(const QuantizationArgs& args, std::string_view where) {
@@ -148,14 +165,22 @@ void check_structure(const QuantizationArgs& args, std::string_view where) {
     if (!condition) throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", where, text));
   };
   const std::string_view strategy = kStrategyNames[static_cast<size_t>(args.strategy)];
-  require(args.strategy != Strategy::token || args.dynamic != Dynamic::no, "strategy token needs dynamic true");
-  require(!is_grouped(args) || (args.group_size && *args.group_size > 0), fmt::format("strategy {} needs a group_size above 0", strategy));
-  require(!args.group_size || *args.group_size <= 0 || is_grouped(args), fmt::format("group_size is {}, but strategy {} has no groups", args.group_size.value_or(0), strategy));
-  require((args.strategy == Strategy::block) == args.block_structure.has_value(), "strategy block and block_structure need each other");
-  require(args.actorder != ActOrder::group || is_grouped(args), fmt::format("actorder group needs strategy group, got {}", strategy));
-  require(args.dynamic == Dynamic::no || args.strategy == Strategy::token || args.strategy == Strategy::tensor || is_grouped(args),
+  require(args.strategy != Strategy::token || args.dynamic != Dynamic::no,
+          "strategy token needs dynamic true");
+  require(!is_grouped(args) || (args.group_size && *args.group_size > 0),
+          fmt::format("strategy {} needs a group_size above 0", strategy));
+  require(
+      !args.group_size || *args.group_size <= 0 || is_grouped(args),
+      fmt::format("group_size is {}, but strategy {} has no groups", args.group_size.value_or(0), strategy));
+  require((args.strategy == Strategy::block) == args.block_structure.has_value(),
+          "strategy block and block_structure need each other");
+  require(args.actorder != ActOrder::group || is_grouped(args),
+          fmt::format("actorder group needs strategy group, got {}", strategy));
+  require(args.dynamic == Dynamic::no || args.strategy == Strategy::token ||
+              args.strategy == Strategy::tensor || is_grouped(args),
           fmt::format("dynamic quantization cannot have strategy {}", strategy));
-  require(args.dynamic != Dynamic::local || args.strategy == Strategy::tensor_group, fmt::format("dynamic local needs strategy tensor_group, got {}", strategy));
+  require(args.dynamic != Dynamic::local || args.strategy == Strategy::tensor_group,
+          fmt::format("dynamic local needs strategy tensor_group, got {}", strategy));
 }
 
 }  // namespace
@@ -165,7 +190,9 @@ double QuantizationArgs::quant_max() const {
   return num_bits == 8 ? 448.0 : 6.0;
 }
 
-double QuantizationArgs::quant_min() const { return type == NumberType::integer ? -quant_max() - 1 : -quant_max(); }
+double QuantizationArgs::quant_min() const {
+  return type == NumberType::integer ? -quant_max() - 1 : -quant_max();
+}
 
 std::string_view format_name(Format format) { return kFormats[static_cast<size_t>(format)].second; }
 
@@ -191,15 +218,18 @@ Scheme preset_scheme(std::string_view name) {
   }
   std::string known;
   for (const PresetRow& row : kPresets) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
-  throw Error(ErrorCode::invalid_argument, fmt::format("scheme '{}' is unknown, wanted one of {}", name, known));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("scheme '{}' is unknown, wanted one of {}", name, known));
 }
 
 Format infer_format(const Scheme& scheme) {
   if (!scheme.weights) return Format::dense;
   const QuantizationArgs& weights = *scheme.weights;
-  if (weights.type == NumberType::integer) return scheme.input_activations ? Format::int_quantized : Format::pack_quantized;
+  if (weights.type == NumberType::integer)
+    return scheme.input_activations ? Format::int_quantized : Format::pack_quantized;
   if (weights.num_bits == 4 && weights.group_size == 32) return Format::mxfp4_pack_quantized;
-  if (weights.num_bits == 8 && weights.group_size == 32 && weights.scale_dtype == DType::u8) return Format::mxfp8_quantized;
+  if (weights.num_bits == 8 && weights.group_size == 32 && weights.scale_dtype == DType::u8)
+    return Format::mxfp8_quantized;
   if (weights.num_bits == 4 && weights.group_size == 16) return Format::nvfp4_pack_quantized;
   return scheme.input_activations ? Format::float_quantized : Format::naive_quantized;
 }
@@ -218,7 +248,8 @@ int64_t scale_columns(const QuantizationArgs& args, int64_t columns) {
   if (is_grouped(args)) {
     const int64_t group = args.group_size.value();
     if (columns % group != 0)
-      throw Error(ErrorCode::invalid_argument, fmt::format("weight: {} input channels are no multiple of group_size {}", columns, group));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("weight: {} input channels are no multiple of group_size {}", columns, group));
     return columns / group;
   }
   if (args.strategy != Strategy::block) return 1;

@@ -17,7 +17,11 @@ void raise_column_maxima(const TensorView& weight, std::vector<float>& largest) 
   }
 }
 
-std::vector<float> smoothing_scales(std::span<const float> minimum, std::span<const float> maximum, std::span<const float> weight_maximum, const SmoothingRule& rule, std::string_view what) {
+std::vector<float> smoothing_scales(std::span<const float> minimum,
+                                    std::span<const float> maximum,
+                                    std::span<const float> weight_maximum,
+                                    const SmoothingRule& rule,
+                                    std::string_view what) {
   constexpr float kSmallestScale = 1e-5f;
   const auto rounded = [&](float value) { return round_to(value, rule.rounding); };
   std::vector<float> scales(maximum.size());
@@ -25,19 +29,31 @@ std::vector<float> smoothing_scales(std::span<const float> minimum, std::span<co
     const float range = rounded(maximum[j] - minimum[j]), weight = rounded(2.0f * weight_maximum[j]);
     float s = range;
     if (rule.logarithmic) s = rounded(range / rounded(std::log2(rounded(2.0f + range))));
-    else if (weight > 0.0f) s = rounded(rounded(std::pow(range, rule.strength)) / rounded(std::pow(weight, 1.0f - rule.strength)));
-    if (!std::isfinite(s)) throw Error(ErrorCode::numeric, fmt::format("{}: channel {} has range {} and largest weight {}: its scale is not finite", what, j, range, weight_maximum[j]));
+    else if (weight > 0.0f)
+      s = rounded(rounded(std::pow(range, rule.strength)) / rounded(std::pow(weight, 1.0f - rule.strength)));
+    if (!std::isfinite(s))
+      throw Error(ErrorCode::numeric,
+                  fmt::format("{}: channel {} has range {} and largest weight {}: its scale is not finite",
+                              what, j, range, weight_maximum[j]));
     scales[j] = std::max(s, kSmallestScale);
   }
   return scales;
 }
 
-void use_smoothing_scales(std::byte* data, DType dtype, int64_t rows, std::span<const float> scales, SmoothingUse use) {
+void use_smoothing_scales(std::byte* data,
+                          DType dtype,
+                          int64_t rows,
+                          std::span<const float> scales,
+                          SmoothingUse use) {
   const auto columns = static_cast<int64_t>(scales.size());
   switch (use) {
-    case SmoothingUse::multiply: return change_columns(data, dtype, rows, columns, [&](float w, size_t j) { return w * scales[j]; });
-    case SmoothingUse::divide: return change_columns(data, dtype, rows, columns, [&](float w, size_t j) { return w / scales[j]; });
-    case SmoothingUse::divide_plus_one: return change_columns(data, dtype, rows, columns, [&](float w, size_t j) { return (w + 1.0f) / scales[j] - 1.0f; });
+    case SmoothingUse::multiply:
+      return change_columns(data, dtype, rows, columns, [&](float w, size_t j) { return w * scales[j]; });
+    case SmoothingUse::divide:
+      return change_columns(data, dtype, rows, columns, [&](float w, size_t j) { return w / scales[j]; });
+    case SmoothingUse::divide_plus_one:
+      return change_columns(data, dtype, rows, columns,
+                            [&](float w, size_t j) { return (w + 1.0f) / scales[j] - 1.0f; });
   }
 }
 

@@ -20,10 +20,16 @@ struct Named {
   const char* name;
   T value;
 };
-constexpr Named<Strategy> kStrategies[] = {{"tensor", Strategy::tensor}, {"channel", Strategy::channel}, {"group", Strategy::group}, {"block", Strategy::block},
-                                           {"token", Strategy::token}, {"tensor_group", Strategy::tensor_group}, {"attn_head", Strategy::attn_head}};
+constexpr Named<Strategy> kStrategies[] = {
+    {"tensor", Strategy::tensor},      {"channel", Strategy::channel},
+    {"group", Strategy::group},        {"block", Strategy::block},
+    {"token", Strategy::token},        {"tensor_group", Strategy::tensor_group},
+    {"attn_head", Strategy::attn_head}};
 constexpr Named<NumberType> kTypes[] = {{"int", NumberType::integer}, {"float", NumberType::floating}};
-constexpr Named<ActOrder> kActOrders[] = {{"static", ActOrder::weight}, {"weight", ActOrder::weight}, {"group", ActOrder::group}, {"dynamic", ActOrder::group}};
+constexpr Named<ActOrder> kActOrders[] = {{"static", ActOrder::weight},
+                                          {"weight", ActOrder::weight},
+                                          {"group", ActOrder::group},
+                                          {"dynamic", ActOrder::group}};
 
 template <class T, size_t N>
 T pick(const Named<T> (&table)[N], const RecipeValue& value, const std::string& what) {
@@ -37,16 +43,20 @@ T pick(const Named<T> (&table)[N], const RecipeValue& value, const std::string& 
 }
 
 std::array<int64_t, 2> read_block(const RecipeValue& value, const std::string& what) {
-  if (value.kind == RecipeValue::Kind::list && value.items.size() == 2) return {value.items[0].as_int(what), value.items[1].as_int(what)};
+  if (value.kind == RecipeValue::Kind::list && value.items.size() == 2)
+    return {value.items[0].as_int(what), value.items[1].as_int(what)};
   long long rows = 0, columns = 0;
   char rest = 0;
-  if (value.kind == RecipeValue::Kind::string && std::sscanf(value.scalar.c_str(), "%lldx%lld%c", &rows, &columns, &rest) == 2) return {rows, columns};
+  if (value.kind == RecipeValue::Kind::string &&
+      std::sscanf(value.scalar.c_str(), "%lldx%lld%c", &rows, &columns, &rest) == 2)
+    return {rows, columns};
   fail(value, what, "wanted [rows, columns] or 'RxC'");
 }
 
 DType read_dtype(const RecipeValue& value, const std::string& what) {
   const auto dtype = parse_torch_dtype(value.as_string(what));
-  if (!dtype) fail(value, what, fmt::format("got '{}', wanted a dtype such as torch.float8_e4m3fn", value.scalar));
+  if (!dtype)
+    fail(value, what, fmt::format("got '{}', wanted a dtype such as torch.float8_e4m3fn", value.scalar));
   return *dtype;
 }
 
@@ -62,14 +72,20 @@ JsonValue json_of(const RecipeValue& value, const std::string& what) {
       for (const auto& item : value.items) list.items.push_back(json_of(item, what));
       return list;
     }
-    case RecipeValue::Kind::null: return {};
-    case RecipeValue::Kind::string: return JsonValue::from_string(value.scalar);
-    case RecipeValue::Kind::boolean: return JsonValue::from_bool(value.as_bool(what));
-    case RecipeValue::Kind::integer: return JsonValue::from_int(value.as_int(what));
-    case RecipeValue::Kind::number: break;
+    case RecipeValue::Kind::null:
+      return {};
+    case RecipeValue::Kind::string:
+      return JsonValue::from_string(value.scalar);
+    case RecipeValue::Kind::boolean:
+      return JsonValue::from_bool(value.as_bool(what));
+    case RecipeValue::Kind::integer:
+      return JsonValue::from_int(value.as_int(what));
+    case RecipeValue::Kind::number:
+      break;
   }
   const double number = value.as_double(what);
-  if (!std::isfinite(number)) fail(value, what, fmt::format("got '{}', wanted a finite number", value.scalar));
+  if (!std::isfinite(number))
+    fail(value, what, fmt::format("got '{}', wanted a finite number", value.scalar));
   return JsonValue::from_double(number);
 }
 
@@ -80,10 +96,15 @@ std::string read_observer_kwargs(const RecipeValue& value, const std::string& wh
 
 }  // namespace
 
-ActOrder parse_actorder(const RecipeValue& value, const std::string& what) { return pick(kActOrders, value, what); }
+ActOrder parse_actorder(const RecipeValue& value, const std::string& what) {
+  return pick(kActOrders, value, what);
+}
 
-QuantizationArgs read_quantization_args(const RecipeValue& value, const std::string& what, std::optional<std::string> observer) {
-  if (value.kind != RecipeValue::Kind::map) fail(value, what, "wanted a mapping with num_bits, type, strategy, ...");
+QuantizationArgs read_quantization_args(const RecipeValue& value,
+                                        const std::string& what,
+                                        std::optional<std::string> observer) {
+  if (value.kind != RecipeValue::Kind::map)
+    fail(value, what, "wanted a mapping with num_bits, type, strategy, ...");
   QuantizationArgs args;
   args.observer = std::move(observer);
   bool strategy_given = false;
@@ -94,11 +115,18 @@ QuantizationArgs read_quantization_args(const RecipeValue& value, const std::str
     else if (key == "type") args.type = pick(kTypes, item, name);
     else if (key == "symmetric") args.symmetric = item.as_bool(name);
     else if (key == "group_size") args.group_size = item.as_int(name);
-    else if (key == "strategy") args.strategy = pick(kStrategies, item, name), strategy_given = true;
-    else if (key == "block_structure") args.block_structure = read_block(item, name);
-    else if (key == "dynamic") args.dynamic = item.scalar == "local" ? Dynamic::local : item.as_bool(name) ? Dynamic::yes : Dynamic::no;
-    else if (key == "actorder") args.actorder = pick(kActOrders, item, name), args.actorder_text = item.scalar;
-    else if (key == "scale_dtype") args.scale_dtype = read_dtype(item, name);
+    else if (key == "strategy") {
+      args.strategy = pick(kStrategies, item, name);
+      strategy_given = true;
+    } else if (key == "block_structure") args.block_structure = read_block(item, name);
+    else if (key == "dynamic")
+      args.dynamic = item.scalar == "local" ? Dynamic::local
+          : item.as_bool(name)              ? Dynamic::yes
+                                            : Dynamic::no;
+    else if (key == "actorder") {
+      args.actorder = pick(kActOrders, item, name);
+      args.actorder_text = item.scalar;
+    } else if (key == "scale_dtype") args.scale_dtype = read_dtype(item, name);
     else if (key == "zp_dtype") args.zp_dtype = read_dtype(item, name);
     else if (key == "observer") args.observer = item.as_string(name);
     else if (key == "observer_kwargs") args.observer_kwargs = read_observer_kwargs(item, name);
@@ -116,12 +144,18 @@ Scheme read_scheme_value(const RecipeValue& value, const std::string& what) {
     if (key == "targets") scheme.targets = item.as_strings(name);
     else if (item.is_null()) continue;
     else if (key == "weights") scheme.weights = read_quantization_args(item, name);
-    else if (key == "input_activations") scheme.input_activations = read_quantization_args(item, name, "minmax");
-    else if (key == "output_activations") scheme.output_activations = read_quantization_args(item, name, "minmax");
+    else if (key == "input_activations")
+      scheme.input_activations = read_quantization_args(item, name, "minmax");
+    else if (key == "output_activations")
+      scheme.output_activations = read_quantization_args(item, name, "minmax");
     else if (key == "format") {
       scheme.format = parse_format(item.as_string(name));
       if (!scheme.format) fail(item, name, fmt::format("unknown format '{}'", item.scalar));
-    } else fail(item, what, fmt::format("unknown key '{}'; wanted targets, weights, input_activations, output_activations, format", key));
+    } else
+      fail(item, what,
+           fmt::format(
+               "unknown key '{}'; wanted targets, weights, input_activations, output_activations, format",
+               key));
   }
   if (scheme.targets.empty()) fail(value, what, "no targets");
   return scheme;

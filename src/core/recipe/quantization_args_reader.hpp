@@ -11,7 +11,9 @@ namespace llmc {
 // `what` names the entry in errors: "GPTQModifier.config_groups.group_0".
 Scheme read_scheme_value(const RecipeValue& value, const std::string& what);
 // `observer`: the one that stands when none is given.
-QuantizationArgs read_quantization_args(const RecipeValue& value, const std::string& what, std::optional<std::string> observer = "memoryless_minmax");
+QuantizationArgs read_quantization_args(const RecipeValue& value,
+                                        const std::string& what,
+                                        std::optional<std::string> observer = "memoryless_minmax");
 
 // "static" | "weight" | "group" | "dynamic"; null or absent is for the caller.
 ActOrder parse_actorder(const RecipeValue& value, const std::string& what);

@@ -19,8 +19,12 @@ constexpr uintmax_t kMaxFileBytes = 16u << 20;
 class YamlConverter {
  public:
   RecipeValue convert(const YAML::Node& node, int depth = 0) {
-    if (depth > kMaxDepth) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: nested deeper than {}", line_of(node), kMaxDepth));
-    if (++nodes_ > kMaxNodes) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: more than {} values", line_of(node), kMaxNodes));
+    if (depth > kMaxDepth)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("recipe line {}: nested deeper than {}", line_of(node), kMaxDepth));
+    if (++nodes_ > kMaxNodes)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("recipe line {}: more than {} values", line_of(node), kMaxNodes));
     RecipeValue out;
     out.line = line_of(node);
     switch (node.Type()) {
@@ -31,16 +35,23 @@ class YamlConverter {
       case YAML::NodeType::Map:
         out.kind = RecipeValue::Kind::map;
         for (const auto& entry : node) {
-          if (!entry.first.IsScalar()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: a key that is not text", line_of(entry.first)));
+          if (!entry.first.IsScalar())
+            throw Error(ErrorCode::invalid_argument,
+                        fmt::format("recipe line {}: a key that is not text", line_of(entry.first)));
           const std::string key = entry.first.Scalar();
-          if (out.find(key)) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: key '{}' occurs twice", line_of(entry.first), key));
+          if (out.find(key))
+            throw Error(ErrorCode::invalid_argument,
+                        fmt::format("recipe line {}: key '{}' occurs twice", line_of(entry.first), key));
           RecipeValue value = convert(entry.second, depth + 1);
           value.line = line_of(entry.first);
           out.entries.emplace_back(key, std::move(value));
         }
         break;
-      case YAML::NodeType::Scalar: convert_scalar(node, out); break;
-      default: break;
+      case YAML::NodeType::Scalar:
+        convert_scalar(node, out);
+        break;
+      default:
+        break;
     }
     return out;
   }
@@ -55,7 +66,9 @@ class YamlConverter {
     bool flag;
     int64_t integer;
     double number;
-    if (out.scalar.empty() || out.scalar == "~" || out.scalar == "null" || out.scalar == "Null" || out.scalar == "NULL" || out.scalar == "None") out.kind = RecipeValue::Kind::null;
+    if (out.scalar.empty() || out.scalar == "~" || out.scalar == "null" || out.scalar == "Null" ||
+        out.scalar == "NULL" || out.scalar == "None")
+      out.kind = RecipeValue::Kind::null;
     else if (YAML::convert<int64_t>::decode(node, integer)) out.kind = RecipeValue::Kind::integer;
     else if (YAML::convert<double>::decode(node, number)) out.kind = RecipeValue::Kind::number;
     else if (YAML::convert<bool>::decode(node, flag)) out.kind = RecipeValue::Kind::boolean;
@@ -66,7 +79,9 @@ class YamlConverter {
 
 std::string read_file(const std::filesystem::path& path) {
   std::error_code failed;
-  if (std::filesystem::file_size(path, failed) > kMaxFileBytes || failed) throw Error(ErrorCode::bad_file, fmt::format("recipe '{}': cannot be read, or larger than 16 MiB", path.string()));
+  if (std::filesystem::file_size(path, failed) > kMaxFileBytes || failed)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("recipe '{}': cannot be read, or larger than 16 MiB", path.string()));
   std::ifstream file(path, std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();
@@ -81,26 +96,31 @@ std::string front_matter(const std::string& text) {
     const size_t end = text.find(std::string("\n") + fence, 3);
     if (end != std::string::npos) return "   " + text.substr(3, end - 3);
   }
-  throw Error(ErrorCode::invalid_argument, "recipe: a .md recipe needs front matter between two lines of ---");
+  throw Error(ErrorCode::invalid_argument,
+              "recipe: a .md recipe needs front matter between two lines of ---");
 }
 
 bool is_recipe_path(const std::string& text) {
   if (text.find('\n') != std::string::npos || text.size() > 4096) return false;
   const std::string extension = std::filesystem::path(text).extension();
   std::error_code ignored;
-  return extension == ".yaml" || extension == ".yml" || extension == ".json" || extension == ".md" || std::filesystem::is_regular_file(text, ignored);
+  return extension == ".yaml" || extension == ".yml" || extension == ".json" || extension == ".md" ||
+      std::filesystem::is_regular_file(text, ignored);
 }
 
 std::string recipe_text(const std::string& file_or_text) {
   if (!is_recipe_path(file_or_text)) return file_or_text;
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(file_or_text, ignored)) throw Error(ErrorCode::not_found, fmt::format("recipe '{}': file not found", file_or_text));
+  if (!std::filesystem::is_regular_file(file_or_text, ignored))
+    throw Error(ErrorCode::not_found, fmt::format("recipe '{}': file not found", file_or_text));
   const std::string text = read_file(file_or_text);
   return std::filesystem::path(file_or_text).extension() == ".md" ? front_matter(text) : text;
 }
 
 const RecipeValue& want_map(const RecipeValue& value, const std::string& what) {
-  if (value.kind != RecipeValue::Kind::map) throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: '{}' is not a mapping", value.line, what));
+  if (value.kind != RecipeValue::Kind::map)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe line {}: '{}' is not a mapping", value.line, what));
   return value;
 }
 
@@ -110,26 +130,34 @@ RecipeValue parse_recipe_value(const std::string& text) {
   try {
     return YamlConverter().convert(YAML::Load(text));
   } catch (const YAML::Exception& problem) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}", problem.mark.line + 1, problem.msg));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe line {}: {}", problem.mark.line + 1, problem.msg));
   }
 }
 
 Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
   const RecipeValue root = parse_recipe_value(recipe_text(file_or_text));
-  if (root.kind != RecipeValue::Kind::map) throw Error(ErrorCode::invalid_argument, "recipe: got text that is not a mapping, wanted '<name>_stage: <group>_modifiers: Modifier: {...}' or an existing file");
+  if (root.kind != RecipeValue::Kind::map)
+    throw Error(ErrorCode::invalid_argument,
+                "recipe: got text that is not a mapping, wanted '<name>_stage: <group>_modifiers: Modifier: "
+                "{...}' or an existing file");
 
   Recipe recipe;
   std::string stages;
   for (const auto& [stage_name, stage_value] : root.entries) {
     if (!stage_name.ends_with("stage")) {
-      recipe.notes.push_back(fmt::format("recipe line {}: key '{}' is not a stage ('..._stage') and is skipped", stage_value.line, stage_name));
+      recipe.notes.push_back(
+          fmt::format("recipe line {}: key '{}' is not a stage ('..._stage') and is skipped",
+                      stage_value.line, stage_name));
       continue;
     }
     stages += (stages.empty() ? "" : ", ") + stage_name;
     if (stage_name.rfind(stage, 0) != 0) continue;
     for (const auto& [group_name, group_value] : want_map(stage_value, stage_name).entries) {
       if (!group_name.ends_with("modifiers")) {
-        recipe.notes.push_back(fmt::format("recipe line {}: key '{}' in '{}' is not a group of modifiers ('..._modifiers') and is skipped", group_value.line, group_name, stage_name));
+        recipe.notes.push_back(fmt::format(
+            "recipe line {}: key '{}' in '{}' is not a group of modifiers ('..._modifiers') and is skipped",
+            group_value.line, group_name, stage_name));
         continue;
       }
       for (const auto& [type, arguments] : want_map(group_value, group_name).entries) {
@@ -140,16 +168,23 @@ Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
       }
     }
   }
-  if (!stage.empty() && recipe.modifiers.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: stage '{}' matches none of: {}", stage, stages.empty() ? "(no stages)" : stages));
+  if (!stage.empty() && recipe.modifiers.empty())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe: stage '{}' matches none of: {}", stage,
+                            stages.empty() ? "(no stages)" : stages));
   if (recipe.modifiers.empty()) {
-    const std::string why = recipe.notes.empty() ? "wanted '<name>_stage: <group>_modifiers: Modifier: {...}'" : recipe.notes.front();
+    const std::string why = recipe.notes.empty() ? "wanted '<name>_stage: <group>_modifiers: Modifier: {...}'"
+                                                 : recipe.notes.front();
     throw Error(ErrorCode::invalid_argument, fmt::format("recipe: no modifiers in it; {}", why));
   }
   return recipe;
 }
 
 Recipe recipe_for_scheme(const std::string& scheme_name) {
-  return parse_recipe(fmt::format("quant_stage:\n  quant_modifiers:\n    QuantizationModifier:\n      targets: [\"Linear\"]\n      scheme: \"{}\"\n      ignore: [\"lm_head\"]\n", scheme_name));
+  return parse_recipe(
+      fmt::format("quant_stage:\n  quant_modifiers:\n    QuantizationModifier:\n      targets: "
+                  "[\"Linear\"]\n      scheme: \"{}\"\n      ignore: [\"lm_head\"]\n",
+                  scheme_name));
 }
 
 }  // namespace llmc

@@ -1,4 +1,5 @@
-// Target strings of compressed-tensors (utils/match.py): exact name, "re:" anchored at the start only, class name.
+// Target strings of compressed-tensors (utils/match.py): exact name, "re:" anchored at the start only, class
+// name.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/format.h>
 #include <pcre2.h>
@@ -19,11 +20,14 @@ class Expression {
   explicit Expression(const std::string& target) : target_(target) {
     int code = 0;
     PCRE2_SIZE offset = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(target.data() + 3), target.size() - 3, PCRE2_ANCHORED | PCRE2_UTF, &code, &offset, nullptr));
+    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(target.data() + 3), target.size() - 3,
+                              PCRE2_ANCHORED | PCRE2_UTF, &code, &offset, nullptr));
     if (!code_) {
       PCRE2_UCHAR text[128] = {};
       pcre2_get_error_message(code, text, sizeof text);
-      throw Error(ErrorCode::invalid_argument, fmt::format("target '{}': {} at character {}", target, reinterpret_cast<const char*>(text), offset));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("target '{}': {} at character {}", target, reinterpret_cast<const char*>(text),
+                              offset));
     }
     context_.reset(pcre2_match_context_create(nullptr));
     data_.reset(pcre2_match_data_create(1, nullptr));
@@ -33,8 +37,11 @@ class Expression {
   }
 
   bool matches(std::string_view name) const {
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data_.get(), context_.get());
-    if (found < 0 && found != PCRE2_ERROR_NOMATCH) throw Error(ErrorCode::invalid_argument, fmt::format("target '{}': gave up on '{}' (PCRE2 error {})", target_, name, found));
+    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0,
+                                  data_.get(), context_.get());
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("target '{}': gave up on '{}' (PCRE2 error {})", target_, name, found));
     return found >= 0;
   }
   const std::string& target() const { return target_; }

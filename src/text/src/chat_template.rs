@@ -91,7 +91,8 @@ impl ChatTemplate {
             context.insert(name.clone(), Value::from(Serde(value)));
         }
         context.insert("messages".into(), Value::from(Serde(messages)));
-        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(Value::from(context)));
+        let rendered =
+            self.environment.get_template(NAME).and_then(|template| template.render(Value::from(context)));
         rendered.map_err(|error| describe(&error))
     }
 }
@@ -154,7 +155,8 @@ mod tests {
     #[test]
     fn a_raised_message_is_reported_alone_even_from_a_macro() {
         let error =
-            render("{% macro m() %}{{ raise_exception('roles\nmust alternate') }}{% endmacro %}{{ m() }}").unwrap_err();
+            render("{% macro m() %}{{ raise_exception('roles\nmust alternate') }}{% endmacro %}{{ m() }}")
+                .unwrap_err();
         assert_eq!(error.message, "chat template: roles must alternate");
     }
 

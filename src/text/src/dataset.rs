@@ -49,7 +49,9 @@ pub fn load_dataset(tokenizer: Option<&Tokenizer>, path: &Path, options: &Option
     let mut dataset = Dataset { rows: file.len(), sequence_starts: vec![0], ..Dataset::default() };
     if options.num_samples > file.len() {
         let (name, wanted) = (path.display(), options.num_samples);
-        dataset.notes.push(format!("dataset: {name} has {} rows, {wanted} were asked for; all are used", file.len()));
+        dataset
+            .notes
+            .push(format!("dataset: {name} has {} rows, {wanted} were asked for; all are used", file.len()));
     }
     for tokens in tokenize_rows(tokenizer, &file, &order, options)? {
         if tokens.ids.is_empty() {
@@ -62,7 +64,8 @@ pub fn load_dataset(tokenizer: Option<&Tokenizer>, path: &Path, options: &Option
         dataset.sequence_starts.push(dataset.token_ids.len() as i64);
     }
     if dataset.token_ids.is_empty() {
-        let message = format!("dataset: {}: none of the {} rows used has any tokens", path.display(), order.len());
+        let message =
+            format!("dataset: {}: none of the {} rows used has any tokens", path.display(), order.len());
         return Err(Error::new(Status::BadFile, message));
     }
     if dataset.skipped_empty > 0 {
@@ -89,9 +92,9 @@ fn select_rows(rows: usize, options: &Options) -> Vec<usize> {
 fn cut_into_equal_sequences(dataset: &mut Dataset, length: usize) {
     let total = dataset.token_ids.len();
     if total < length {
-        dataset
-            .notes
-            .push(format!("dataset: all rows together have {total} tokens, fewer than one sequence of {length}"));
+        dataset.notes.push(format!(
+            "dataset: all rows together have {total} tokens, fewer than one sequence of {length}"
+        ));
         dataset.sequence_starts = vec![0, total as i64];
         return;
     }
@@ -137,7 +140,12 @@ fn tokenize_rows(
     done.into_iter().map(|(_, tokens)| tokens).collect()
 }
 
-fn tokenize_row(tokenizer: Option<&Tokenizer>, file: &RowFile, row: usize, options: &Options) -> Result<Tokens> {
+fn tokenize_row(
+    tokenizer: Option<&Tokenizer>,
+    file: &RowFile,
+    row: usize,
+    options: &Options,
+) -> Result<Tokens> {
     let text = file.read(row)?;
     let bad = |reason: String| Error::new(Status::BadFile, reason);
     let tokens = match serde_json::from_str::<Json>(&text) {
@@ -168,7 +176,11 @@ fn kind_of(value: &Json) -> &'static str {
 
 /// Which column holds the sample. Ids win, because a data set tokenized beforehand keeps its text beside them; a
 /// text column named by the user wins over the usual ones.
-fn tokens_of_object(tokenizer: Option<&Tokenizer>, mut row: Map<String, Json>, options: &Options) -> Result<Tokens> {
+fn tokens_of_object(
+    tokenizer: Option<&Tokenizer>,
+    mut row: Map<String, Json>,
+    options: &Options,
+) -> Result<Tokens> {
     let column = options.text_column.as_str();
     if let Some(ids) = row.get("input_ids") {
         return read_ids(ids, limit_of(options));
@@ -218,9 +230,9 @@ fn need_tokenizer<'a>(tokenizer: Option<&'a Tokenizer>, what: &str) -> Result<&'
 }
 
 fn string_of<'a>(value: &'a Json, column: &str) -> Result<&'a str> {
-    value
-        .as_str()
-        .ok_or_else(|| Error::new(Status::BadFile, format!("'{column}' must be a string, got {}", kind_of(value))))
+    value.as_str().ok_or_else(|| {
+        Error::new(Status::BadFile, format!("'{column}' must be a string, got {}", kind_of(value)))
+    })
 }
 
 fn encode_messages(
@@ -230,7 +242,10 @@ fn encode_messages(
     options: &Options,
 ) -> Result<Tokens> {
     let Some(list) = messages.as_array() else {
-        return Err(Error::new(Status::BadFile, format!("'messages' must be an array, got {}", kind_of(messages))));
+        return Err(Error::new(
+            Status::BadFile,
+            format!("'messages' must be an array, got {}", kind_of(messages)),
+        ));
     };
     if let Some((index, other)) = list.iter().enumerate().find(|(_, message)| !message.is_object()) {
         let message = format!("'messages[{index}]' must be an object, got {}", kind_of(other));

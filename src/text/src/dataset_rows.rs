@@ -29,7 +29,10 @@ impl RowFile {
         let io = |error: std::io::Error| Error::from_io("dataset", path, &error);
         let file = File::open(path).map_err(io)?;
         if !file.metadata().map_err(io)?.is_file() {
-            return Err(Error::new(Status::InvalidArgument, format!("dataset: '{}' is not a file", path.display())));
+            return Err(Error::new(
+                Status::InvalidArgument,
+                format!("dataset: '{}' is not a file", path.display()),
+            ));
         }
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let mut offset = 0;

@@ -65,7 +65,8 @@ unsafe fn guard(error: *mut *mut c_char, body: impl FnOnce() -> Result<()>) -> i
     if !error.is_null() {
         *error = std::ptr::null_mut();
     }
-    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(error_of_panic(panic.as_ref())));
+    let result =
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(error_of_panic(panic.as_ref())));
     match result {
         Ok(()) => OK,
         Err(failure) => {
@@ -112,7 +113,8 @@ unsafe fn text_of<'a>(text: *const c_char, bytes: usize, name: &str) -> Result<&
         return if bytes == 0 { Ok("") } else { Err(invalid(format!("{name} is NULL, its length {bytes}"))) };
     }
     let bytes = std::slice::from_raw_parts(text.cast::<u8>(), bytes);
-    std::str::from_utf8(bytes).map_err(|error| invalid(format!("{name}: byte {} is not UTF-8", error.valid_up_to())))
+    std::str::from_utf8(bytes)
+        .map_err(|error| invalid(format!("{name}: byte {} is not UTF-8", error.valid_up_to())))
 }
 
 /// # Safety
@@ -147,7 +149,8 @@ pub unsafe extern "C" fn llmc_text_tokenizer_open(
 ) -> i32 {
     *tokenizer = std::ptr::null_mut();
     guard(error, || {
-        let template = if chat_template.is_null() { None } else { Some(string_of(chat_template, "chat_template")?) };
+        let template =
+            if chat_template.is_null() { None } else { Some(string_of(chat_template, "chat_template")?) };
         *tokenizer = Box::into_raw(Box::new(Tokenizer::open(path_of(model_dir, "model_dir")?, template)?));
         Ok(())
     })
@@ -242,8 +245,11 @@ pub unsafe extern "C" fn llmc_text_dataset_load(
             threads: count_of(given.threads, "threads")?,
         };
         let loaded = load_dataset(tokenizer.as_ref(), path_of(given.path, "path")?, &options)?;
-        let notes: Vec<CString> =
-            loaded.notes.iter().map(|note| CString::new(note.replace('\0', " ")).unwrap_or_default()).collect();
+        let notes: Vec<CString> = loaded
+            .notes
+            .iter()
+            .map(|note| CString::new(note.replace('\0', " ")).unwrap_or_default())
+            .collect();
         let note_pointers = notes.iter().map(|note| note.as_ptr()).collect();
         *dataset = Box::into_raw(Box::new(CDataset { dataset: loaded, note_pointers, _notes: notes }));
         Ok(())
@@ -278,7 +284,12 @@ pub unsafe extern "C" fn llmc_text_dataset_free(dataset: *mut CDataset) {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn llmc_text_permutation(seed: u64, n: i64, order: *mut i64, error: *mut *mut c_char) -> i32 {
+pub unsafe extern "C" fn llmc_text_permutation(
+    seed: u64,
+    n: i64,
+    order: *mut i64,
+    error: *mut *mut c_char,
+) -> i32 {
     guard(error, || {
         for (index, row) in permutation(seed, count_of(n, "n")?).into_iter().enumerate() {
             *order.add(index) = row as i64;

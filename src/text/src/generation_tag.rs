@@ -37,7 +37,9 @@ mod tests {
     #[test]
     fn only_the_generation_tags_are_rewritten_and_keep_their_whitespace_marks() {
         assert_eq!(
-            rewrite_generation_tags("{%- generation -%} a {% endgeneration %}{% set generation = 1 %}{{ generation }}"),
+            rewrite_generation_tags(
+                "{%- generation -%} a {% endgeneration %}{% set generation = 1 %}{{ generation }}"
+            ),
             "{%- with -%} a {% endwith %}{% set generation = 1 %}{{ generation }}"
         );
     }

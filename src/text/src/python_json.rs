@@ -26,7 +26,9 @@ pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let (item_separator, key_separator) = match separators.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be two strings")),
+        Some(_) => {
+            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be two strings"))
+        }
         None => (if indent.is_some() { "," } else { ", " }.to_string(), ": ".to_string()),
     };
     let layout = Layout {
@@ -50,7 +52,9 @@ fn write_value(out: &mut String, value: &Value, layout: &Layout, depth: usize) -
         ValueKind::String => write_string(out, value.as_str().unwrap_or_default(), layout.ensure_ascii),
         ValueKind::Seq | ValueKind::Iterable => {
             let items = value.try_iter()?.collect::<Vec<_>>();
-            write_items(out, layout, depth, ['[', ']'], &items, |out, item| write_value(out, item, layout, depth + 1))?;
+            write_items(out, layout, depth, ['[', ']'], &items, |out, item| {
+                write_value(out, item, layout, depth + 1)
+            })?;
         }
         ValueKind::Map => {
             let mut keys = value.try_iter()?.collect::<Vec<_>>();
@@ -104,7 +108,9 @@ fn key_text(key: &Value) -> Result<String, Error> {
         ValueKind::None => "null".to_string(),
         ValueKind::Bool => if key.is_true() { "true" } else { "false" }.to_string(),
         ValueKind::Number => number_text(key),
-        kind => return Err(Error::new(ErrorKind::NonKey, format!("tojson: a key of type {kind} is not allowed"))),
+        kind => {
+            return Err(Error::new(ErrorKind::NonKey, format!("tojson: a key of type {kind} is not allowed")))
+        }
     })
 }
 
@@ -180,7 +186,10 @@ mod tests {
             render("{'a': [], 'b': {'c': 1}} | tojson(indent=2)"),
             "{\n  \"a\": [],\n  \"b\": {\n    \"c\": 1\n  }\n}"
         );
-        assert_eq!(render("{'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':'))"), r#"{"a":2,"b":1}"#);
+        assert_eq!(
+            render("{'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':'))"),
+            r#"{"a":2,"b":1}"#
+        );
         assert_eq!(render("'é👋' | tojson(ensure_ascii=true)"), r#""\u00e9\ud83d\udc4b""#);
     }
 

@@ -5,7 +5,12 @@ use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
 /// Called for every method a value does not have itself.
-pub fn call_python_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub fn call_python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     match value.as_str() {
         Some(text) => match call_str_method(text, method, args)? {
             Some(result) => Ok(result),

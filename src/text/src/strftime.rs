@@ -171,7 +171,10 @@ mod tests {
     #[test]
     fn every_directive_is_what_python_prints() {
         let date = DateTime::parse("2025-03-05T14:07:09").unwrap();
-        assert_eq!(date.format("%A %a %B %b %d %-d %m %-m %y %Y"), "Wednesday Wed March Mar 05 5 03 3 25 2025");
+        assert_eq!(
+            date.format("%A %a %B %b %d %-d %m %-m %y %Y"),
+            "Wednesday Wed March Mar 05 5 03 3 25 2025"
+        );
         assert_eq!(date.format("%H:%M:%S %I %p %j %-j 100%% %Q"), "14:07:09 02 PM 064 64 100% %Q");
         assert_eq!(DateTime::parse("2000-02-29").unwrap().format("%a %I %p"), "Tue 12 AM");
     }

@@ -34,7 +34,8 @@ impl Tokenizer {
         // As transformers calls it: what the file says about padding and truncation does not apply.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(internal)?;
-        let chat_template = files.chat_template.map(|source| ChatTemplate::compile(&source, files.special_tokens));
+        let chat_template =
+            files.chat_template.map(|source| ChatTemplate::compile(&source, files.special_tokens));
         Ok(Tokenizer { inner, folder: folder.to_path_buf(), chat_template })
     }
 
@@ -52,7 +53,12 @@ impl Tokenizer {
     }
 
     /// At most `max_length` tokens (0: no limit), the special ones among them: a closing one survives the cut.
-    pub fn encode_truncated(&self, text: &str, add_special_tokens: bool, max_length: usize) -> Result<Tokens> {
+    pub fn encode_truncated(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+        max_length: usize,
+    ) -> Result<Tokens> {
         let encoding = self.inner.encode_fast(text, add_special_tokens).map_err(internal)?;
         if max_length == 0 || encoding.len() <= max_length {
             return Ok(Tokens { ids: to_ids(encoding.get_ids())?, truncated: false });
@@ -70,9 +76,15 @@ impl Tokenizer {
     }
 
     /// Renders a JSON array of messages, or an object that holds `messages` and further template variables.
-    pub fn render_json(&self, conversation: &str, add_generation_prompt: bool, date: DateTime) -> Result<String> {
-        let invalid =
-            |reason: String| Error::new(Status::InvalidArgument, format!("chat template: conversation: {reason}"));
+    pub fn render_json(
+        &self,
+        conversation: &str,
+        add_generation_prompt: bool,
+        date: DateTime,
+    ) -> Result<String> {
+        let invalid = |reason: String| {
+            Error::new(Status::InvalidArgument, format!("chat template: conversation: {reason}"))
+        };
         let mut variables = Map::new();
         let messages = match serde_json::from_str(conversation).map_err(|error| invalid(error.to_string()))? {
             Json::Object(mut object) => {
@@ -83,7 +95,9 @@ impl Tokenizer {
             other => other,
         };
         if !messages.is_array() {
-            return Err(invalid("expected an array of messages, or an object with one under 'messages'".into()));
+            return Err(invalid(
+                "expected an array of messages, or an object with one under 'messages'".into(),
+            ));
         }
         self.render(&messages, &variables, add_generation_prompt, date)
     }
@@ -114,6 +128,7 @@ fn internal(error: tokenizers::Error) -> Error {
 }
 
 fn to_ids(ids: &[u32]) -> Result<Vec<i32>> {
-    let too_large = |id: &u32| Error::new(Status::BadFile, format!("{PLACE}: token id {id} does not fit 31 bits"));
+    let too_large =
+        |id: &u32| Error::new(Status::BadFile, format!("{PLACE}: token id {id} does not fit 31 bits"));
     ids.iter().map(|id| i32::try_from(*id).map_err(|_| too_large(id))).collect()
 }

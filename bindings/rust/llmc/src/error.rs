@@ -142,5 +142,6 @@ pub(crate) fn c_path(path: &Path) -> Result<CString> {
 
 /// Text for C.
 pub(crate) fn c_text(name: &str, text: &[u8]) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::invalid(format!("{name} '{}' has a NUL byte in it", text.escape_ascii())))
+    CString::new(text)
+        .map_err(|_| Error::invalid(format!("{name} '{}' has a NUL byte in it", text.escape_ascii())))
 }

@@ -74,7 +74,10 @@ impl Gram {
     /// values: `[.., channels]` float32, bfloat16 or float16, one token per row. Three and more dimensions count the first as samples, others are one sample.
     /// [`crate::ErrorKind::Numeric`] for NaN and Inf; the gram is as before then.
     pub fn add(&mut self, session: &mut Session, values: &Tensor<'_>) -> Result<()> {
-        values.with_raw(|values| session.plain_call(|session, error| unsafe { sys::llmc_gram_add(session, self.raw, values, error) }))
+        values.with_raw(|values| {
+            session
+                .plain_call(|session, error| unsafe { sys::llmc_gram_add(session, self.raw, values, error) })
+        })
     }
 
     /// As if `from`'s values had been added after this gram's own.
@@ -126,7 +129,12 @@ impl Gram {
     /// The figures by channel.
     pub fn statistics(&self) -> Result<Channels> {
         let n = self.channels()?;
-        let mut c = Channels { minimum: vec![0.0; n], maximum: vec![0.0; n], sum_absolute: vec![0.0; n], sum_squares: vec![0.0; n] };
+        let mut c = Channels {
+            minimum: vec![0.0; n],
+            maximum: vec![0.0; n],
+            sum_absolute: vec![0.0; n],
+            sum_squares: vec![0.0; n],
+        };
         self.read(sized!(llmc_gram_data {
             channels: n as i64,
             minimum: c.minimum.as_mut_ptr(),
@@ -148,7 +156,17 @@ impl Gram {
             strength: how.strength.unwrap_or(0.0),
         });
         with_raws(weights, |weights| {
-            checked(|error| unsafe { sys::llmc_smooth_scales(self.raw, weights, count, &options, scales.as_mut_ptr(), channels, error) })
+            checked(|error| unsafe {
+                sys::llmc_smooth_scales(
+                    self.raw,
+                    weights,
+                    count,
+                    &options,
+                    scales.as_mut_ptr(),
+                    channels,
+                    error,
+                )
+            })
         })?;
         Ok(scales)
     }
@@ -163,5 +181,9 @@ impl Gram {
 pub fn smooth_apply(tensor: &mut TensorMut<'_>, scales: &[f32], operation: SmoothOperation) -> Result<()> {
     let channels = scales.len() as i64;
     // SAFETY: the scales live through the call.
-    tensor.with_raw(|tensor| checked(|error| unsafe { sys::llmc_smooth_apply(tensor, scales.as_ptr(), channels, operation as i32, error) }))
+    tensor.with_raw(|tensor| {
+        checked(|error| unsafe {
+            sys::llmc_smooth_apply(tensor, scales.as_ptr(), channels, operation as i32, error)
+        })
+    })
 }

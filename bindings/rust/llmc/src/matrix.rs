@@ -41,11 +41,19 @@ impl Matrix {
     /// weight: `[rows, columns]` float32, bfloat16 or float16. gram: of the inputs, columns channels; GPTQ needs it, observers that weigh channels use it.
     /// global_scale: [`Scheme::global_scale`] for weights that a server fuses; None: the weight's own. [`ErrorKind::Numeric`] for NaN and Inf.
     /// A Hessian that cannot be factored is no error: [`Matrix::facts`] tells the method that was used, and why.
-    pub fn quantize(session: &mut Session, scheme: &Scheme, weight: &Tensor<'_>, gram: Option<&Gram>, global_scale: Option<f32>) -> Result<Self> {
+    pub fn quantize(
+        session: &mut Session,
+        scheme: &Scheme,
+        weight: &Tensor<'_>,
+        gram: Option<&Gram>,
+        global_scale: Option<f32>,
+    ) -> Result<Self> {
         let (gram, scale) = (Gram::raw_or_null(gram), global_scale.as_ref().map_or(null(), from_ref));
         // SAFETY: all is borrowed through the call; so below.
         weight.with_raw(|weight| {
-            Self::made_on(session, |session, matrix, error| unsafe { sys::llmc_quantize_matrix(session, scheme.raw(), weight, gram, scale, matrix, error) })
+            Self::made_on(session, |session, matrix, error| unsafe {
+                sys::llmc_quantize_matrix(session, scheme.raw(), weight, gram, scale, matrix, error)
+            })
         })
     }
 
@@ -65,18 +73,44 @@ impl Matrix {
         with_raws(parts, |parts| {
             Self::made(|matrix, error| unsafe {
                 let zero_points = if count == 3 { parts.add(2) } else { null() };
-                sys::llmc_matrix_create(scheme.raw(), parts, parts.add(1), zero_points, scale, model_dtype as i32, matrix, error)
+                sys::llmc_matrix_create(
+                    scheme.raw(),
+                    parts,
+                    parts.add(1),
+                    zero_points,
+                    scale,
+                    model_dtype as i32,
+                    matrix,
+                    error,
+                )
             })
         })
     }
 
     /// The inverse of [`Matrix::pack`]: names and tensors as a [`Packed`] has them, in any order.
-    pub fn unpack<'t>(session: &mut Session, scheme: &Scheme, tensors: &[(&str, Tensor<'t>)], model_dtype: Dtype) -> Result<Self> {
-        let names = tensors.iter().map(|(name, _)| c_text("name", name.as_bytes())).collect::<Result<Vec<CString>>>()?;
+    pub fn unpack<'t>(
+        session: &mut Session,
+        scheme: &Scheme,
+        tensors: &[(&str, Tensor<'t>)],
+        model_dtype: Dtype,
+    ) -> Result<Self> {
+        let names = tensors
+            .iter()
+            .map(|(name, _)| c_text("name", name.as_bytes()))
+            .collect::<Result<Vec<CString>>>()?;
         let names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         with_raws(tensors.iter().map(|(_, tensor)| tensor), |raws| {
             Self::made_on(session, |session, matrix, error| unsafe {
-                sys::llmc_unpack(session, scheme.raw(), names.as_ptr(), raws, names.len() as i32, model_dtype as i32, matrix, error)
+                sys::llmc_unpack(
+                    session,
+                    scheme.raw(),
+                    names.as_ptr(),
+                    raws,
+                    names.len() as i32,
+                    model_dtype as i32,
+                    matrix,
+                    error,
+                )
             })
         })
     }
@@ -86,7 +120,9 @@ impl Matrix {
         let mut f = sized!(llmc_matrix_facts {});
         checked(|error| unsafe { sys::llmc_matrix_info(self.raw, &mut f, error) })?;
         // SAFETY: texts borrowed from the matrix.
-        let (scheme, format, note) = unsafe { (crate::copied_text(f.scheme), crate::copied_text(f.format), crate::copied_text(f.note)) };
+        let (scheme, format, note) = unsafe {
+            (crate::copied_text(f.scheme), crate::copied_text(f.format), crate::copied_text(f.note))
+        };
         Ok(MatrixFacts {
             method: match f.method {
                 sys::LLMC_METHOD_RTN => Some(Method::Rtn),
@@ -133,12 +169,18 @@ impl Matrix {
 
     /// values: `[rows, columns]` float32, bfloat16 or float16, written: the weight as a server sees it.
     pub fn dequantize(&self, session: &mut Session, values: &mut TensorMut<'_>) -> Result<()> {
-        values.with_raw(|values| session.plain_call(|session, error| unsafe { sys::llmc_matrix_dequantize(session, self.raw, values, error) }))
+        values.with_raw(|values| {
+            session.plain_call(|session, error| unsafe {
+                sys::llmc_matrix_dequantize(session, self.raw, values, error)
+            })
+        })
     }
 
     /// The tensors that a file holds for this matrix.
     pub fn pack(&self, session: &mut Session) -> Result<Packed> {
-        Packed::made_on(session, |session, packed, error| unsafe { sys::llmc_pack(session, self.raw, packed, error) })
+        Packed::made_on(session, |session, packed, error| unsafe {
+            sys::llmc_pack(session, self.raw, packed, error)
+        })
     }
 
     pub(crate) fn raw(&self) -> *const sys::llmc_matrix {
@@ -166,7 +208,11 @@ impl Packed {
             .map(|index| {
                 let mut name = null();
                 // SAFETY: both are views into the object, which is never written to.
-                let tensor = unsafe { Tensor::filled(|tensor, error| sys::llmc_packed_tensor(self.raw, index, &mut name, tensor, error))? };
+                let tensor = unsafe {
+                    Tensor::filled(|tensor, error| {
+                        sys::llmc_packed_tensor(self.raw, index, &mut name, tensor, error)
+                    })?
+                };
                 Ok((unsafe { crate::static_text(name) }, tensor))
             })
             .collect()

@@ -30,7 +30,9 @@ impl<'s> Model<'s> {
     pub fn open(session: &'s mut Session, folder: impl AsRef<Path>) -> Result<Self> {
         let (folder, mut raw) = (c_path(folder.as_ref())?, null_mut());
         // SAFETY: the pointers are those of the call; so below.
-        session.plain_call(|session, error| unsafe { sys::llmc_model_open(session, folder.as_ptr(), &mut raw, error) })?;
+        session.plain_call(|session, error| unsafe {
+            sys::llmc_model_open(session, folder.as_ptr(), &mut raw, error)
+        })?;
         Ok(Self { session, raw, reader: None })
     }
 
@@ -38,7 +40,11 @@ impl<'s> Model<'s> {
     pub fn open_source<'a: 's>(session: &'s mut Session, source: TensorSource<'a>) -> Result<Self> {
         let mut raw = null_mut();
         // SAFETY: so below; C copies all of the source but the reader, which the model keeps.
-        source.with_raw(|source| session.plain_call(|session, error| unsafe { sys::llmc_model_open_source(session, source, &mut raw, error) }))?;
+        source.with_raw(|source| {
+            session.plain_call(|session, error| unsafe {
+                sys::llmc_model_open_source(session, source, &mut raw, error)
+            })
+        })?;
         Ok(Self { session, raw, reader: Some(source.reader()) })
     }
 
@@ -53,13 +59,19 @@ impl<'s> Model<'s> {
             return Err(Error::invalid("token_ids: there are none".into()));
         }
         let count = starts.len() as i64 - 1;
-        self.call(|raw, error| unsafe { sys::llmc_model_add_token_ids(raw, ids.as_ptr(), starts.as_ptr(), count, error) })
+        self.call(|raw, error| unsafe {
+            sys::llmc_model_add_token_ids(raw, ids.as_ptr(), starts.as_ptr(), count, error)
+        })
     }
 
     /// Calibration data: [`Oneshot::data`] with tokenizer, text_column, template_date, num_calibration_samples, max_seq_length, shuffle, concatenate_data.
     pub fn add_data(&mut self, data: Oneshot<'_>) -> Result<()> {
         let raw = self.raw;
-        self.reading(|session| data.with_options(session, |_, options, error| unsafe { sys::llmc_model_add_data(raw, options, error) }))
+        self.reading(|session| {
+            data.with_options(session, |_, options, error| unsafe {
+                sys::llmc_model_add_data(raw, options, error)
+            })
+        })
     }
 
     /// A forward pass once, any number of recipes after it: what the unquantized model shows on its data, added to what was loaded, goes to `folder`: a file for
@@ -79,7 +91,11 @@ impl<'s> Model<'s> {
     /// All the work; [`Oneshot::to`] with everything but data. Nothing is under the output's name before [`Model::save`].
     pub fn quantize(&mut self, job: Oneshot<'_>) -> Result<()> {
         let raw = self.raw;
-        self.reading(|session| job.with_options(session, |_, options, error| unsafe { sys::llmc_model_quantize(raw, options, error) }))
+        self.reading(|session| {
+            job.with_options(session, |_, options, error| unsafe {
+                sys::llmc_model_quantize(raw, options, error)
+            })
+        })
     }
 
     /// Once for each [`Model::quantize`]: adds what no Linear owns, reads everything back, checks it and gives the folder its name.
@@ -97,7 +113,10 @@ impl<'s> Model<'s> {
         }
     }
 
-    fn call(&mut self, call: impl FnOnce(*mut sys::llmc_model, *mut *mut sys::llmc_error) -> sys::llmc_status) -> Result<()> {
+    fn call(
+        &mut self,
+        call: impl FnOnce(*mut sys::llmc_model, *mut *mut sys::llmc_error) -> sys::llmc_status,
+    ) -> Result<()> {
         let raw = self.raw;
         self.reading(|session| session.plain_call(|_, error| call(raw, error)))
     }

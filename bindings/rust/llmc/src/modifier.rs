@@ -60,17 +60,28 @@ impl Session {
     /// Recipes that run in this session may name the modifier from now on, in runs with calibration data. It takes targets, ignore, scheme and config_groups as
     /// QuantizationModifier does. Called matrix by matrix on the thread that runs the job; an error ends the run and is what it returns. Codes outside the scheme's
     /// range end it with [`crate::ErrorKind::InvalidArgument`].
-    pub fn add_modifier(&mut self, name: &str, needs: Needs, quantize: impl FnMut(&mut Job<'_>) -> Result<()> + Send + 'static) -> Result<()> {
+    pub fn add_modifier(
+        &mut self,
+        name: &str,
+        needs: Needs,
+        quantize: impl FnMut(&mut Job<'_>) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         let name = c_text("name", name.as_bytes())?;
-        let state = Registered(Box::into_raw(Box::new(State { slot: Arc::as_ptr(&self.slot), quantize: Box::new(quantize) })));
+        let state = Registered(Box::into_raw(Box::new(State {
+            slot: Arc::as_ptr(&self.slot),
+            quantize: Box::new(quantize),
+        })));
         let modifier = sized!(llmc_modifier {
-            needs: (if needs.gram { sys::LLMC_NEEDS_GRAM } else { 0 }) | (if needs.channels { sys::LLMC_NEEDS_CHANNELS } else { 0 }),
+            needs: (if needs.gram { sys::LLMC_NEEDS_GRAM } else { 0 })
+                | (if needs.channels { sys::LLMC_NEEDS_CHANNELS } else { 0 }),
             r#type: name.as_ptr(),
             quantize: Some(on_matrix),
             user_data: state.0.cast(),
         });
         // SAFETY: the state stays where it is as long as the session makes calls.
-        self.plain_call(|session, error| unsafe { sys::llmc_session_add_modifier(session, &modifier, error) })?;
+        self.plain_call(|session, error| unsafe {
+            sys::llmc_session_add_modifier(session, &modifier, error)
+        })?;
         self.modifiers.push(state);
         Ok(())
     }
@@ -89,7 +100,11 @@ unsafe extern "C" fn on_matrix(user_data: *mut c_void, job: *const sys::llmc_mat
             num_bits: job.num_bits,
             weight: Tensor::from_raw(&*job.weight)?,
             scales: Tensor::from_raw(&*job.scales)?,
-            zero_points: job.zero_points.as_ref().map(|zero_points| Tensor::from_raw(zero_points)).transpose()?,
+            zero_points: job
+                .zero_points
+                .as_ref()
+                .map(|zero_points| Tensor::from_raw(zero_points))
+                .transpose()?,
             codes,
             gram: job.gram.as_ref().map(|gram| Tensor::from_raw(gram)).transpose()?,
             channels: (!job.channel_min.is_null()).then(|| Channels {

@@ -68,7 +68,14 @@ impl<'a> Oneshot<'a> {
 
     fn empty() -> Self {
         let options = sized!(llmc_oneshot_options {});
-        Self { texts: vec![], options, token_ids: vec![], sequence_starts: vec![0], callbacks: Callbacks::default(), source: None }
+        Self {
+            texts: vec![],
+            options,
+            token_ids: vec![],
+            sequence_starts: vec![0],
+            callbacks: Callbacks::default(),
+            source: None,
+        }
     }
 
     fn text(mut self, name: &'static str, value: &(impl AsRef<OsStr> + ?Sized)) -> Self {
@@ -202,7 +209,9 @@ impl<'a> Oneshot<'a> {
     pub fn run_on(self, session: &mut Session) -> Result<Report> {
         let mut report = RawReport::none();
         // SAFETY: the pointers are those of the call.
-        self.with_options(session, |session, options, error| unsafe { sys::llmc_oneshot(session, options, report.out(), error) })?;
+        self.with_options(session, |session, options, error| unsafe {
+            sys::llmc_oneshot(session, options, report.out(), error)
+        })?;
         Report::copy(&report)
     }
 
@@ -210,10 +219,20 @@ impl<'a> Oneshot<'a> {
     pub(crate) fn with_options(
         mut self,
         session: &mut Session,
-        call: impl FnOnce(*mut sys::llmc_session, *const sys::llmc_oneshot_options, *mut *mut sys::llmc_error) -> sys::llmc_status,
+        call: impl FnOnce(
+            *mut sys::llmc_session,
+            *const sys::llmc_oneshot_options,
+            *mut *mut sys::llmc_error,
+        ) -> sys::llmc_status,
     ) -> Result<()> {
-        let texts = self.texts.iter().map(|(name, text)| Ok((*name, c_text(name, text)?))).collect::<Result<Vec<(&str, CString)>>>()?;
-        let text = |wanted| texts.iter().find(|(name, _)| *name == wanted).map_or(null::<c_char>(), |(_, text)| text.as_ptr());
+        let texts = self
+            .texts
+            .iter()
+            .map(|(name, text)| Ok((*name, c_text(name, text)?)))
+            .collect::<Result<Vec<(&str, CString)>>>()?;
+        let text = |wanted| {
+            texts.iter().find(|(name, _)| *name == wanted).map_or(null::<c_char>(), |(_, text)| text.as_ptr())
+        };
         let mut options = sys::llmc_oneshot_options {
             model_dir: text("model"),
             output_dir: text("output"),

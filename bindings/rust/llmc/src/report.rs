@@ -54,7 +54,9 @@ impl Report {
         // SAFETY: a living report, or NULL, which is refused.
         unsafe {
             checked(|error| sys::llmc_report_info(report, &mut facts, error))?;
-            let linears = (0..sys::llmc_report_count(report)).map(|index| Linear::read(report, index)).collect::<Result<_>>()?;
+            let linears = (0..sys::llmc_report_count(report))
+                .map(|index| Linear::read(report, index))
+                .collect::<Result<_>>()?;
             Ok(Self { json: crate::copied_text(sys::llmc_report_json(report)), facts, linears })
         }
     }

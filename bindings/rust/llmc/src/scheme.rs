@@ -108,12 +108,26 @@ impl Scheme {
     }
 
     /// One global scale for weights that a server fuses into one layer (q, k, v; gate, up). Schemes with strategy tensor_group (NVFP4) alone.
-    pub fn global_scale(&self, session: &mut Session, weights: &[Tensor<'_>], gram: Option<&Gram>) -> Result<f32> {
+    pub fn global_scale(
+        &self,
+        session: &mut Session,
+        weights: &[Tensor<'_>],
+        gram: Option<&Gram>,
+    ) -> Result<f32> {
         let (mut scale, count) = (0.0, weights.len() as i32);
         with_raws(weights, |weights| {
             // SAFETY: all borrowed through the call.
-            session
-                .plain_call(|session, error| unsafe { sys::llmc_global_scale(session, self.raw, weights, count, Gram::raw_or_null(gram), &mut scale, error) })
+            session.plain_call(|session, error| unsafe {
+                sys::llmc_global_scale(
+                    session,
+                    self.raw,
+                    weights,
+                    count,
+                    Gram::raw_or_null(gram),
+                    &mut scale,
+                    error,
+                )
+            })
         })?;
         Ok(scale)
     }

@@ -215,7 +215,10 @@ impl Session {
     }
 
     /// Makes a call that runs no closure but the session's modifiers.
-    pub(crate) fn plain_call(&mut self, call: impl FnOnce(*mut sys::llmc_session, *mut *mut sys::llmc_error) -> sys::llmc_status) -> Result<()> {
+    pub(crate) fn plain_call(
+        &mut self,
+        call: impl FnOnce(*mut sys::llmc_session, *mut *mut sys::llmc_error) -> sys::llmc_status,
+    ) -> Result<()> {
         self.call(&mut Callbacks::default(), call)
     }
 
@@ -240,7 +243,10 @@ impl Session {
 }
 
 /// Runs a closure of the current call; false: it, or an earlier one, failed. The failure cancels the call and waits in `callbacks`. SAFETY: `user_data` is a Slot.
-pub(crate) unsafe fn in_call(user_data: *const Slot, body: impl FnOnce(&mut Callbacks<'static>) -> Result<()>) -> bool {
+pub(crate) unsafe fn in_call(
+    user_data: *const Slot,
+    body: impl FnOnce(&mut Callbacks<'static>) -> Result<()>,
+) -> bool {
     let slot = &*user_data;
     let Some(callbacks) = slot.callbacks.get().as_mut() else { return true };
     if callbacks.failure.is_none() {
@@ -257,7 +263,13 @@ unsafe extern "C" fn on_progress(progress: *const sys::llmc_progress, user_data:
         if let Some(closure) = &mut callbacks.progress {
             let p = &*progress;
             let (stage, layer) = (crate::copied_text(p.stage), crate::copied_text(p.layer));
-            closure(&Progress { stage, layer, step: p.step, steps: p.steps, relative_error: p.relative_error });
+            closure(&Progress {
+                stage,
+                layer,
+                step: p.step,
+                steps: p.steps,
+                relative_error: p.relative_error,
+            });
         }
         Ok(())
     });

@@ -46,17 +46,26 @@ impl<'a> TensorSource<'a> {
     /// config_json: the text of config.json. read(tensor, offset, to): fills `to` with the bytes of tensor number `tensor` (row-major, little-endian) from `offset`
     /// on, the same every time it is asked. One call at a time, perhaps from a thread of llmc's. An error ends the run and is what it returns.
     pub fn new(config_json: &str, read: impl FnMut(usize, u64, &mut [u8]) -> Result<()> + Send + 'a) -> Self {
-        Self { config_json: config_json.into(), tensors: vec![], reader: Arc::new(Mutex::new(Reader { read: Box::new(read), failure: None })) }
+        Self {
+            config_json: config_json.into(),
+            tensors: vec![],
+            reader: Arc::new(Mutex::new(Reader { read: Box::new(read), failure: None })),
+        }
     }
 
     /// A model in memory: row-major tensors with their names.
-    pub fn borrowed<N: Into<String>>(config_json: &str, tensors: impl IntoIterator<Item = (N, Tensor<'a>)>) -> Result<Self> {
+    pub fn borrowed<N: Into<String>>(
+        config_json: &str,
+        tensors: impl IntoIterator<Item = (N, Tensor<'a>)>,
+    ) -> Result<Self> {
         let (mut names, mut bytes) = (vec![], vec![]);
         for (name, tensor) in tensors {
             let name = name.into();
-            bytes.push(
-                tensor.values::<u8>().ok_or_else(|| Error::invalid(format!("TensorSource: '{name}' has strides or is on a GPU, wanted row-major memory")))?,
-            );
+            bytes.push(tensor.values::<u8>().ok_or_else(|| {
+                Error::invalid(format!(
+                    "TensorSource: '{name}' has strides or is on a GPU, wanted row-major memory"
+                ))
+            })?);
             names.push((name, tensor.dtype(), tensor.shape().to_vec()));
         }
         let source = Self::new(config_json, move |tensor, offset, to| {
@@ -81,13 +90,25 @@ impl<'a> TensorSource<'a> {
     }
 
     /// The source in C's form, for the length of `body`; a failure of `read` goes on here.
-    pub(crate) fn with_raw<R>(&self, body: impl FnOnce(*const sys::llmc_tensor_source) -> Result<R>) -> Result<R> {
+    pub(crate) fn with_raw<R>(
+        &self,
+        body: impl FnOnce(*const sys::llmc_tensor_source) -> Result<R>,
+    ) -> Result<R> {
         let config = c_text("config_json", self.config_json.as_bytes())?;
-        let names = self.tensors.iter().map(|(name, ..)| c_text("name", name.as_bytes())).collect::<Result<Vec<CString>>>()?;
+        let names = self
+            .tensors
+            .iter()
+            .map(|(name, ..)| c_text("name", name.as_bytes()))
+            .collect::<Result<Vec<CString>>>()?;
         let shapes: Vec<Vec<i64>> = self.tensors.iter().map(|(.., shape)| to_c(shape)).collect();
         let tensors: Vec<_> = (self.tensors.iter().zip(&names).zip(&shapes))
             .map(|(((_, dtype, _), name), shape)| {
-                sized!(llmc_source_tensor { dtype: *dtype as i32, name: name.as_ptr(), shape: shape.as_ptr(), ndim: shape.len() as i32 })
+                sized!(llmc_source_tensor {
+                    dtype: *dtype as i32,
+                    name: name.as_ptr(),
+                    shape: shape.as_ptr(),
+                    ndim: shape.len() as i32
+                })
             })
             .collect();
         let raw = sized!(llmc_tensor_source {
@@ -102,7 +123,13 @@ impl<'a> TensorSource<'a> {
 }
 
 /// SAFETY: `user_data` is a Reader in its mutex; `to` has room for `bytes`. No lifetime of the closure's is looked at here.
-unsafe extern "C" fn on_read(user_data: *mut c_void, tensor: i64, offset: i64, bytes: i64, to: *mut c_void) -> i32 {
+unsafe extern "C" fn on_read(
+    user_data: *mut c_void,
+    tensor: i64,
+    offset: i64,
+    bytes: i64,
+    to: *mut c_void,
+) -> i32 {
     let reader = &*user_data.cast::<Mutex<Reader<'_>>>();
     let Ok(mut reader) = reader.lock() else { return 1 };
     if reader.failure.is_none() && bytes > 0 {

@@ -117,33 +117,69 @@ impl<'a> Tensor<'a> {
     pub fn from_bits<T: Element>(dtype: Dtype, values: &'a [T], shape: &[usize]) -> Result<Self> {
         let wanted = bytes_of(dtype, shape)?;
         if size_of_val(values) != wanted {
-            return Err(Error::invalid(format!("Tensor: got {} bytes, wanted {wanted} for {dtype:?} {shape:?}", size_of_val(values))));
+            return Err(Error::invalid(format!(
+                "Tensor: got {} bytes, wanted {wanted} for {dtype:?} {shape:?}",
+                size_of_val(values)
+            )));
         }
-        Ok(Self { dtype, data: values.as_ptr().cast(), shape: shape.to_vec(), strides: None, gpu: None, memory: PhantomData })
+        Ok(Self {
+            dtype,
+            data: values.as_ptr().cast(),
+            shape: shape.to_vec(),
+            strides: None,
+            gpu: None,
+            memory: PhantomData,
+        })
     }
 
     /// Row-major memory of GPU `index`, for calls with a session there. stream: the `cudaStream_t` that fills the memory, null for the default one; the call waits for it.
     ///
     /// # Safety
     /// For `'a`, `data` is memory of that GPU with all elements of the shape, and nothing writes to it but what was queued on `stream`.
-    pub unsafe fn on_gpu(dtype: Dtype, data: *const c_void, shape: &[usize], index: i32, stream: *mut c_void) -> Result<Self> {
+    pub unsafe fn on_gpu(
+        dtype: Dtype,
+        data: *const c_void,
+        shape: &[usize],
+        index: i32,
+        stream: *mut c_void,
+    ) -> Result<Self> {
         bytes_of(dtype, shape)?;
-        Ok(Self { dtype, data: data.cast(), shape: shape.to_vec(), strides: None, gpu: Some((index, stream)), memory: PhantomData })
+        Ok(Self {
+            dtype,
+            data: data.cast(),
+            shape: shape.to_vec(),
+            strides: None,
+            gpu: Some((index, stream)),
+            memory: PhantomData,
+        })
     }
 
     /// Element `[i, j, ..]` is `values[i * strides[0] + j * strides[1] + ..]`; all of them must lie within `values`.
     pub fn strided<T: Element>(values: &'a [T], shape: &[usize], strides: &[usize]) -> Result<Self> {
         bytes_of(T::DTYPE, shape)?;
-        let refuse =
-            |wanted: &str| Err(Error::invalid(format!("Tensor: got strides {strides:?} for shape {shape:?} over {} values, wanted {wanted}", values.len())));
+        let refuse = |wanted: &str| {
+            Err(Error::invalid(format!(
+                "Tensor: got strides {strides:?} for shape {shape:?} over {} values, wanted {wanted}",
+                values.len()
+            )))
+        };
         if strides.len() != shape.len() {
             return refuse("one stride per dimension");
         }
-        let last = shape.iter().zip(strides).try_fold(0usize, |sum, (extent, stride)| extent.saturating_sub(1).checked_mul(*stride)?.checked_add(sum));
+        let last = shape.iter().zip(strides).try_fold(0usize, |sum, (extent, stride)| {
+            extent.saturating_sub(1).checked_mul(*stride)?.checked_add(sum)
+        });
         if !shape.contains(&0) && last.is_none_or(|last| last >= values.len()) {
             return refuse("all elements within the values");
         }
-        Ok(Self { dtype: T::DTYPE, data: values.as_ptr().cast(), shape: shape.to_vec(), strides: Some(strides.to_vec()), gpu: None, memory: PhantomData })
+        Ok(Self {
+            dtype: T::DTYPE,
+            data: values.as_ptr().cast(),
+            shape: shape.to_vec(),
+            strides: Some(strides.to_vec()),
+            gpu: None,
+            memory: PhantomData,
+        })
     }
 
     /// Of the elements.
@@ -168,15 +204,21 @@ impl<'a> Tensor<'a> {
     }
 
     fn values_len<T: Element>(&self) -> Option<usize> {
-        let unsigned = matches!(T::DTYPE, Dtype::Uint16 | Dtype::Uint32 | Dtype::Uint64) && size_of::<T>() == self.dtype.size();
+        let unsigned = matches!(T::DTYPE, Dtype::Uint16 | Dtype::Uint32 | Dtype::Uint64)
+            && size_of::<T>() == self.dtype.size();
         let fits = T::DTYPE == self.dtype || T::DTYPE == Dtype::Uint8 || unsigned;
         let bytes = self.shape.iter().product::<usize>() * self.dtype.size();
-        (fits && self.strides.is_none() && self.gpu.is_none() && (bytes == 0 || self.data.cast::<T>().is_aligned())).then_some(bytes / size_of::<T>())
+        (fits
+            && self.strides.is_none()
+            && self.gpu.is_none()
+            && (bytes == 0 || self.data.cast::<T>().is_aligned()))
+        .then_some(bytes / size_of::<T>())
     }
 
     /// SAFETY: the tensor is row-major memory on the CPU that lives, and is not written to, for 'a.
     pub(crate) unsafe fn from_raw(raw: &sys::llmc_tensor) -> Result<Self> {
-        let shape = if raw.ndim == 0 { &[] } else { std::slice::from_raw_parts(raw.shape, raw.ndim as usize) };
+        let shape =
+            if raw.ndim == 0 { &[] } else { std::slice::from_raw_parts(raw.shape, raw.ndim as usize) };
         Ok(Self {
             dtype: Dtype::from_number(raw.dtype)?,
             data: raw.data.cast::<u8>().wrapping_offset(raw.byte_offset as isize),
@@ -188,7 +230,9 @@ impl<'a> Tensor<'a> {
     }
 
     /// A view that C fills. SAFETY: as from_raw.
-    pub(crate) unsafe fn filled(call: impl FnOnce(*mut sys::llmc_tensor, *mut *mut sys::llmc_error) -> sys::llmc_status) -> Result<Self> {
+    pub(crate) unsafe fn filled(
+        call: impl FnOnce(*mut sys::llmc_tensor, *mut *mut sys::llmc_error) -> sys::llmc_status,
+    ) -> Result<Self> {
         let mut raw = sized!(llmc_tensor {});
         crate::error::checked(|error| call(&mut raw, error))?;
         Self::from_raw(&raw)
@@ -205,7 +249,14 @@ impl<'a> TensorMut<'a> {
     pub fn from_bits<T: Element>(dtype: Dtype, values: &'a mut [T], shape: &[usize]) -> Result<Self> {
         let Tensor { shape, .. } = Tensor::from_bits(dtype, &*values, shape)?;
         // The pointer to write through comes last: a shared borrow made after it would end it.
-        let view = Tensor { dtype, data: values.as_mut_ptr().cast(), shape, strides: None, gpu: None, memory: PhantomData };
+        let view = Tensor {
+            dtype,
+            data: values.as_mut_ptr().cast(),
+            shape,
+            strides: None,
+            gpu: None,
+            memory: PhantomData,
+        };
         Ok(Self { view, memory: PhantomData })
     }
 
@@ -213,7 +264,13 @@ impl<'a> TensorMut<'a> {
     ///
     /// # Safety
     /// As there, and for `'a` nobody else reads the memory.
-    pub unsafe fn on_gpu(dtype: Dtype, data: *mut c_void, shape: &[usize], index: i32, stream: *mut c_void) -> Result<Self> {
+    pub unsafe fn on_gpu(
+        dtype: Dtype,
+        data: *mut c_void,
+        shape: &[usize],
+        index: i32,
+        stream: *mut c_void,
+    ) -> Result<Self> {
         Ok(Self { view: Tensor::on_gpu(dtype, data, shape, index, stream)?, memory: PhantomData })
     }
 
@@ -259,16 +316,22 @@ impl Tensor<'_> {
 }
 
 /// An array of the tensors in C's form, for the length of `body`.
-pub(crate) fn with_raws<'t, 'a: 't, R>(tensors: impl IntoIterator<Item = &'t Tensor<'a>>, body: impl FnOnce(*const sys::llmc_tensor) -> R) -> R {
+pub(crate) fn with_raws<'t, 'a: 't, R>(
+    tensors: impl IntoIterator<Item = &'t Tensor<'a>>,
+    body: impl FnOnce(*const sys::llmc_tensor) -> R,
+) -> R {
     let tensors: Vec<_> = tensors.into_iter().collect();
-    let extents: Vec<(Vec<i64>, Option<Vec<i64>>)> = tensors.iter().map(|t| (to_c(&t.shape), t.strides.as_deref().map(to_c))).collect();
+    let extents: Vec<(Vec<i64>, Option<Vec<i64>>)> =
+        tensors.iter().map(|t| (to_c(&t.shape), t.strides.as_deref().map(to_c))).collect();
     let raws: Vec<_> = tensors
         .iter()
         .zip(&extents)
         .map(|(tensor, (shape, strides))| {
             let data = if shape.contains(&0) { null_mut() } else { tensor.data.cast_mut().cast() };
             let strides = strides.as_ref().map_or(null(), |strides| strides.as_ptr());
-            let (device_type, (device_index, stream)) = tensor.gpu.map_or((sys::LLMC_DEVICE_CPU, (0, null_mut())), |gpu| (sys::LLMC_DEVICE_CUDA, gpu));
+            let (device_type, (device_index, stream)) = tensor
+                .gpu
+                .map_or((sys::LLMC_DEVICE_CPU, (0, null_mut())), |gpu| (sys::LLMC_DEVICE_CUDA, gpu));
             let (dtype, ndim) = (tensor.dtype as i32, shape.len() as i32);
             sized!(llmc_tensor {
                 dtype: dtype,
@@ -290,8 +353,13 @@ pub(crate) fn to_c(extents: &[usize]) -> Vec<i64> {
 }
 
 fn bytes_of(dtype: Dtype, shape: &[usize]) -> Result<usize> {
-    let bytes = shape.iter().try_fold(dtype.size(), |product, extent| product.checked_mul(*extent)).filter(|bytes| *bytes <= isize::MAX as usize);
-    bytes.filter(|_| shape.len() <= 8).ok_or_else(|| Error::invalid(format!("Tensor: got shape {shape:?}, wanted at most 8 dimensions and 2^63 bytes")))
+    let bytes = shape
+        .iter()
+        .try_fold(dtype.size(), |product, extent| product.checked_mul(*extent))
+        .filter(|bytes| *bytes <= isize::MAX as usize);
+    bytes.filter(|_| shape.len() <= 8).ok_or_else(|| {
+        Error::invalid(format!("Tensor: got shape {shape:?}, wanted at most 8 dimensions and 2^63 bytes"))
+    })
 }
 
 impl fmt::Debug for Tensor<'_> {

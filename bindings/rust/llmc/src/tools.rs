@@ -21,9 +21,15 @@ pub struct Evaluate<'a> {
 
 impl Session {
     /// Perplexity of a text file: {"perplexity", "tokens", "kl", "top1"}.
-    pub fn evaluate(&mut self, model: impl AsRef<Path>, text: impl AsRef<Path>, how: &Evaluate<'_>) -> Result<String> {
+    pub fn evaluate(
+        &mut self,
+        model: impl AsRef<Path>,
+        text: impl AsRef<Path>,
+        how: &Evaluate<'_>,
+    ) -> Result<String> {
         let (model, text) = (c_path(model.as_ref())?, c_path(text.as_ref())?);
-        let (reference, tokenizer) = (how.reference.map(c_path).transpose()?, how.tokenizer.map(c_path).transpose()?);
+        let (reference, tokenizer) =
+            (how.reference.map(c_path).transpose()?, how.tokenizer.map(c_path).transpose()?);
         let options = sys::llmc_eval_options {
             struct_size: size_of::<sys::llmc_eval_options>() as u32,
             dtype: how.dtype as i32,
@@ -52,14 +58,23 @@ impl Session {
     /// What lies in a folder, from headers and config.json alone.
     pub fn inspect(&mut self, model: impl AsRef<Path>) -> Result<String> {
         let model = c_path(model.as_ref())?;
-        let options = sys::llmc_inspect_options { struct_size: size_of::<sys::llmc_inspect_options>() as u32, reserved: 0, model_dir: model.as_ptr() };
+        let options = sys::llmc_inspect_options {
+            struct_size: size_of::<sys::llmc_inspect_options>() as u32,
+            reserved: 0,
+            model_dir: model.as_ptr(),
+        };
         self.json_call(|session, json, error| unsafe { sys::llmc_inspect(session, &options, json, error) })
     }
 
     /// How two folders of one model differ: {"identical", ...}.
     pub fn diff(&mut self, a: impl AsRef<Path>, b: impl AsRef<Path>) -> Result<String> {
         let (a, b) = (c_path(a.as_ref())?, c_path(b.as_ref())?);
-        let options = sys::llmc_diff_options { struct_size: size_of::<sys::llmc_diff_options>() as u32, reserved: 0, a_dir: a.as_ptr(), b_dir: b.as_ptr() };
+        let options = sys::llmc_diff_options {
+            struct_size: size_of::<sys::llmc_diff_options>() as u32,
+            reserved: 0,
+            a_dir: a.as_ptr(),
+            b_dir: b.as_ptr(),
+        };
         self.json_call(|session, json, error| unsafe { sys::llmc_diff(session, &options, json, error) })
     }
 
@@ -76,7 +91,10 @@ impl Session {
         self.json_call(|session, json, error| unsafe { sys::llmc_dequantize(session, &options, json, error) })
     }
 
-    fn json_call(&mut self, call: impl FnOnce(*mut sys::llmc_session, *mut *mut c_char, *mut *mut sys::llmc_error) -> sys::llmc_status) -> Result<String> {
+    fn json_call(
+        &mut self,
+        call: impl FnOnce(*mut sys::llmc_session, *mut *mut c_char, *mut *mut sys::llmc_error) -> sys::llmc_status,
+    ) -> Result<String> {
         let mut json = null_mut();
         let result = self.call(&mut Callbacks::default(), |session, error| call(session, &mut json, error));
         // SAFETY: text to be freed, or NULL on failure.

@@ -50,7 +50,11 @@ impl WriterBuilder {
     /// [`crate::ErrorKind::Exists`] where something stands.
     pub fn build(self) -> Result<Writer> {
         let (output, config) = (c_path(&self.output)?, c_text("config_json", self.config_json.as_bytes())?);
-        let options = sys::llmc_writer_options { output_dir: output.as_ptr(), config_json: config.as_ptr(), ..self.options };
+        let options = sys::llmc_writer_options {
+            output_dir: output.as_ptr(),
+            config_json: config.as_ptr(),
+            ..self.options
+        };
         // SAFETY: the texts live through the call; so below.
         Writer::made(|writer, error| unsafe { sys::llmc_writer_create(&options, writer, error) })
     }
@@ -64,45 +68,95 @@ impl Writer {
 
     /// A writer with settings.
     pub fn builder(output: impl AsRef<Path>, config_json: &str) -> WriterBuilder {
-        WriterBuilder { output: output.as_ref().into(), config_json: config_json.into(), options: sized!(llmc_writer_options {}) }
+        WriterBuilder {
+            output: output.as_ref().into(),
+            config_json: config_json.into(),
+            options: sized!(llmc_writer_options {}),
+        }
     }
 
     /// A tensor that is written as it is. Two-dimensional "<module>.weight"s that no scheme quantizes are put on quantization_config's ignore list.
     pub fn plan_tensor(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<()> {
         let (name, shape) = (text(name)?, to_c(shape));
-        checked(|error| unsafe { sys::llmc_writer_plan_tensor(self.raw, name.as_ptr(), dtype as i32, shape.as_ptr(), shape.len() as i32, error) })
+        checked(|error| unsafe {
+            sys::llmc_writer_plan_tensor(
+                self.raw,
+                name.as_ptr(),
+                dtype as i32,
+                shape.as_ptr(),
+                shape.len() as i32,
+                error,
+            )
+        })
     }
 
     /// The weight `[rows, columns]` of a module, quantized. model_dtype: of the weight.
-    pub fn plan_matrix(&mut self, module: &str, scheme: &Scheme, model_dtype: Dtype, rows: usize, columns: usize) -> Result<()> {
+    pub fn plan_matrix(
+        &mut self,
+        module: &str,
+        scheme: &Scheme,
+        model_dtype: Dtype,
+        rows: usize,
+        columns: usize,
+    ) -> Result<()> {
         let module = text(module)?;
         checked(|error| unsafe {
-            sys::llmc_writer_plan_matrix(self.raw, module.as_ptr(), scheme.raw(), model_dtype as i32, rows as i64, columns as i64, error)
+            sys::llmc_writer_plan_matrix(
+                self.raw,
+                module.as_ptr(),
+                scheme.raw(),
+                model_dtype as i32,
+                rows as i64,
+                columns as i64,
+                error,
+            )
         })
     }
 
     /// Its bytes go to disk during the call. [`crate::ErrorKind::Numeric`] for NaN and Inf.
     pub fn add_tensor(&mut self, session: &mut Session, name: &str, values: &Tensor<'_>) -> Result<()> {
         let name = text(name)?;
-        values.with_raw(|values| session.plain_call(|session, error| unsafe { sys::llmc_writer_add_tensor(session, self.raw, name.as_ptr(), values, error) }))
+        values.with_raw(|values| {
+            session.plain_call(|session, error| unsafe {
+                sys::llmc_writer_add_tensor(session, self.raw, name.as_ptr(), values, error)
+            })
+        })
     }
 
     /// Its bytes go to disk during the call.
     pub fn add_matrix(&mut self, session: &mut Session, module: &str, matrix: &Matrix) -> Result<()> {
         let module = text(module)?;
-        session.plain_call(|session, error| unsafe { sys::llmc_writer_add_matrix(session, self.raw, module.as_ptr(), matrix.raw(), error) })
+        session.plain_call(|session, error| unsafe {
+            sys::llmc_writer_add_matrix(session, self.raw, module.as_ptr(), matrix.raw(), error)
+        })
     }
 
     /// For schemes whose activations have a fixed scale ("FP8", "NVFP4"): the range of the module's inputs or outputs ([`crate::Gram::statistics`]).
-    pub fn add_range(&mut self, module: &str, activation: Activation, minimum: f32, maximum: f32) -> Result<()> {
+    pub fn add_range(
+        &mut self,
+        module: &str,
+        activation: Activation,
+        minimum: f32,
+        maximum: f32,
+    ) -> Result<()> {
         let module = text(module)?;
-        checked(|error| unsafe { sys::llmc_writer_add_range(self.raw, module.as_ptr(), activation as i32, minimum, maximum, error) })
+        checked(|error| unsafe {
+            sys::llmc_writer_add_range(self.raw, module.as_ptr(), activation as i32, minimum, maximum, error)
+        })
     }
 
     /// Any other file of the folder: tokenizer.json, generation_config.json.
     pub fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let name = text(name)?;
-        checked(|error| unsafe { sys::llmc_writer_add_file(self.raw, name.as_ptr(), bytes.as_ptr().cast(), bytes.len() as i64, error) })
+        checked(|error| unsafe {
+            sys::llmc_writer_add_file(
+                self.raw,
+                name.as_ptr(),
+                bytes.as_ptr().cast(),
+                bytes.len() as i64,
+                error,
+            )
+        })
     }
 
     /// Writes config.json, reads everything back, checks it, and gives the folder its name. A refusal (a tensor is missing) leaves the writer as it was.

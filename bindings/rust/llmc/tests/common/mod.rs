@@ -2,7 +2,8 @@
 #![allow(dead_code)] // each test uses some of it
 use std::path::{Path, PathBuf};
 
-pub const GPTQ: &str = "s_stage: {m_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
+pub const GPTQ: &str =
+    "s_stage: {m_modifiers: {GPTQModifier: {scheme: W4A16, targets: [Linear], ignore: [lm_head]}}}";
 
 pub fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/golden/micro-llama")
