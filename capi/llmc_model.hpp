@@ -10,8 +10,8 @@
 #ifndef LLMC_MODEL_HPP
 #define LLMC_MODEL_HPP
 
-#include <llmc_model.h>
 #include <llmc.hpp>
+#include <llmc_model.h>
 
 namespace llmc {
 inline namespace c_interface {

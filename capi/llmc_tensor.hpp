@@ -14,9 +14,9 @@
 #ifndef LLMC_TENSOR_HPP
 #define LLMC_TENSOR_HPP
 
+#include <llmc.hpp>
 #include <llmc_dlpack.h>
 #include <llmc_tensor.h>
-#include <llmc.hpp>
 
 #include <cstring>
 #include <type_traits>

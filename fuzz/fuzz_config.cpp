@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
+#include "core/json/json_value.hpp"
 #include "core/checkpoint/quantization_config.hpp"
 #include "core/families/decoder_spec.hpp"
-#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 template <class Call>

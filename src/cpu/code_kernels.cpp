@@ -8,10 +8,10 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/code_kernels.cpp"
+#include "hwy/foreach_target.h"
 #include "cpu/fp4_thresholds-inl.hpp"
 #include "cpu/quantize_formats-inl.hpp"
 #include "hwy/cache_control.h"
-#include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

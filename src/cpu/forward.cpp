@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/activation_rounding.hpp"
 #include "cpu/attention.hpp"
+#include "cpu/activation_rounding.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc::cpu {

@@ -9,8 +9,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/pack_kernels.cpp"
-#include "cpu/vector_math-inl.hpp"
 #include "hwy/foreach_target.h"
+#include "cpu/vector_math-inl.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -5,8 +5,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cpu/scale_kernels.cpp"
-#include "cpu/quantize_formats-inl.hpp"
 #include "hwy/foreach_target.h"
+#include "cpu/quantize_formats-inl.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();

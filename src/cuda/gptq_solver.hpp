@@ -1,7 +1,7 @@
 // Backend::gptq and Backend::output_energy on a device.
 #pragma once
-#include "cuda/factorization.hpp"
 #include "cuda/forward.hpp"
+#include "cuda/factorization.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc::cuda {

@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "core/quantize/number_formats.hpp"
-#include "core/quantize/row_tiles.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
@@ -15,6 +14,7 @@
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
 #include "modifiers/round_to_nearest.hpp"
+#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 

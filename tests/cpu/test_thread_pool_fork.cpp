@@ -1,6 +1,6 @@
+#include <catch2/catch.hpp>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <catch2/catch.hpp>
 
 #include "cpu/thread_pool.hpp"
 

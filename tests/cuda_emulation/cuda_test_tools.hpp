@@ -8,8 +8,8 @@
 #include <random>
 #include <vector>
 
-#include "core/quantize/number_formats.hpp"
 #include "cpu/cpu_test_tools.hpp"
+#include "core/quantize/number_formats.hpp"
 #include "cuda/module.hpp"
 #if !defined(LLMC_TESTS_ON_DEVICE)
 #include "emulation.hpp"

@@ -9,9 +9,9 @@
 #include <unordered_map>
 
 #include "core/checkpoint/checksum.hpp"
+#include "core/json/json_value.hpp"
 #include "core/checkpoint/output_folder.hpp"
 #include "core/checkpoint/read_back.hpp"
-#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {

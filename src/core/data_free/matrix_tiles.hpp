@@ -4,8 +4,8 @@
 #pragma once
 #include <optional>
 
-#include "core/checkpoint/compressed_tensors.hpp"
 #include "core/data_free/tile_pipeline.hpp"
+#include "core/checkpoint/compressed_tensors.hpp"
 #include "core/run_plan.hpp"
 
 namespace llmc {

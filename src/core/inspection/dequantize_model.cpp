@@ -7,8 +7,8 @@
 
 #include "core/checkpoint/checkpoint_writer.hpp"
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/inspection/module_table.hpp"
 #include "core/json/json_value.hpp"
+#include "core/inspection/module_table.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"

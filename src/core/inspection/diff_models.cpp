@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/inspection/module_table.hpp"
 #include "core/json/json_value.hpp"
+#include "core/inspection/module_table.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "core/quantize/row_tiles.hpp"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
-#include "core/inspection/known_modules.hpp"
 #include "core/json/json_value.hpp"
+#include "core/inspection/known_modules.hpp"
 
 namespace llmc {
 namespace {

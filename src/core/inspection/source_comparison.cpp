@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/inspection/module_table.hpp"
 #include "core/json/json_value.hpp"
+#include "core/inspection/module_table.hpp"
 #include "core/model_outline.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/row_tiles.hpp"

@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "core/checkpoint/compressed_tensors.hpp"
-#include "core/checkpoint/verify.hpp"
 #include "core/json/json_value.hpp"
+#include "core/checkpoint/verify.hpp"
 #include "core/matrix/compressed_matrix_parts.hpp"
 #include "llmc/error.hpp"
 
