@@ -113,6 +113,11 @@ struct Graph {
   int64_t vocabulary = 0;
   bool tied_embeddings = false;  // lm_head reads embed_tokens' tensor
   std::string model_type;
+  // Of the values between nodes. A float16 model is run in float32: its own range is too small for sums, and bfloat16
+  // would lose three of its ten bits.
+  DType value_dtype() const { return dtype == DType::bf16 ? DType::bf16 : DType::f32; }
+  bool has_head = true;            // the last block ends in logits; otherwise in the final norm
+  std::vector<std::string> notes;  // what of config.json the forward pass leaves out
 };
 
 // ---- derived structure ------------------------------------------------------------------------------------

@@ -40,11 +40,11 @@ void poll(const std::atomic<bool>* cancel) {
 }
 
 struct Runner {  // one model, ready to give the logits of a tile
-  Runner(const std::string& directory,
+  Runner(const ServedModel& model,
          Backend& backend,
          const std::vector<TokenBatch>& tiles,
          const EvaluateOptions& options)
-      : model(directory),
+      : model(model),
         backend(backend),
         forward{options.value_dtype},
         hidden(model.run_body(backend,
@@ -58,7 +58,7 @@ struct Runner {  // one model, ready to give the logits of a tile
                            std::move(hidden[tile]));
   }
 
-  ServedModel model;
+  const ServedModel& model;
   Backend& backend;
   ForwardOptions forward;
   std::vector<Tensor> hidden;
@@ -66,20 +66,34 @@ struct Runner {  // one model, ready to give the logits of a tile
   StagedWeights head;
 };
 
+void check_head(const ServedModel& model) {
+  if (!model.graph().has_head)
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("eval: '{}' has no language model head (its architecture is no ...ForCausalLM); wanted a "
+                    "model that predicts tokens",
+                    model.checkpoint().directory()));
+}
+
 }  // namespace
 
 Evaluation evaluate(const EvaluateOptions& options, Backend& backend) {
-  const int64_t vocabulary = ServedModel(options.model_dir).graph().vocabulary;
+  const ServedModel served(options.model_dir);
+  check_head(served);
+  const int64_t vocabulary = served.graph().vocabulary;
   const auto tiles = cut_windows(options, vocabulary);
-  Runner model(options.model_dir, backend, tiles, options);
-  std::optional<Runner> reference;
+  std::optional<ServedModel> served_reference;
   if (!options.reference_dir.empty()) {
-    reference.emplace(options.reference_dir, backend, tiles, options);
-    if (reference->model.graph().vocabulary != vocabulary)
+    served_reference.emplace(options.reference_dir);
+    check_head(*served_reference);
+    if (served_reference->graph().vocabulary != vocabulary)
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("eval: the reference has {} tokens in its vocabulary, the model {}",
-                              reference->model.graph().vocabulary, vocabulary));
+                              served_reference->graph().vocabulary, vocabulary));
   }
+  Runner model(served, backend, tiles, options);
+  std::optional<Runner> reference;
+  if (served_reference) reference.emplace(*served_reference, backend, tiles, options);
   Backend::CrossEntropy sum;
   for (size_t t = 0; t < tiles.size(); ++t) {
     poll(options.cancel);

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "core/json/json_value.hpp"
 
@@ -39,7 +40,7 @@ TEST_CASE("keys are sorted, two blanks indent, empty lists stay on their line, a
 
 TEST_CASE("of two equal keys the last one wins, unless they are refused") {
   CHECK(round_trip(R"({"a":1,"a":2})") == "{\n  \"a\": 2\n}");
-  CHECK_THROWS_WITH(parse_json(R"({"a":1,"a":2})", "place", RepeatedKeys::refused),
+  CHECK_THROWS_WITH(parse_json(R"({"a":1,"a":2})", "place", JsonDialect::strict),
                     "place: key 'a' is there twice");
 }
 
@@ -47,4 +48,16 @@ TEST_CASE("broken or bottomless JSON is an error, not a crash") {
   for (const char* text : {"", "{", "[1,]", "{\"a\"}", "nul", "\"\xff\"", "{} {}", "1e"})
     CHECK_THROWS_AS(parse_json(text, "place"), Error);
   CHECK_THROWS_WITH(parse_json(std::string(100000, '['), "place"), "place: is nested deeper than 200 levels");
+}
+
+TEST_CASE(
+    "NaN and Infinity are read and written back as Python does, outside of texts and strict JSON alone") {
+  const std::string text = R"({"a": [0.0, Infinity], "b": -Infinity, "c": NaN, "d": "NaN \"Infinity\" \\"})";
+  CHECK(dump_json_compact(parse_json(text, "place")) == text);
+  CHECK(std::isinf(parse_json("Infinity", "place").as_double().value()));
+  CHECK(std::isnan(parse_json("NaN", "place").as_double().value()));
+  CHECK_FALSE(parse_json("-Infinity", "place").as_int());
+  for (const char* broken : {"Infinit", "+Infinity", "NaNNaN", "{NaN: 1}", "InfinityNaN"})
+    CHECK_THROWS_AS(parse_json(broken, "place"), Error);
+  CHECK_THROWS_AS(parse_json("NaN", "place", JsonDialect::strict), Error);
 }

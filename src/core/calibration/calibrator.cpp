@@ -76,7 +76,7 @@ void Calibrator::run(const Block& block,
   std::stable_sort(observations.begin(), observations.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto dying = last_uses(block);
-  const ForwardOptions options{graph_.dtype};
+  const ForwardOptions options{graph_.value_dtype()};
   const StagedWeights staged = backend_.stage(std::span(block.nodes).subspan(begin, end - begin), weights);
   for (size_t tile = 0; tile < tiles_.size(); ++tile) {
     std::vector<ValueId> entered;

@@ -15,8 +15,9 @@ class DecoderBuilder {
   Graph build() {
     graph_.dtype = spec_.dtype;
     graph_.vocabulary = spec_.vocabulary;
-    graph_.tied_embeddings = spec_.tied_embeddings;
+    graph_.tied_embeddings = spec_.tied_embeddings && spec_.has_head;
     graph_.model_type = spec_.model_type;
+    graph_.has_head = spec_.has_head;
     ValueId hidden = embedding_block();
     for (int64_t layer = 0; layer < spec_.layers; ++layer) hidden = decoder_block(layer, hidden);
     head_block(hidden);
@@ -71,15 +72,17 @@ class DecoderBuilder {
   Norm norm(int64_t width) const { return {spec_.norm, spec_.norm_epsilon, width}; }
   std::string norm_class() const { return spec_.class_prefix + "RMSNorm"; }
 
+  std::string embedding_name() const { return spec_.prefix + "embed_tokens"; }
+
   ValueId embedding_block() {
-    begin_block("model.embed_tokens", -1);
-    module("model.embed_tokens", "Embedding");
-    return end_block(
-        add("model.embed_tokens", Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
+    const std::string name = embedding_name();
+    begin_block(name, -1);
+    module(name, "Embedding");
+    return end_block(add(name, Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
   }
 
   ValueId decoder_block(int64_t layer, ValueId input) {
-    const std::string prefix = fmt::format("model.layers.{}", layer);
+    const std::string prefix = fmt::format("{}layers.{}", spec_.prefix, layer);
     begin_block(prefix, input);
     module(prefix, spec_.class_prefix + "DecoderLayer");
     const ValueId middle = attention(prefix, layer, input);
@@ -136,12 +139,17 @@ class DecoderBuilder {
   }
 
   void head_block(ValueId input) {
-    begin_block("lm_head", input);
-    module("model.norm", norm_class());
+    const std::string final_norm = spec_.prefix + "norm";
+    begin_block(spec_.has_head ? "lm_head" : final_norm, input);
+    module(final_norm, norm_class());
+    const ValueId x = add(final_norm, norm(spec_.hidden), {input}, spec_.hidden, "final");
+    if (!spec_.has_head) {
+      end_block(x);
+      return;
+    }
     module("lm_head", "Linear");
-    const ValueId x = add("model.norm", norm(spec_.hidden), {input}, spec_.hidden, "final");
     Linear head{spec_.hidden, spec_.vocabulary, false,
-                spec_.tied_embeddings ? "model.embed_tokens.weight" : ""};
+                spec_.tied_embeddings ? embedding_name() + ".weight" : ""};
     end_block(add("lm_head", std::move(head), {x}, spec_.vocabulary, "logits"));
   }
 

@@ -7,7 +7,7 @@ namespace llmc {
 
 namespace {
 
-[[noreturn]] void wrong(const char* key, const JsonValue& got, const char* wanted) {
+[[noreturn]] void wrong(const char* key, const JsonValue& got, const std::string& wanted) {
   throw Error(
       ErrorCode::bad_file,
       fmt::format("config.json: '{}' is {}, wanted {}", key, dump_json_compact(got).substr(0, 60), wanted));
@@ -22,27 +22,26 @@ const JsonValue* find(const JsonValue& config, const char* key) {
 
 bool ConfigReader::has(const char* key) const { return find(config_, key) != nullptr; }
 
-int64_t ConfigReader::integer(const char* key) const {
+int64_t ConfigReader::integer(const char* key, IntegerRange range) const {
   if (!has(key)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
-  const int64_t value = integer_or(key, 0);
-  if (value < 1 || value > (int64_t{1} << 31))
-    wrong(key, *find(config_, key), "a positive integer below 2^31");
-  return value;
+  return integer_or(key, range.low, range);
 }
 
-int64_t ConfigReader::integer_or(const char* key, int64_t otherwise) const {
+int64_t ConfigReader::integer_or(const char* key, int64_t otherwise, IntegerRange range) const {
   const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
   const auto number = value->as_int();
-  if (!number) wrong(key, *value, "an integer");
+  if (!number || *number < range.low || *number > range.high)
+    wrong(key, *value, fmt::format("an integer from {} to {}", range.low, range.high));
   return *number;
 }
 
-double ConfigReader::number_or(const char* key, double otherwise) const {
+double ConfigReader::number_or(const char* key, double otherwise, NumberRange range) const {
   const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
   const auto number = value->as_double();
-  if (!number) wrong(key, *value, "a number");
+  if (!number || !(*number >= range.low) || !(*number <= range.high))
+    wrong(key, *value, fmt::format("a number from {} to {}", range.low, range.high));
   return *number;
 }
 

@@ -7,16 +7,11 @@ namespace {
 // Layers from max_window_layers on slide; newer configs say so layer by layer in layer_types.
 void apply_qwen_windows(const ConfigReader& config, DecoderSpec& spec) {
   const int64_t window = config.boolean_or("use_sliding_window", false)
-      ? config.integer_or("sliding_window", 0)
+      ? config.integer_or("sliding_window", 0, {0, kPositions.high})
       : 0;
-  const JsonValue* types = config.json().find("layer_types");
-  const int64_t first_sliding = config.integer_or("max_window_layers", 28);
-  for (int64_t layer = 0; layer < spec.layers; ++layer) {
-    bool slides = layer >= first_sliding;
-    if (types && static_cast<size_t>(layer) < types->items.size())
-      slides = types->items[static_cast<size_t>(layer)].as_string() == "sliding_attention";
-    spec.sliding_window[layer] = slides ? window : 0;
-  }
+  const int64_t first_sliding = config.integer_or("max_window_layers", 28, {0, kSizes.high});
+  spec.sliding_window = windows_by_layer(config, spec.layers, window,
+                                         [&](int64_t layer) { return layer >= first_sliding; });
 }
 
 }  // namespace

@@ -88,42 +88,64 @@ double yarn_attention_factor(const RopeSpec& spec) {
                                                         : mscale(1.0);
 }
 
+// Older files have rope_scaling, and rope_theta at the top; transformers 5 writes rope_parameters. Where both are
+// there, rope_scaling takes the place of all of the other, as in transformers 5.17 and vLLM 0.32: it is what people
+// add to a config that was saved with rope_parameters.
+JsonValue rope_section(const ConfigReader& config) {
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const JsonValue* section = config.has(key) ? config.json().find(key) : nullptr;
+    if (!section) continue;
+    if (!section->is(JsonValue::Kind::object))
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("config.json: '{}' is {}, wanted an object", key,
+                              dump_json_compact(*section).substr(0, 60)));
+    for (const auto& [name, value] : section->members)
+      if (value.is(JsonValue::Kind::object))
+        throw Error(
+            ErrorCode::unsupported,
+            fmt::format("config.json: '{}' has settings of its own for '{}'; wanted one set for all layers",
+                        key, name));
+    if (!section->members.empty()) return *section;
+  }
+  return JsonValue::object();
+}
+
 }  // namespace
 
 RopeSpec rope_from_config(const ConfigReader& config, int64_t head_dim) {
-  // transformers 5 writes rope_parameters; older files have rope_theta at the top and rope_scaling beside it.
   RopeSpec spec;
-  const char* section = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  const JsonValue parameters = config.has(section) ? *config.json().find(section) : JsonValue::object();
-  if (!parameters.is(JsonValue::Kind::object))
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: '{}' is {}, wanted an object", section,
-                            dump_json_compact(parameters).substr(0, 60)));
+  const JsonValue parameters = rope_section(config);
   const ConfigReader rope(parameters);
   spec.kind = rope_kind(rope.text_or("rope_type", rope.text_or("type", "default")));
-  spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0));
+  constexpr NumberRange kThetas{1.0, 1e18}, kShares{0.0, 1.0}, kScaling{1.0, 1e6};
+  spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0, kThetas), kThetas);
   const double partial = rope.number_or("partial_rotary_factor",
-                                        config.number_or("partial_rotary_factor", 1.0));
+                                        config.number_or("partial_rotary_factor", 1.0, kShares), kShares);
   spec.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
-  spec.max_position = config.integer_or("max_position_embeddings", 2048);
+  spec.max_position = config.integer_or("max_position_embeddings", 2048, kPositions);
   spec.original_max_position = rope.integer_or(
       "original_max_position_embeddings",
-      config.integer_or("original_max_position_embeddings", spec.max_position));
-  spec.factor = rope.number_or("factor", 1.0);
+      config.integer_or("original_max_position_embeddings", spec.max_position, kPositions), kPositions);
+  if (spec.kind != RopeKind::standard) spec.factor = rope.number_or("factor", 1.0, kScaling);
   if (spec.kind == RopeKind::yarn && !rope.has("factor"))
     spec.factor = static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position);
-  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0);
-  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0);
-  spec.beta_fast = rope.number_or("beta_fast", 32.0);
-  spec.beta_slow = rope.number_or("beta_slow", 1.0);
-  spec.attention_factor = rope.number_or("attention_factor", 0.0);
-  spec.mscale = rope.number_or("mscale", 0.0);
-  spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0);
+  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0, kFactors);
+  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0, kFactors);
+  spec.beta_fast = rope.number_or("beta_fast", 32.0, kFactors);
+  spec.beta_slow = rope.number_or("beta_slow", 1.0, kFactors);
+  spec.attention_factor = rope.number_or("attention_factor", 0.0, {0.0, kFactors.high});
+  spec.mscale = rope.number_or("mscale", 0.0, {0.0, kFactors.high});
+  spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0, {0.0, kFactors.high});
   spec.truncate = rope.boolean_or("truncate", true);
-  if (spec.rotary_dim < 2 || spec.rotary_dim % 2)
+  const int64_t smallest = spec.kind == RopeKind::dynamic ? 4 : 2;  // its exponent divides by (dimension - 2)
+  if (spec.rotary_dim < smallest || spec.rotary_dim % 2 || spec.rotary_dim > head_dim)
     throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rotary dimension {}, wanted an even number of at least 2",
-                            spec.rotary_dim));
+                fmt::format("config.json: rotary dimension {}, wanted an even number from {} to head_dim {}",
+                            spec.rotary_dim, smallest, head_dim));
+  if (spec.kind == RopeKind::llama3 && !(spec.low_freq_factor < spec.high_freq_factor))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: low_freq_factor {}, wanted less than high_freq_factor {}",
+                            spec.low_freq_factor, spec.high_freq_factor));
   if (!(spec.factor >= 1.0) && spec.kind != RopeKind::standard)
     throw Error(ErrorCode::bad_file,
                 fmt::format("config.json: rope factor {}, wanted at least 1", spec.factor));

@@ -7,6 +7,6 @@
 
 namespace llmc {
 
-KnownModules known_modules(const std::string& config_json);
+KnownModules known_modules(const Checkpoint& folder);
 
 }  // namespace llmc

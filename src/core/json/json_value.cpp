@@ -20,6 +20,35 @@ JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
   return value;
 }
 
+// nlohmann's parser knows no NaN and Infinity: for it each becomes a number that nobody writes, and back.
+struct PythonNumber {
+  std::string_view name, stand_in;
+};
+constexpr PythonNumber kPythonNumbers[] = {
+    {"NaN", "0.00000000000000000000000000000000000000000000000001e-131"},
+    {"-Infinity", "-0.0000000000000000000000000000000000000000000000002e-132"},
+    {"Infinity", "0.00000000000000000000000000000000000000000000000003e-133"}};
+
+// `text` with stand-ins, outside of strings. Positions of errors after one are shifted by a few bytes.
+std::string with_stand_ins(std::string_view text) {
+  std::string out;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size();) {
+    const PythonNumber* found = nullptr;
+    for (const PythonNumber& number : kPythonNumbers)
+      if (!quoted && !found && text.substr(i).starts_with(number.name)) found = &number;
+    if (found) {
+      out += found->stand_in;
+      i += found->name.size();
+      continue;
+    }
+    if (quoted && text[i] == '\\') out += text[i++];
+    else if (text[i] == '"') quoted = !quoted;
+    if (i < text.size()) out += text[i++];
+  }
+  return out;
+}
+
 // nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys, and
 // its destructor allocates: without memory it ends the process.
 class Builder {
@@ -30,7 +59,7 @@ class Builder {
   using string_t = nlohmann::json::string_t;
   using binary_t = nlohmann::json::binary_t;
 
-  explicit Builder(RepeatedKeys repeated) : repeated_(repeated) {}
+  explicit Builder(JsonDialect dialect) : dialect_(dialect) {}
 
   bool null() { return add({}); }
   bool boolean(bool value) { return add(JsonValue::from_bool(value)); }
@@ -39,6 +68,8 @@ class Builder {
     return add(make_value(JsonValue::Kind::number, fmt::to_string(value)));
   }
   bool number_float(number_float_t, const string_t& text) {
+    for (const PythonNumber& number : kPythonNumbers)
+      if (text == number.stand_in) return add(make_value(JsonValue::Kind::number, std::string(number.name)));
     return add(make_value(JsonValue::Kind::number, text));
   }
   bool string(string_t& text) { return add(JsonValue::from_string(std::move(text))); }
@@ -51,7 +82,7 @@ class Builder {
   bool key(string_t& text) {
     Frame& frame = stack_.back();
     if (!frame.keys.insert(text).second) {
-      if (repeated_ == RepeatedKeys::refused) return fail(fmt::format("key '{}' is there twice", text));
+      if (dialect_ == JsonDialect::strict) return fail(fmt::format("key '{}' is there twice", text));
       frame.value.erase(text);
     }
     frame.value.members.emplace_back(std::move(text), JsonValue{});
@@ -93,7 +124,7 @@ class Builder {
     return true;
   }
 
-  RepeatedKeys repeated_;
+  JsonDialect dialect_;
   std::vector<Frame> stack_;
   JsonValue root_;
   std::string error_;
@@ -287,9 +318,12 @@ std::optional<std::string> JsonValue::as_string() const {
   return text;
 }
 
-JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys repeated) {
-  Builder builder(repeated);
-  const bool done = nlohmann::json::sax_parse(text, &builder);
+JsonValue parse_json(std::string_view text, std::string_view place, JsonDialect dialect) {
+  Builder builder(dialect);
+  const bool special = dialect == JsonDialect::python &&
+      (text.find("NaN") != std::string_view::npos || text.find("Infinity") != std::string_view::npos);
+  const bool done = special ? nlohmann::json::sax_parse(with_stand_ins(text), &builder)
+                            : nlohmann::json::sax_parse(text, &builder);
   if (!done) throw Error(ErrorCode::bad_file, fmt::format("{}: {}", place, builder.error()));
   return builder.take();
 }

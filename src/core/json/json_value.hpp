@@ -37,12 +37,14 @@ struct JsonValue {
   std::optional<std::string> as_string() const;
 };
 
-enum class RepeatedKeys { refused, last_wins };
+// What of a file is JSON. python: as Python's json reads what transformers wrote: NaN and Infinity are numbers
+// (written back as they stood), and of repeated keys the last wins. strict: neither.
+enum class JsonDialect { strict, python };
 
 // `place` starts the message of the Error(bad_file) thrown on broken JSON or nesting deeper than 200.
 JsonValue parse_json(std::string_view text,
                      std::string_view place,
-                     RepeatedKeys repeated = RepeatedKeys::last_wins);
+                     JsonDialect dialect = JsonDialect::python);
 
 // Exactly Python's json.dumps(value, indent=2, sort_keys=True): ASCII only, floats as repr() prints them.
 std::string dump_json_like_python(const JsonValue& value);
