@@ -92,6 +92,9 @@ class Model::Run {
   void compress() {
     const Timed timed(report_.seconds);
     if (!calibrated_) return compress_without_data();
+    if (options_.load_calibration)
+      options_.calibration = options_.load_calibration(
+          [this](const std::string& line) { reporter_.note(line); });
     const CalibratedRun run{
         checkpoint_, *model_.graph, modifiers_, plan_,  options_, propagation_of(options_),
         backend_,    output_,       reporter_,  report_};
@@ -112,6 +115,7 @@ class Model::Run {
  private:
   // Every tensor streams by once, or twice where a scale belongs to a whole tensor.
   void compress_without_data() {
+    if (options_.load_calibration) reporter_.note("calibration: this recipe needs no data; none was read");
     reporter_.begin(static_cast<int64_t>(plan_.batches.size()));
     const DataFreeRun run{checkpoint_,
                           plan_,
@@ -129,7 +133,7 @@ class Model::Run {
   }
 
   const Checkpoint& checkpoint_;
-  const OneshotOptions options_;
+  OneshotOptions options_;
   Backend& backend_;
   const Callbacks callbacks_;
   Report report_;
