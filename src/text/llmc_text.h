@@ -8,7 +8,8 @@
  * Ownership. What _open and _load give, the matching _free takes; text and ids go to llmc_text_free. NULL
  *            is fine for every _free. What a view points at belongs to the data set.
  * Threads.   A tokenizer and a data set are read-only once made: any number of threads may use one at a
- *            time. Only llmc_text_dataset_load starts threads, and they end before it returns.
+ *            time. Templates are compiled and rendered on threads with a stack of their own (256 MB of address
+ *            space, touched as needed), which end before the call returns.
  * Guest.     Nothing here prints, reads the clock or an environment variable, or lets a panic through. */
 #ifndef LLMC_TEXT_H
 #define LLMC_TEXT_H

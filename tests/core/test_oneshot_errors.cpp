@@ -130,6 +130,37 @@ TEST_CASE("a calibrated recipe without data says so") {
   CHECK_THAT(attempt.error(), Contains("no tokens") && Contains("--dataset"));
 }
 
+TEST_CASE("data are asked for once, after the plan, and only by a recipe that needs them") {
+  Attempt attempt;
+  const TokenBatch tokens = *attempt.options.calibration;
+  attempt.options.calibration.reset();
+  int asked = 0;
+  attempt.options.load_calibration = [&](const std::function<void(const std::string&)>& note) {
+    ++asked;
+    note("two rows were skipped");
+    return tokens;
+  };
+  SECTION("a wrong recipe is told before") {
+    attempt.options.recipe = "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [wqkv]}}}";
+    CHECK_THAT(attempt.error(), Contains("wqkv"));
+    CHECK(asked == 0);
+  }
+  SECTION("a recipe without data leaves them alone, with a note") {
+    attempt.options.recipe.clear();
+    attempt.options.scheme = "FP8_DYNAMIC";
+    const auto backend = make_cpu_backend({});
+    CHECK_THAT(oneshot(attempt.options, *backend, {}).notes,
+               Catch::VectorContains(std::string("calibration: this recipe needs no data; none was read")));
+    CHECK(asked == 0);
+  }
+  SECTION("what they tell is a note of the run") {
+    const auto backend = make_cpu_backend({});
+    CHECK_THAT(oneshot(attempt.options, *backend, {}).notes,
+               Catch::VectorContains(std::string("two rows were skipped")));
+    CHECK(asked == 1);
+  }
+}
+
 TEST_CASE("a token id outside the vocabulary names id, position and vocabulary") {
   Attempt attempt;
   attempt.options.calibration->token_ids[7] = 5000;

@@ -136,6 +136,73 @@ mod tests {
     }
 
     #[test]
+    fn what_only_jinja2_has_answers_as_there() {
+        assert_eq!(
+            render("{{ none is iterable }} {{ 1 is iterable }} {{ 'a' is iterable }} {{ none_at_all is iterable }}")
+                .unwrap(),
+            "False False True True"
+        );
+        assert_eq!(
+            render("{% macro m() %}{% endmacro %}{{ m is callable }} {{ range is callable }} {{ {} is callable }}")
+                .unwrap(),
+            "True True False"
+        );
+        assert_eq!(
+            render("{{ '%s-%03d' % ('a', 7) }} {{ +1 }} {{ 'a b-c'|wordcount }} {{ 'é'.encode() }}").unwrap(),
+            "a-007 1 3 b'\\xc3\\xa9'"
+        );
+        assert_eq!(
+            render(
+                "{% set j = joiner() %}{{ j() }}a{{ j() }}b|{{ 'ab'|center(5) }}|{{ '%(x)s'|format(x=1) }}"
+            )
+            .unwrap(),
+            "a, b|  ab |1"
+        );
+    }
+
+    #[test]
+    fn what_costs_too_much_is_an_error_and_not_the_end_of_the_process() {
+        let limit = "chat template: line 1: it asks for more work or memory than a rendering may take";
+        let twice =
+            "{% set ns = namespace(a=[1]) %}{% for i in range(50) %}{% set ns.a = STEP %}{% endfor %}";
+        let nested = twice.replace("STEP", "[ns.a, ns.a]");
+        for source in [
+            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}".to_string(),
+            "{{ 'a'.ljust(10000000000) }}".into(),
+            "{{ 'a'|center(10000000000) }}".into(),
+            "{{ '{:10000000000}'.format(1) }}".into(),
+            "{{ '%10000000000d' % 1 }}".into(),
+            "{{ 'a' * 10000000000 }}".into(),
+            "{% set a = 'a' * 1000000 %}{{ a.replace('', a) }}".into(),
+            "{% set a = 'a' * 1000000 %}{{ a.join(a) }}".into(),
+            "{{ ('a' * 50000000).split('a') }}".into(),
+            "{{ ([1] * 100000000) }}".into(),
+            "{{ ([1] * 100000000)|tojson }}".into(),
+            twice.replace("STEP", "ns.a + ns.a"),
+            nested.clone() + "{{ ns.a }}",
+            nested.clone() + "{{ ns.a|tojson }}",
+            nested.clone() + "{{ ns.a|string }}",
+            nested + "{{ ns.a|join }}",
+        ] {
+            assert_eq!(render(&source).unwrap_err().message, limit, "{source}");
+        }
+        let error = render("{{ [1]|tojson(indent=100000000000) }}").unwrap_err();
+        assert_eq!(
+            error.message,
+            "chat template: line 1: invalid operation: tojson: indent must be at most 100"
+        );
+        let deep =
+            "{% set ns = namespace(a=[]) %}{% for i in range(300) %}{% set ns.a = [ns.a] %}{% endfor %}";
+        assert!(render(&(deep.to_string() + "{{ ns.a }}"))
+            .unwrap_err()
+            .message
+            .contains("nested more than 250"));
+        let macros = render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").unwrap_err();
+        assert!(macros.message.ends_with("recursion limit exceeded"), "{}", macros.message);
+        assert!(render(&"x".repeat(600_000)).unwrap_err().message.contains("600000 bytes"));
+    }
+
+    #[test]
     fn the_date_is_the_one_given() {
         assert_eq!(
             render("{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}").unwrap(),

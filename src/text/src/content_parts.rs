@@ -13,19 +13,18 @@ const ROLES: [&str; 4] = ["system", "assistant", "tool", "user"];
 const TEXT_TYPES: [&str; 5] = ["text", "input_text", "output_text", "refusal", "thinking"];
 const MEDIA: [&str; 5] = ["image", "video", "audio", "file", "document"];
 
-/// What a template does with one role's content.
-#[derive(Clone, Copy)]
+/// What a template does with one role's content, each tried out when it is first asked.
+#[derive(Default)]
 struct Reading {
     /// It walks through a list of parts.
-    parts: bool,
+    parts: OnceLock<bool>,
     /// It prints a text; one that does neither for this role is given what it is given.
-    text: bool,
+    text: OnceLock<bool>,
 }
 
-/// What a template does with content, tried out when it is first asked.
 #[derive(Default)]
 pub struct ContentReader {
-    readings: [OnceLock<Reading>; ROLES.len()],
+    readings: [Reading; ROLES.len()],
 }
 
 /// Renders a conversation, for the trial.
@@ -40,15 +39,15 @@ impl ContentReader {
             let content = match &message["content"] {
                 Json::Array(parts) if are_parts(role, parts) => {
                     check_media(index, parts)?;
-                    if self.reading(role, render).parts {
+                    if self.reads_parts(role, render) {
                         Some(parts.iter().map(as_typed_part).collect())
                     } else {
                         Some(Json::from(join_texts(index, parts)?))
                     }
                 }
                 Json::String(text) => {
-                    let reading = self.reading(role, render);
-                    (reading.parts && !reading.text).then(|| json!([{"type": "text", "text": text}]))
+                    let is_lost = !self.reads_text(role, render) && self.reads_parts(role, render);
+                    is_lost.then(|| json!([{"type": "text", "text": text}]))
                 }
                 _ => None,
             };
@@ -59,26 +58,33 @@ impl ContentReader {
         Ok(prepared)
     }
 
-    fn reading(&self, role: &str, render: Render) -> Reading {
-        let index = ROLES.iter().position(|known| *known == role).unwrap_or(ROLES.len() - 1);
-        *self.readings[index].get_or_init(|| try_role(ROLES[index], render))
+    fn reads_parts(&self, role: &str, render: Render) -> bool {
+        let role = role_index(role);
+        let part = |text: &str| json!({"type": "text", "text": text});
+        *self.readings[role].parts.get_or_init(|| {
+            shows(&conversation(ROLES[role], json!([part(FIRST), part(SECOND)])), &[FIRST, SECOND], render)
+        })
+    }
+
+    fn reads_text(&self, role: &str, render: Render) -> bool {
+        let role = role_index(role);
+        *self.readings[role]
+            .text
+            .get_or_init(|| shows(&conversation(ROLES[role], Json::from(FIRST)), &[FIRST], render))
     }
 }
 
-fn try_role(role: &str, render: Render) -> Reading {
-    let shows = |content: Json, wanted: &[&str]| {
-        let Ok(text) = render(&conversation(role, content)) else { return false };
-        wanted.iter().all(|part| {
-            let is_printed_list =
-                text.contains(&format!("'{part}'")) || text.contains(&format!("\"{part}\""));
-            text.contains(part) && !is_printed_list
-        })
-    };
-    let part = |text: &str| json!({"type": "text", "text": text});
-    Reading {
-        parts: shows(json!([part(FIRST), part(SECOND)]), &[FIRST, SECOND]),
-        text: shows(Json::from(FIRST), &[FIRST]),
-    }
+fn role_index(role: &str) -> usize {
+    ROLES.iter().position(|known| *known == role).unwrap_or(ROLES.len() - 1)
+}
+
+/// Whether the rendered conversation has the texts, and not as items of a printed list.
+fn shows(conversation: &Json, texts: &[&str], render: Render) -> bool {
+    let Ok(rendered) = render(conversation) else { return false };
+    texts.iter().all(|text| {
+        let quoted = [format!("'{text}'"), format!("\"{text}\"")];
+        rendered.contains(text) && !quoted.iter().any(|quoted| rendered.contains(quoted))
+    })
 }
 
 /// The shortest conversation in which `role` says `content`.

@@ -154,7 +154,7 @@ fn tokenize_rows(
     };
     let mut done = std::thread::scope(|scope| {
         // The calling thread waits: how large its stack is, nobody knows. It works when the system refuses a thread.
-        let helpers: Vec<_> = (0..threads).filter_map(|_| spawn(scope, &work)).collect();
+        let helpers: Vec<_> = (0..threads).filter_map(|_| spawn(scope, work)).collect();
         let mut done = if helpers.is_empty() { work() } else { Vec::new() };
         for helper in helpers {
             done.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -123,22 +123,29 @@ pub fn refuse_folder(path: &Path) -> Error {
         .collect();
     names.sort();
     let holds = |name: &str| names.iter().any(|held| held == name);
-    let json: Vec<&str> = names
+    let data: Vec<&str> = names
         .iter()
         .map(String::as_str)
-        .filter(|name| [".jsonl", ".json", ".ndjson"].iter().any(|end| name.ends_with(end)))
+        .filter(|name| {
+            [".jsonl", ".json", ".ndjson", ".parquet", ".csv", ".gz", ".zst"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        })
         .take(3)
         .collect();
     let reason = if holds("dataset_dict.json") {
         "is a folder of datasets' save_to_disk with several splits, wanted a file of JSON lines; \
          datasets.load_from_disk(...)['train'].to_json('rows.jsonl') makes one"
             .to_string()
-    } else if holds("dataset_info.json") || holds("state.json") {
+    } else if holds("dataset_info.json")
+        || holds("state.json")
+        || names.iter().any(|name| name.ends_with(".arrow"))
+    {
         "is a folder of datasets' save_to_disk, wanted a file of JSON lines; \
          datasets.load_from_disk(...).to_json('rows.jsonl') makes one"
             .to_string()
-    } else if !json.is_empty() {
-        format!("is not a file; it is a folder that holds {}", quote_names(json))
+    } else if !data.is_empty() {
+        format!("is not a file; it is a folder that holds {}", quote_names(data))
     } else {
         "is not a file; it is a folder, wanted a file of JSON lines".to_string()
     };

@@ -1,12 +1,13 @@
 //! What Jinja2 has and minijinja lacks or answers otherwise: tests, functions, filters, and how values print.
 
 use crate::python_json::{bytes_repr, float_repr, tojson};
-use crate::python_methods::{call_python_method, pad};
+use crate::python_methods::{call_python_method, centered, pad};
 use crate::template_limits::{
-    check_printable, collect_bounded, ensure_bytes, ensure_format, join_bounded, print_bounded,
+    bounded, check_printable, collect_bounded, ensure_bytes, ensure_format, is_printed_whole, join_bounded,
+    print_bounded,
 };
 use minijinja::formatting::{format, FormatStyle};
-use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind};
+use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 /// The name that `rewrite_operators` gives to `text % value`.
 pub const PERCENT_FILTER: &str = "llmc_percent";
+/// What it puts behind the right operand of `+` and `~`.
+pub const BOUNDED_FILTER: &str = "llmc_bounded";
 
 /// Marks what `raise_exception` threw, whose text is reported alone: it is the template author's own message.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub fn install(environment: &mut Environment) {
 
     environment.add_test("sequence", is_sequence);
     environment.add_test("iterable", is_iterable);
-    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+    environment.add_test("callable", is_callable);
 
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("joiner", |separator: Option<String>| {
@@ -47,9 +50,10 @@ pub fn install(environment: &mut Environment) {
     environment.add_filter("wordcount", count_words);
     environment.add_filter("center", |state: &State, text: &str, width: Option<usize>| {
         let width = width.unwrap_or(80);
-        pad(state, text, width, ' ', |missing| missing / 2)
+        pad(state, text, width, ' ', |missing| centered(missing, width))
     });
     environment.add_filter(PERCENT_FILTER, format_percent);
+    environment.add_filter(BOUNDED_FILTER, bounded);
     // minijinja's own of these ask for no fuel before they allocate.
     environment.add_filter("format", format_printf);
     environment.add_filter("join", join);
@@ -63,6 +67,12 @@ pub fn install(environment: &mut Environment) {
     environment.add_filter("lines", |state: &State, value: &Value| {
         ensure_pieces(state, value)?;
         minijinja::filters::lines(value)
+    });
+    environment.add_filter("list", |state: &State, value: &Value| {
+        collect_bounded(state, value).map(Value::from).map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => error,
+            _ => Error::new(ErrorKind::InvalidOperation, "cannot convert value to list").with_source(error),
+        })
     });
     environment.add_filter("string", |state: &State, value: &Value| match value.kind() {
         ValueKind::String => Ok(value.clone()),
@@ -86,6 +96,12 @@ fn is_sequence(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
 }
 
+/// A function, or a macro, which minijinja takes for a dict.
+fn is_callable(value: &Value) -> bool {
+    value.kind() == ValueKind::Plain
+        || value.as_object().is_some_and(|_| value.to_string().starts_with("<macro "))
+}
+
 /// minijinja iterates over none, Python does not.
 fn is_iterable(value: &Value) -> bool {
     !value.is_none() && value.try_iter().is_ok()
@@ -101,7 +117,7 @@ fn print_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(),
                 }
             }
         }
-        ValueKind::Seq | ValueKind::Map => return Ok(out.write_str(&print_bounded(state, value)?)?),
+        _ if is_printed_whole(value) => return Ok(out.write_str(&print_bounded(state, value)?)?),
         ValueKind::Bytes => return Ok(out.write_str(&bytes_repr(value.as_bytes().unwrap_or_default()))?),
         _ => {}
     }
@@ -138,7 +154,8 @@ pub fn ensure_pieces(state: &State, value: &Value) -> Result<(), Error> {
     ensure_bytes(state, value.as_str().map_or(0, |text| text.len().saturating_mul(32)))
 }
 
-fn format_printf(state: &State, text: &str, args: Rest<Value>) -> Result<String, Error> {
+fn format_printf(state: &State, text: &str, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let args = args.into_values();
     ensure_format(state, text, &args, '%')?;
     format(FormatStyle::Printf, text, &args)
 }

@@ -1,7 +1,8 @@
 //! Two spellings that Jinja2 reads and minijinja does not, rewritten in the template's source: `'%s' % value` and
 //! the unary plus. Only a literal's `%` is rewritten: of a name nobody knows whether it is a text or a number.
+//! And the right operands of `+` and `~` are looked at before they are joined, which minijinja does not offer.
 
-use crate::jinja_builtins::PERCENT_FILTER;
+use crate::jinja_builtins::{BOUNDED_FILTER, PERCENT_FILTER};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -124,6 +125,16 @@ fn rewrite_tag(tag: &str) -> String {
                 edits.push((token.at, 1, String::new()));
             }
         }
+        let joins = matches!(token.text, "+" | "~")
+            && before.is_some_and(|before| matches!(before.kind, Kind::Text | Kind::Value | Kind::Close));
+        // A number or a text is what it is.
+        let is_literal =
+            after.kind == Kind::Text || after.text.starts_with(|first: char| first.is_ascii_digit());
+        if joins && !is_literal {
+            if let Some(end) = end_of_operand(&tokens, index + 1) {
+                edits.push((end, 0, format!("|{BOUNDED_FILTER}")));
+            }
+        }
         let is_percent = token.text == "%" && token.kind == Kind::Other && after.text != "}";
         if is_percent && before.is_some_and(|before| before.kind == Kind::Text) {
             if let Some(end) = end_of_operand(&tokens, index + 1) {
@@ -150,8 +161,7 @@ fn end_of_operand(tokens: &[Token], first: usize) -> Option<usize> {
         at += 1;
     }
     let mut end = end_of_group(tokens, at)?;
-    loop {
-        let Some(token) = tokens.get(end + 1) else { break };
+    while let Some(token) = tokens.get(end + 1) {
         match token.text {
             "." | "|" => end = end_of_group(tokens, end + 2)?,
             "(" | "[" => end = end_of_group(tokens, end + 1)?,
@@ -203,11 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn the_right_operand_of_a_join_is_looked_at() {
+        let source = "{% set a = a + b.c[1]|list + 1 %}{{ 'x' ~ f(y + z) ~ 'w' }}{{ a + -1 }}{{ a + -b }}";
+        let rewritten = "{% set a = a + b.c[1]|list|llmc_bounded + 1 %}\
+            {{ 'x' ~ f(y + z|llmc_bounded)|llmc_bounded ~ 'w' }}{{ a + -1|llmc_bounded }}{{ a + -b|llmc_bounded }}";
+        assert_eq!(rewrite_operators(source), rewritten);
+    }
+
+    #[test]
     fn everything_else_is_left_alone() {
         for source in [
-            "{%- if x == 'a' %}5 % 2 + +1{% endif -%}",
+            "{%- if x == 'a' %}5 % 2 + +a{% endif -%}",
             "{%+ if a %}{% endif +%}{{+ 1 +}}",
-            "{{ n % 2 }} {{ a + 'b' }} {{ {'a': 1}['a'] + (1) }} {{ '{{ + }}' }} {{ {'a': {'b': 1}} }}",
+            "{{ n % 2 }} {{ a + 'b' }} {{ '{{ + }}' }} {{ {'a': {'b': 1}} }}",
             "{# '%s' % x #}{% raw %}{{ '%s' % x }}{{ +1 }}{% endraw %}{{ x",
             "{{ 'é' ~ \"'\" }}{% set a = b -%} + c",
         ] {

@@ -1,12 +1,14 @@
 //! `tojson` as transformers' templates have it: Python's `json.dumps`, not Jinja's HTML-safe filter.
 
-use crate::template_limits::{check_level, collect_bounded, ensure_bytes};
+use crate::template_limits::{check_level, collect_bounded, ensure_bytes, most_items};
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
+use std::cell::Cell;
 use std::fmt::Write;
 
 /// Spaces or characters of one level; Python takes any number.
 const LONGEST_INDENT: usize = 100;
+const FUEL_PER_VALUE: u64 = 2;
 
 /// `json.dumps`' layout: separators, and the indentation when there is one.
 struct Layout {
@@ -15,6 +17,8 @@ struct Layout {
     indent: Option<String>,
     ensure_ascii: bool,
     sort_keys: bool,
+    /// How many more values may be written.
+    items_left: Cell<usize>,
 }
 
 /// The filter `value | tojson(indent=2, ensure_ascii=false, separators=(',', ':'), sort_keys=true)`.
@@ -48,6 +52,7 @@ pub fn tojson(state: &State, value: &Value, kwargs: Kwargs) -> Result<Value, Err
         indent,
         ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
         sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        items_left: Cell::new(most_items(state)),
     };
     kwargs.assert_all_used()?;
     let mut out = String::new();
@@ -63,10 +68,11 @@ fn write_value(
     depth: usize,
 ) -> Result<(), Error> {
     // Looked at before every value: one list may hold another many times over.
-    ensure_bytes(
-        state,
-        out.len().saturating_add(value.as_str().map_or(0, |text| text.len().saturating_mul(6))),
-    )?;
+    let items_left = layout.items_left.get().checked_sub(1);
+    layout.items_left.set(items_left.ok_or_else(|| Error::from(ErrorKind::OutOfFuel))?);
+    state.consume_fuel(FUEL_PER_VALUE)?;
+    let escaped = value.as_str().map_or(0, |text| text.len().saturating_mul(6));
+    ensure_bytes(state, out.len().saturating_add(escaped))?;
     match value.kind() {
         ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),

@@ -18,13 +18,15 @@ pub fn call_python_method(
         return call_bytes_method(value, method, args);
     }
     match value.as_str() {
-        Some(text) => match call_str_method(state, text, method, args)? {
-            Some(result) => Ok(result),
-            None => {
-                ensure_method(state, text, method, args)?;
-                pycompat::unknown_method_callback(state, value, method, args)
+        Some(text) => {
+            match charge_text(state, text).and_then(|()| call_str_method(state, text, method, args))? {
+                Some(result) => Ok(result),
+                None => {
+                    ensure_method(state, text, method, args)?;
+                    pycompat::unknown_method_callback(state, value, method, args)
+                }
             }
-        },
+        }
         None if method == "copy" && matches!(value.kind(), ValueKind::Map | ValueKind::Seq) => {
             let () = from_args(args)?;
             // Values are immutable, so the value is its own copy.
@@ -37,6 +39,11 @@ pub fn call_python_method(
         }
         None => pycompat::unknown_method_callback(state, value, method, args),
     }
+}
+
+/// A method walks through the text it is called on.
+fn charge_text(state: &State, text: &str) -> Result<(), Error> {
+    state.consume_fuel(text.len() as u64 / 64)
 }
 
 fn call_bytes_method(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -87,6 +94,11 @@ pub fn pad(
     let front = before(missing);
     let fill = |count: usize| std::iter::repeat_n(fill, count);
     Ok(fill(front).chain(text.chars()).chain(fill(missing - front)).collect())
+}
+
+/// How many of the missing characters Python's `str.center` puts in front: the odd one when the width is odd.
+pub fn centered(missing: usize, width: usize) -> usize {
+    missing / 2 + (missing & width & 1)
 }
 
 fn pad_method(
@@ -183,9 +195,8 @@ fn call_str_method(state: &State, text: &str, method: &str, args: &[Value]) -> R
         "ljust" => pad_method(state, text, args, |_| 0)?,
         "rjust" => pad_method(state, text, args, |missing| missing)?,
         "center" => {
-            let odd_width = args.first().and_then(|width| i64::try_from(width.clone()).ok()).unwrap_or(0) & 1;
-            // Python puts the odd space in front when the width is odd.
-            pad_method(state, text, args, |missing| missing / 2 + (missing & odd_width as usize & 1))?
+            let width = args.first().and_then(|width| usize::try_from(width.clone()).ok()).unwrap_or(0);
+            pad_method(state, text, args, |missing| centered(missing, width))?
         }
         "swapcase" => {
             let () = from_args(args)?;

@@ -8,12 +8,12 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use std::fmt::{self, Write};
 
-/// Per rendering: about half a second of work. One unit pays for an instruction or 64 bytes of data, so that a
-/// rendering never holds more than 640 MB.
-const FUEL: u64 = 10_000_000;
+/// Per rendering: about a second of work. One unit pays for an instruction or 64 bytes of data, so that a rendering
+/// never holds more than 1.3 GB; a chat of a megabyte takes a hundredth of it.
+const FUEL: u64 = 20_000_000;
 const BYTES_PER_FUEL: u64 = 64;
-/// As minijinja charges for an item that is visited.
-const BYTES_PER_ITEM: usize = 32;
+/// What an item counts in a list that is printed: a million of them are as many as a rendering can pay for.
+const BYTES_PER_ITEM: usize = 1024;
 /// Macros and loops within each other; a macro's call costs five.
 const RECURSION: usize = 250;
 /// Lists and dicts within each other that are printed. Python's own limit is about 1000.
@@ -89,12 +89,31 @@ pub fn print_bounded(state: &State, value: &Value) -> Result<String, Error> {
 
 /// Fails when the value is nested deeper than a stack is sure to hold, or has more items than can be printed.
 pub fn check_printable(state: &State, value: &Value) -> Result<(), Error> {
-    check_depth(value, 0, &mut (bytes_left(state) / BYTES_PER_ITEM))
+    check_depth(value, 0, &mut most_items(state))
+}
+
+/// How many items, those of inner lists included, a list may have.
+pub fn most_items(state: &State) -> usize {
+    bytes_left(state) / BYTES_PER_ITEM
+}
+
+/// The value itself, if it may be joined to another: joining a list to itself 40 times makes 2^40 items, which
+/// minijinja allocates before it counts them.
+pub fn bounded(state: &State, value: &Value) -> Result<Value, Error> {
+    if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) {
+        let items = value.len().unwrap_or(0);
+        if items > most_items(state) {
+            return Err(Error::from(ErrorKind::OutOfFuel));
+        }
+        state.consume_fuel(items as u64)?;
+        check_printable(state, value)?;
+    }
+    Ok(value.clone())
 }
 
 /// The items of a list or the keys of a dict, no more of them than the rendering can pay for.
 pub fn collect_bounded(state: &State, value: &Value) -> Result<Vec<Value>, Error> {
-    let most = bytes_left(state) / BYTES_PER_ITEM;
+    let most = most_items(state);
     let items: Vec<Value> = value.try_iter()?.take(most + 1).collect();
     if items.len() > most {
         return Err(Error::from(ErrorKind::OutOfFuel));
@@ -132,9 +151,17 @@ pub fn check_level(depth: usize) -> Result<(), Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
+/// A list or a dict; an iterator that does not know its length is printed by its name.
+pub fn is_printed_whole(value: &Value) -> bool {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Map => true,
+        ValueKind::Iterable => value.len().is_some(),
+        _ => false,
+    }
+}
+
 fn check_depth(value: &Value, depth: usize, items: &mut usize) -> Result<(), Error> {
-    // An iterator is printed by its name.
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
+    if !is_printed_whole(value) {
         return Ok(());
     }
     check_level(depth)?;
