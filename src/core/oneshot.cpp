@@ -19,13 +19,22 @@ namespace llmc {
 
 namespace {
 
+constexpr std::pair<const char*, const char*> kWaysOut[] = {
+    {"compressed-tensors", "--dequantize makes one of it"},
+    {"bitsandbytes", "transformers' model.dequantize() and save_pretrained() make one of it"},
+    {"fp8", "take the model's bfloat16 release, or multiply its weights by their weight_scale_inv first"},
+};
+
 [[noreturn]] void refuse_quantized(const Checkpoint& checkpoint) {
-  const std::string method = checkpoint.quantization_method();
-  const std::string way_out = method == "compressed-tensors" ? "; --dequantize makes one of it" : "";
+  const std::string& method = checkpoint.quantization_method();
+  std::string way_out = "take the release that it was made from";
+  for (const auto& [name, text] : kWaysOut)
+    if (method == name) way_out = text;
   throw Error(
       ErrorCode::unsupported,
       fmt::format(
-          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized one{}",
+          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized "
+          "one; {}",
           checkpoint.directory(), method, way_out));
 }
 

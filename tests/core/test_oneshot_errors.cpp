@@ -113,17 +113,6 @@ TEST_CASE("a target that matches nothing is an error") {
   CHECK_THAT(attempt.error(), Contains("re:.*wqkv"));
 }
 
-TEST_CASE("actorder group is refused with the name of the order that does the same, wherever it is said") {
-  for (const char* recipe : {"q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, actorder: group}}}",
-                             "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], "
-                             "weights: {num_bits: 4, group_size: 64, actorder: dynamic}}}}}}"}) {
-    Attempt attempt;
-    attempt.options.recipe = recipe;
-    CHECK_THAT(attempt.error(),
-               Contains("recipe line 1: GPTQModifier.actorder: 'group'") && Contains("wanted 'static'"));
-  }
-}
-
 TEST_CASE("a calibrated recipe without data says so") {
   Attempt attempt;
   attempt.options.calibration.reset();
@@ -174,6 +163,13 @@ TEST_CASE("a model that is already quantized is refused, with the method named")
   edit_config(attempt.options.model_dir, "quantization_config", {{"quant_method", "compressed-tensors"}});
   CHECK_THAT(attempt.error(),
              Contains("already quantized, by 'compressed-tensors'") && Contains("--dequantize"));
+  // as it was called in 2024, and methods that only their keys tell
+  edit_config(attempt.options.model_dir, "quantization_config", nullptr);
+  edit_config(attempt.options.model_dir, "compression_config", {{"quant_method", "compressed-tensors"}});
+  CHECK_THAT(attempt.error(), Contains("already quantized, by 'compressed-tensors'"));
+  edit_config(attempt.options.model_dir, "quantization_config",
+              {{"load_in_4bit", true}, {"bnb_4bit_quant_type", "nf4"}});
+  CHECK_THAT(attempt.error(), Contains("by 'bitsandbytes'") && Contains("model.dequantize()"));
 }
 
 TEST_CASE("an output folder that is not empty needs --overwrite, and is kept on failure") {
