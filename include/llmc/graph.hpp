@@ -112,7 +112,9 @@ struct Graph {
   DType dtype = DType::bf16;    // the model's dtype
   int64_t vocabulary = 0;
   bool tied_embeddings = false;  // lm_head reads embed_tokens' tensor
+  bool has_head = true;          // false: the last block is the final norm alone, and there are no logits
   std::string model_type;
+  std::vector<std::string> notes;  // what a user should know about how config.json was read
 };
 
 // ---- derived structure ------------------------------------------------------------------------------------

@@ -39,12 +39,21 @@ void poll(const std::atomic<bool>* cancel) {
   if (cancel && cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "eval: cancelled");
 }
 
+const ServedModel& checked(const ServedModel& model) {
+  if (!model.graph().has_head)
+    throw Error(ErrorCode::unsupported,
+                fmt::format("eval: '{}' has no language model's head, so it gives no logits; wanted a model "
+                            "with 'lm_head' or tied embeddings",
+                            model.checkpoint().directory()));
+  return model;
+}
+
 struct Runner {  // one model, ready to give the logits of a tile
-  Runner(const std::string& directory,
+  Runner(const ServedModel& served,
          Backend& backend,
          const std::vector<TokenBatch>& tiles,
          const EvaluateOptions& options)
-      : model(directory),
+      : model(served),
         backend(backend),
         forward{options.value_dtype},
         hidden(model.run_body(backend,
@@ -58,7 +67,7 @@ struct Runner {  // one model, ready to give the logits of a tile
                            std::move(hidden[tile]));
   }
 
-  ServedModel model;
+  const ServedModel& model;
   Backend& backend;
   ForwardOptions forward;
   std::vector<Tensor> hidden;
@@ -69,17 +78,19 @@ struct Runner {  // one model, ready to give the logits of a tile
 }  // namespace
 
 Evaluation evaluate(const EvaluateOptions& options, Backend& backend) {
-  const int64_t vocabulary = ServedModel(options.model_dir).graph().vocabulary;
+  // both are opened before either runs: what is wrong with one is said at once
+  const ServedModel served(options.model_dir);
+  std::optional<const ServedModel> served_reference;
+  if (!options.reference_dir.empty()) served_reference.emplace(options.reference_dir);
+  const int64_t vocabulary = checked(served).graph().vocabulary;
+  if (served_reference && checked(*served_reference).graph().vocabulary != vocabulary)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("eval: the reference has {} tokens in its vocabulary, the model {}",
+                            served_reference->graph().vocabulary, vocabulary));
   const auto tiles = cut_windows(options, vocabulary);
-  Runner model(options.model_dir, backend, tiles, options);
+  Runner model(served, backend, tiles, options);
   std::optional<Runner> reference;
-  if (!options.reference_dir.empty()) {
-    reference.emplace(options.reference_dir, backend, tiles, options);
-    if (reference->model.graph().vocabulary != vocabulary)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("eval: the reference has {} tokens in its vocabulary, the model {}",
-                              reference->model.graph().vocabulary, vocabulary));
-  }
+  if (served_reference) reference.emplace(*served_reference, backend, tiles, options);
   Backend::CrossEntropy sum;
   for (size_t t = 0; t < tiles.size(); ++t) {
     poll(options.cancel);

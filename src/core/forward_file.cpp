@@ -39,6 +39,28 @@ Tensor as_float(const TensorView& values, Shape shape) {
   return out;
 }
 
+// Beside its name first; a file that could not be written whole leaves nothing.
+void write_new_file(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors) {
+  std::vector<PlannedTensor> plan;
+  for (const auto& [name, tensor] : tensors) plan.push_back({name, tensor.dtype(), tensor.shape()});
+  const std::string header = make_safetensors_header(plan), partial = path + ".llmc-partial";
+  std::filesystem::remove(partial);
+  try {
+    const File file = File::create(partial);
+    file.write_at(0, reinterpret_cast<const std::byte*>(header.data()), static_cast<int64_t>(header.size()));
+    int64_t at = static_cast<int64_t>(header.size());
+    for (const auto& [name, tensor] : tensors) {
+      file.write_at(at, tensor.data(), tensor.bytes());
+      at += tensor.bytes();
+    }
+    std::filesystem::rename(partial, path);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    throw;
+  }
+}
+
 }  // namespace
 
 void forward_file(const std::string& model_dir,
@@ -71,23 +93,11 @@ void forward_file(const std::string& model_dir,
   const WeightTable weights = model.load(head, value_dtype);
   ValueTable values(model.graph().values.size());
   values[static_cast<size_t>(head.input)] = std::move(hidden[0]);
-  backend.execute(head.nodes, weights, tile[0], options, values);
+  backend.execute(head.nodes, weights, tile[0], options, values, &model.rounding());
   keep(fmt::format("hidden.{}", layers), values[static_cast<size_t>(head.nodes.front().output)]);
-  keep("logits", values[static_cast<size_t>(head.output)]);
+  if (model.graph().has_head) keep("logits", values[static_cast<size_t>(head.output)]);
 
-  std::vector<PlannedTensor> plan;
-  for (const auto& [name, tensor] : outputs) plan.push_back({name, tensor.dtype(), tensor.shape()});
-  const std::string header = make_safetensors_header(plan);
-  const std::string partial = output_path + ".llmc-partial";
-  std::filesystem::remove(partial);
-  const File file = File::create(partial);
-  file.write_at(0, reinterpret_cast<const std::byte*>(header.data()), static_cast<int64_t>(header.size()));
-  int64_t at = static_cast<int64_t>(header.size());
-  for (const auto& [name, tensor] : outputs) {
-    file.write_at(at, tensor.data(), tensor.bytes());
-    at += tensor.bytes();
-  }
-  std::filesystem::rename(partial, output_path);
+  write_new_file(output_path, outputs);
 }
 
 }  // namespace llmc

@@ -185,7 +185,8 @@ std::vector<std::string> outline_notes(const ModelOutline& outline,
 ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph) {
   ModelOutline outline;
   try {
-    outline.graph = build_graph(checkpoint.config());
+    outline.graph = build_graph(checkpoint.config(),
+                                [&](const std::string& name) { return checkpoint.contains(name); });
     outline.model_type = outline.graph->model_type;
   } catch (const Error& problem) {
     if (need_graph || problem.code() != ErrorCode::unsupported) throw;

@@ -59,7 +59,8 @@ ActivationQuantization emulated(const Checkpoint& from,
 
 ServedModel::ServedModel(const std::string& directory)
     : checkpoint_(directory),
-      graph_(build_graph(checkpoint_.config())),
+      graph_(build_graph(checkpoint_.config(),
+                         [this](const std::string& name) { return checkpoint_.contains(name); })),
       quantization_(parse_quantization_config(checkpoint_.config())) {
   if (!quantization_) return;
   groups_ = std::make_unique<GroupMatcher>(*quantization_);

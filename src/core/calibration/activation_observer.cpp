@@ -24,9 +24,9 @@ double averaging_constant(const QuantizationArgs& args) {
   const JsonValue* constant = kwargs.find("averaging_constant");
   if (!constant) return 0.01;
   const auto number = constant->as_double();
-  if (!number)
+  if (!number || !std::isfinite(*number))
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("observer_kwargs: averaging_constant is {}, wanted a number",
+                fmt::format("observer_kwargs: averaging_constant is {}, wanted a finite number",
                             dump_json_compact(*constant)));
   return *number;
 }

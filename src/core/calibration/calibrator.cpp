@@ -1,6 +1,7 @@
 #include "core/calibration/calibrator.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "core/calibration/token_tiles.hpp"
 
@@ -14,6 +15,12 @@ size_t nodes_until(const Block& block, ValueId value, size_t begin, size_t end) 
   for (size_t i = begin; i < end; ++i)
     if (block.nodes[i].output == value) return i + 1;
   return begin;
+}
+
+// Of the values between nodes. No backend keeps float16: its range is small, and it has no faster products here.
+DType value_dtype(DType model) {
+  if (model == DType::f16) return std::getenv("H3_BF16") ? DType::bf16 : DType::f32;
+  return model;
 }
 
 }  // namespace
@@ -76,7 +83,7 @@ void Calibrator::run(const Block& block,
   std::stable_sort(observations.begin(), observations.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto dying = last_uses(block);
-  const ForwardOptions options{graph_.dtype};
+  const ForwardOptions options{value_dtype(graph_.dtype)};
   const StagedWeights staged = backend_.stage(std::span(block.nodes).subspan(begin, end - begin), weights);
   for (size_t tile = 0; tile < tiles_.size(); ++tile) {
     std::vector<ValueId> entered;

@@ -40,7 +40,7 @@ bool is_plain_name(const std::string& name) {
 // tensor -> shard, as model.safetensors.index.json says
 std::map<std::string, std::string> read_index(const std::string& directory) {
   const std::string path = join(directory, kIndexFile);
-  const JsonValue index = parse_json(read_text_file(path), path, RepeatedKeys::refused);
+  const JsonValue index = parse_json(read_text_file(path), path, JsonRules::strict);
   const JsonValue* map = index.find("weight_map");
   if (!map || !map->is(JsonValue::Kind::object))
     throw Error(ErrorCode::bad_file, fmt::format("{}: has no object 'weight_map'", path));

@@ -23,7 +23,7 @@ class HeaderReader {
 
   void read() {
     const JsonValue header = parse_json(read_text(), file_.path() + ": safetensors header",
-                                        RepeatedKeys::refused);
+                                        JsonRules::strict);
     if (!header.is(JsonValue::Kind::object)) fail("header is not a JSON object");
     for (const auto& [name, value] : header.members) {
       if (name == "__metadata__") read_metadata(value);

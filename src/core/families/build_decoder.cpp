@@ -15,7 +15,9 @@ class DecoderBuilder {
   Graph build() {
     graph_.dtype = spec_.dtype;
     graph_.vocabulary = spec_.vocabulary;
-    graph_.tied_embeddings = spec_.tied_embeddings;
+    graph_.tied_embeddings = spec_.has_head && spec_.tied_embeddings;
+    graph_.has_head = spec_.has_head;
+    graph_.notes = spec_.notes;
     graph_.model_type = spec_.model_type;
     ValueId hidden = embedding_block();
     for (int64_t layer = 0; layer < spec_.layers; ++layer) hidden = decoder_block(layer, hidden);
@@ -72,14 +74,13 @@ class DecoderBuilder {
   std::string norm_class() const { return spec_.class_prefix + "RMSNorm"; }
 
   ValueId embedding_block() {
-    begin_block("model.embed_tokens", -1);
-    module("model.embed_tokens", "Embedding");
-    return end_block(
-        add("model.embed_tokens", Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
+    begin_block(embedding_, -1);
+    module(embedding_, "Embedding");
+    return end_block(add(embedding_, Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
   }
 
   ValueId decoder_block(int64_t layer, ValueId input) {
-    const std::string prefix = fmt::format("model.layers.{}", layer);
+    const std::string prefix = fmt::format("{}layers.{}", spec_.prefix, layer);
     begin_block(prefix, input);
     module(prefix, spec_.class_prefix + "DecoderLayer");
     const ValueId middle = attention(prefix, layer, input);
@@ -135,17 +136,24 @@ class DecoderBuilder {
     return add("", Add{}, {input, out}, spec_.hidden, "hidden");
   }
 
+  // Without a head the model ends with its last norm.
   void head_block(ValueId input) {
-    begin_block("lm_head", input);
-    module("model.norm", norm_class());
+    const std::string last_norm = spec_.prefix + "norm";
+    begin_block(spec_.has_head ? "lm_head" : last_norm, input);
+    module(last_norm, norm_class());
+    for (const std::string& head : spec_.other_heads) module(head, "Head");
+    const ValueId x = add(last_norm, norm(spec_.hidden), {input}, spec_.hidden, "final");
+    if (!spec_.has_head) {
+      end_block(x);
+      return;
+    }
     module("lm_head", "Linear");
-    const ValueId x = add("model.norm", norm(spec_.hidden), {input}, spec_.hidden, "final");
-    Linear head{spec_.hidden, spec_.vocabulary, false,
-                spec_.tied_embeddings ? "model.embed_tokens.weight" : ""};
+    Linear head{spec_.hidden, spec_.vocabulary, false, spec_.tied_embeddings ? embedding_ + ".weight" : ""};
     end_block(add("lm_head", std::move(head), {x}, spec_.vocabulary, "logits"));
   }
 
   const DecoderSpec& spec_;
+  const std::string embedding_ = spec_.prefix + "embed_tokens";
   Graph graph_;
   Block block_;
   Part part_ = Part::other;

@@ -7,7 +7,11 @@ namespace llmc {
 
 namespace {
 
-[[noreturn]] void wrong(const char* key, const JsonValue& got, const char* wanted) {
+[[noreturn]] void missing(const char* key) {
+  throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
+}
+
+[[noreturn]] void wrong(const char* key, const JsonValue& got, const std::string& wanted) {
   throw Error(
       ErrorCode::bad_file,
       fmt::format("config.json: '{}' is {}, wanted {}", key, dump_json_compact(got).substr(0, 60), wanted));
@@ -22,27 +26,36 @@ const JsonValue* find(const JsonValue& config, const char* key) {
 
 bool ConfigReader::has(const char* key) const { return find(config_, key) != nullptr; }
 
-int64_t ConfigReader::integer(const char* key) const {
-  if (!has(key)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
-  const int64_t value = integer_or(key, 0);
-  if (value < 1 || value > (int64_t{1} << 31))
-    wrong(key, *find(config_, key), "a positive integer below 2^31");
-  return value;
+int64_t ConfigReader::integer(const char* key, IntegerRange range) const {
+  if (!has(key)) missing(key);
+  return integer_or(key, 0, range);
 }
 
-int64_t ConfigReader::integer_or(const char* key, int64_t otherwise) const {
+int64_t ConfigReader::integer_or(const char* key, int64_t otherwise, IntegerRange range) const {
   const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
   const auto number = value->as_int();
-  if (!number) wrong(key, *value, "an integer");
+  if (!number || *number < range.least || *number > range.most)
+    wrong(key, *value, fmt::format("an integer from {} to {}", range.least, range.most));
   return *number;
 }
 
-double ConfigReader::number_or(const char* key, double otherwise) const {
+double ConfigReader::number(const char* key, NumberRange range) const {
+  if (!has(key)) missing(key);
+  return number_or(key, 0, range);
+}
+
+double ConfigReader::number_or(const char* key, double otherwise, NumberRange range) const {
   const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
   const auto number = value->as_double();
-  if (!number) wrong(key, *value, "a number");
+  // a NaN is in no range
+  const bool inside = number && *number >= range.least && *number <= range.most &&
+      !(range.open && *number == range.least);
+  if (!inside)
+    wrong(key, *value,
+          fmt::format("a number {} {} {} {}", range.open ? "above" : "from", range.least,
+                      range.open ? "and up to" : "to", range.most));
   return *number;
 }
 

@@ -1,6 +1,7 @@
 // The families llmc can run forward. A new one is a file beside this and a row here.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/families/decoder_spec.hpp"
@@ -10,14 +11,16 @@ namespace llmc {
 
 namespace {
 
-// a graph is built before any tensor is looked at: a lie must not cost memory
-constexpr int64_t kMostLayers = 10'000;
+// A graph is built before any tensor is looked at: a lie must cost neither memory nor an overflow. The
+// largest models have 126 layers, 18432 channels, 262144 tokens.
+constexpr IntegerRange kLayers{1, 10'000}, kChannels{1, int64_t{1} << 24}, kVocabulary{1, int64_t{1} << 28};
+constexpr IntegerRange kWindow{-1, INT64_MAX};  // 0 and -1: none
 
 constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", llama_spec},
-    {"mistral", "MistralForCausalLM", mistral_spec},
-    {"qwen2", "Qwen2ForCausalLM", qwen2_spec},
-    {"qwen3", "Qwen3ForCausalLM", qwen3_spec},
+    {"llama", "Llama", llama_spec},
+    {"mistral", "Mistral", mistral_spec},
+    {"qwen2", "Qwen2", qwen2_spec},
+    {"qwen3", "Qwen3", qwen3_spec},
 };
 
 constexpr struct {
@@ -33,9 +36,38 @@ ActivationKind activation_kind(const std::string& name) {
   throw Error(ErrorCode::unsupported, fmt::format("config.json: activation '{}' is not supported", name));
 }
 
-std::string architecture_of(const JsonValue& config) {
-  const JsonValue* list = config.find("architectures");
-  return list && !list->items.empty() ? list->items[0].as_string().value_or("") : "";
+// "auto" is what some tools write for "as the tensors are".
+DType model_dtype(const ConfigReader& config) {
+  const char* key = config.has("dtype") ? "dtype" : "torch_dtype";
+  const std::string name = config.text_or(key, "bfloat16");
+  if (name == "auto") return DType::bf16;
+  const auto dtype = parse_torch_dtype(name);
+  if (!dtype || !is_floating(*dtype))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: '{}' is '{}', wanted bfloat16, float16 or float32", key, name));
+  if (*dtype != DType::bf16 && *dtype != DType::f16 && *dtype != DType::f32)
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("config.json: the model's dtype is {}; models of bfloat16, float16 and float32 can "
+                    "be run forward",
+                    name));
+  return *dtype;
+}
+
+int64_t head_dim_of(const ConfigReader& config, const FamilyDefaults& defaults, const DecoderSpec& spec) {
+  if (config.has("head_dim")) return config.integer("head_dim", kChannels);
+  // a null says "derive it", to every family
+  if (defaults.head_dim && !config.json().find("head_dim")) return defaults.head_dim;
+  if (spec.hidden < spec.heads)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: 'num_attention_heads' is {}, wanted at most 'hidden_size' {}",
+                            spec.heads, spec.hidden));
+  return spec.hidden / spec.heads;
+}
+
+int64_t kv_heads_of(const ConfigReader& config, const FamilyDefaults& defaults, const DecoderSpec& spec) {
+  if (config.has("num_key_value_heads")) return config.integer("num_key_value_heads", kChannels);
+  return defaults.kv_heads && !config.json().find("num_key_value_heads") ? defaults.kv_heads : spec.heads;
 }
 
 }  // namespace
@@ -49,54 +81,126 @@ std::string family_names() {
   return names;
 }
 
-DecoderSpec common_decoder(const ConfigReader& config, std::string class_prefix) {
+DecoderSpec common_decoder(const ConfigReader& config,
+                           std::string class_prefix,
+                           const FamilyDefaults& defaults) {
   DecoderSpec spec;
   spec.model_type = config.text_or("model_type", "");
   spec.class_prefix = std::move(class_prefix);
-  const std::string dtype = config.text_or("dtype", config.text_or("torch_dtype", "bfloat16"));
-  const auto parsed = parse_torch_dtype(dtype);
-  if (!parsed || !is_floating(*parsed))
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: dtype '{}', wanted bfloat16, float16 or float32", dtype));
-  spec.dtype = *parsed;
-  spec.vocabulary = config.integer("vocab_size");
-  spec.hidden = config.integer("hidden_size");
-  spec.intermediate = config.integer("intermediate_size");
-  spec.layers = config.integer("num_hidden_layers");
-  if (spec.layers > kMostLayers)
-    throw Error(
-        ErrorCode::bad_file,
-        fmt::format("config.json: num_hidden_layers is {}, wanted at most {}", spec.layers, kMostLayers));
-  spec.heads = config.integer("num_attention_heads");
-  spec.kv_heads = config.has("num_key_value_heads") ? config.integer("num_key_value_heads") : spec.heads;
-  spec.head_dim = config.has("head_dim") ? config.integer("head_dim") : spec.hidden / spec.heads;
+  spec.dtype = model_dtype(config);
+  spec.vocabulary = config.integer("vocab_size", kVocabulary);
+  spec.hidden = config.integer("hidden_size", kChannels);
+  spec.intermediate = config.integer("intermediate_size", kChannels);
+  spec.layers = config.integer("num_hidden_layers", kLayers);
+  spec.heads = config.integer("num_attention_heads", kChannels);
+  spec.kv_heads = kv_heads_of(config, defaults, spec);
+  spec.head_dim = head_dim_of(config, defaults, spec);
   if (spec.heads % spec.kv_heads)
     throw Error(ErrorCode::bad_file,
                 fmt::format("config.json: {} attention heads cannot share {} key-value heads", spec.heads,
                             spec.kv_heads));
-  spec.norm_epsilon = config.number_or("rms_norm_eps", 1e-6);
+  if (spec.heads > kChannels.most / spec.head_dim)
+    throw Error(
+        ErrorCode::bad_file,
+        fmt::format("config.json: {} attention heads of {} channels, wanted at most {} channels in all",
+                    spec.heads, spec.head_dim, kChannels.most));
+  spec.norm_epsilon = config.number_or("rms_norm_eps", 1e-6, {0.0, 1.0});
   spec.activation = activation_kind(config.text_or("hidden_act", "silu"));
-  spec.rope = rope_from_config(config, spec.head_dim);
+  spec.rope = rope_from_config(config, spec.head_dim, defaults.max_position, spec.notes);
   spec.attention_scale = 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
   spec.sliding_window.assign(static_cast<size_t>(spec.layers), 0);
   spec.tied_embeddings = config.boolean_or("tie_word_embeddings", false);
+  refuse_other_functions(config, spec);
   return spec;
 }
 
-Graph build_graph(const std::string& config_json) {
+std::optional<std::vector<bool>> sliding_layers(const ConfigReader& config, int64_t layers) {
+  if (!config.has("layer_types")) return std::nullopt;
+  const JsonValue& types = *config.json().find("layer_types");
+  if (!types.is(JsonValue::Kind::array) || static_cast<int64_t>(types.items.size()) != layers)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: 'layer_types' is {}, wanted a list of num_hidden_layers = {} types",
+                            types.is(JsonValue::Kind::array) ? fmt::format("a list of {}", types.items.size())
+                                                             : dump_json_compact(types).substr(0, 60),
+                            layers));
+  std::vector<bool> slides;
+  for (const JsonValue& item : types.items) {
+    const std::string type = item.as_string().value_or("");
+    if (type != "sliding_attention" && type != "full_attention")
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("config.json: layer {} of 'layer_types' is {}, wanted full_attention or "
+                              "sliding_attention",
+                              slides.size(), dump_json_compact(item).substr(0, 60)));
+    slides.push_back(type == "sliding_attention");
+  }
+  return slides;
+}
+
+void apply_sliding_window(const ConfigReader& config, const FamilyDefaults& defaults, DecoderSpec& spec) {
+  const auto slides = sliding_layers(config, spec.layers);
+  const int64_t absent = config.json().find("sliding_window") ? 0 : defaults.sliding_window;
+  const int64_t window = std::max<int64_t>(0, config.integer_or("sliding_window", absent, kWindow));
+  if (slides && !window && std::find(slides->begin(), slides->end(), true) != slides->end())
+    throw Error(ErrorCode::bad_file,
+                "config.json: 'layer_types' names sliding_attention, but 'sliding_window' gives no window");
+  for (size_t layer = 0; layer < spec.sliding_window.size(); ++layer)
+    spec.sliding_window[layer] = !slides || (*slides)[layer] ? window : 0;
+}
+
+namespace {
+
+// Where the decoder's tensors are in the file: under "model." in a causal language model, under nothing in a
+// base model saved by itself, under "transformer." in question answering.
+std::string decoder_prefix(const HasTensor& has_tensor, const std::string& class_prefix) {
+  std::string tried;
+  for (const char* prefix : {"model.", "", "transformer."}) {
+    for (const char* name : {"norm.weight", "layers.0.input_layernorm.weight", "embed_tokens.weight"})
+      if (has_tensor(prefix + std::string(name))) return prefix;
+    tried += fmt::format("{}'{}norm.weight'", tried.empty() ? "" : ", ", prefix);
+  }
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("config.json says {}, but the folder has none of the tensors {}", class_prefix, tried));
+}
+
+bool has_weight(const HasTensor& has_tensor, const std::string& module) {
+  for (const char* suffix : {".weight", ".weight_packed", ".weight_scale"})
+    if (has_tensor(module + suffix)) return true;
+  return false;
+}
+
+void find_heads(const HasTensor& has_tensor, Architecture::Head said, DecoderSpec& spec) {
+  const bool saved = has_weight(has_tensor, "lm_head");
+  spec.has_head = said == Architecture::Head::language ||
+      (said == Architecture::Head::unsaid && (saved || spec.tied_embeddings));
+  if (saved && !spec.has_head) spec.other_heads.push_back("lm_head");
+  for (const char* head : {"score", "classifier", "qa_outputs"})
+    if (has_weight(has_tensor, head)) spec.other_heads.push_back(head);
+}
+
+}  // namespace
+
+Graph build_graph(const std::string& config_json, const HasTensor& has_tensor) {
   const JsonValue json = parse_json(config_json, "config.json");
   if (!json.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, "config.json: not a JSON object");
   const ConfigReader config(json);
-  const std::string model_type = config.text_or("model_type", ""), architecture = architecture_of(json);
-  for (const Family& family : kFamilies)
-    if (architecture == family.architecture || (architecture.empty() && model_type == family.model_type))
-      return build_decoder(family.spec(config));
-  throw Error(
-      ErrorCode::unsupported,
-      fmt::format(
-          "config.json: architecture '{}' (model_type '{}') cannot be run forward; calibrated recipes need "
-          "one of {}; data-free schemes (--scheme FP8_DYNAMIC, W4A16, ...) work on any safetensors folder",
-          architecture, model_type, family_names()));
+  const Architecture architecture = architecture_of(config);
+  if (!architecture.family)
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format(
+            "config.json: architecture '{}' (model_type '{}') cannot be run forward; calibrated recipes need "
+            "one of {}; data-free schemes (--scheme FP8_DYNAMIC, W4A16, ...) work on any safetensors folder",
+            architecture.name, config.text_or("model_type", ""), family_names()));
+  DecoderSpec spec = architecture.family->spec(config);
+  spec.notes.insert(spec.notes.begin(), architecture.notes.begin(), architecture.notes.end());
+  if (has_tensor) {
+    spec.prefix = decoder_prefix(has_tensor, architecture.family->class_prefix);
+    find_heads(has_tensor, architecture.head, spec);
+  } else {
+    spec.has_head = architecture.head != Architecture::Head::none;
+  }
+  return build_decoder(spec);
 }
 
 }  // namespace llmc

@@ -13,6 +13,11 @@ namespace llmc {
 
 namespace {
 
+// No product of these leaves a double's range, and no frequency a float's.
+constexpr NumberRange kTheta{1.0, 1e30, true}, kPart{0.0, 1.0, true}, kFactor{1e-6, 1e9},
+    kNotNegative{0.0, 1e9};
+constexpr IntegerRange kPositions{1, int64_t{1} << 40};
+
 constexpr struct {
   const char* name;
   RopeKind kind;
@@ -79,6 +84,62 @@ void scale_yarn(const RopeSpec& spec, std::vector<float>& inverse) {
   }
 }
 
+// 0 counts as left out.
+double or_default(double value, double otherwise) { return value > 0.0 ? value : otherwise; }
+
+// transformers 5 writes rope_parameters; older files have rope_theta at the top and rope_scaling beside it.
+// rope_scaling added to a file of transformers 5 takes the place of rope_parameters, rope_theta included.
+JsonValue rope_section(const ConfigReader& config, std::vector<std::string>& notes) {
+  const auto section = [&](const char* key) {
+    const JsonValue value = config.has(key) ? *config.json().find(key) : JsonValue::object();
+    if (!value.is(JsonValue::Kind::object))
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("config.json: '{}' is {}, wanted an object", key,
+                              dump_json_compact(value).substr(0, 60)));
+    for (const char* type : {"full_attention", "sliding_attention"})
+      if (const JsonValue* inner = value.find(type); inner && inner->is(JsonValue::Kind::object))
+        throw Error(
+            ErrorCode::unsupported,
+            fmt::format("config.json: '{}' is given for each type of layer ('{}'), wanted one for all", key,
+                        type));
+    return value;
+  };
+  JsonValue scaling = section("rope_scaling"), parameters = section("rope_parameters");
+  if (scaling.members.empty()) return parameters;
+  const JsonValue* theta = parameters.find("rope_theta");
+  if (theta && !scaling.find("rope_theta") && !config.has("rope_theta"))
+    notes.push_back(
+        fmt::format("config.json: 'rope_scaling' takes the place of 'rope_parameters', as in vLLM and "
+                    "transformers: its 'rope_theta' {} is not read",
+                    dump_json_compact(*theta)));
+  return scaling;
+}
+
+int64_t rotary_dim_of(const ConfigReader& config, const ConfigReader& rope, int64_t head_dim) {
+  const double partial = rope.number_or("partial_rotary_factor",
+                                        config.number_or("partial_rotary_factor", 1.0, kPart), kPart);
+  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);  // <= head_dim
+  if (rotary_dim < 2 || rotary_dim % 2)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: rotary dimension {} of {} channels, wanted an even number of at "
+                            "least 2",
+                            rotary_dim, head_dim));
+  return rotary_dim;
+}
+
+// What one of the readers (vLLM's yarn, its dynamic) takes and the other does not, or that has no word here.
+void refuse_unread(const ConfigReader& rope, RopeKind kind) {
+  const auto refuse = [](const char* key) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("config.json: '{}' of the rope settings is not supported", key));
+  };
+  if (kind == RopeKind::dynamic && rope.has("alpha")) refuse("alpha");
+  if (kind != RopeKind::yarn) return;
+  for (const char* key : {"attn_factor", "extrapolation_factor"})
+    if (rope.number_or(key, 1.0, kNotNegative) != 1.0) refuse(key);
+  if (!rope.boolean_or("apply_yarn_scaling", true)) refuse("apply_yarn_scaling");
+}
+
 double yarn_attention_factor(const RopeSpec& spec) {
   if (spec.attention_factor > 0.0) return spec.attention_factor;
   const auto mscale = [&](double m) {
@@ -90,46 +151,39 @@ double yarn_attention_factor(const RopeSpec& spec) {
 
 }  // namespace
 
-RopeSpec rope_from_config(const ConfigReader& config, int64_t head_dim) {
-  // transformers 5 writes rope_parameters; older files have rope_theta at the top and rope_scaling beside it.
-  RopeSpec spec;
-  const char* section = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  const JsonValue parameters = config.has(section) ? *config.json().find(section) : JsonValue::object();
-  if (!parameters.is(JsonValue::Kind::object))
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: '{}' is {}, wanted an object", section,
-                            dump_json_compact(parameters).substr(0, 60)));
+RopeSpec rope_from_config(const ConfigReader& config,
+                          int64_t head_dim,
+                          int64_t default_max_position,
+                          std::vector<std::string>& notes) {
+  const JsonValue parameters = rope_section(config, notes);
   const ConfigReader rope(parameters);
+  RopeSpec spec;
   spec.kind = rope_kind(rope.text_or("rope_type", rope.text_or("type", "default")));
-  spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0));
-  const double partial = rope.number_or("partial_rotary_factor",
-                                        config.number_or("partial_rotary_factor", 1.0));
-  spec.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
-  spec.max_position = config.integer_or("max_position_embeddings", 2048);
-  spec.original_max_position = rope.integer_or(
+  spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0, kTheta), kTheta);
+  spec.rotary_dim = rotary_dim_of(config, rope, head_dim);
+  spec.max_position = config.integer_or("max_position_embeddings", default_max_position, kPositions);
+  // as transformers and vLLM have it, the one at the top goes first
+  spec.original_max_position = config.integer_or(
       "original_max_position_embeddings",
-      config.integer_or("original_max_position_embeddings", spec.max_position));
-  spec.factor = rope.number_or("factor", 1.0);
-  if (spec.kind == RopeKind::yarn && !rope.has("factor"))
-    spec.factor = static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position);
-  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0);
-  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0);
-  spec.beta_fast = rope.number_or("beta_fast", 32.0);
-  spec.beta_slow = rope.number_or("beta_slow", 1.0);
-  spec.attention_factor = rope.number_or("attention_factor", 0.0);
-  spec.mscale = rope.number_or("mscale", 0.0);
-  spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0);
+      rope.integer_or("original_max_position_embeddings", spec.max_position, kPositions), kPositions);
+  if (spec.kind == RopeKind::standard) return spec;
+  refuse_unread(rope, spec.kind);
+  const bool may_derive = spec.kind == RopeKind::yarn;
+  spec.factor = may_derive && !rope.has("factor")
+      ? static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position)
+      : rope.number("factor", kFactor);
+  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0, kFactor);
+  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0, kFactor);
+  if (spec.kind == RopeKind::llama3 && spec.low_freq_factor >= spec.high_freq_factor)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: 'low_freq_factor' is {}, wanted less than 'high_freq_factor' {}",
+                            spec.low_freq_factor, spec.high_freq_factor));
+  spec.beta_fast = or_default(rope.number_or("beta_fast", 0.0, kNotNegative), 32.0);
+  spec.beta_slow = or_default(rope.number_or("beta_slow", 0.0, kNotNegative), 1.0);
+  spec.attention_factor = rope.number_or("attention_factor", 0.0, kFactor);
+  spec.mscale = rope.number_or("mscale", 0.0, kNotNegative);
+  spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0, kNotNegative);
   spec.truncate = rope.boolean_or("truncate", true);
-  if (spec.rotary_dim < 2 || spec.rotary_dim % 2)
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rotary dimension {}, wanted an even number of at least 2",
-                            spec.rotary_dim));
-  if (!(spec.factor >= 1.0) && spec.kind != RopeKind::standard)
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rope factor {}, wanted at least 1", spec.factor));
-  if (!(spec.theta > 1.0))
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rope_theta {}, wanted more than 1", spec.theta));
   return spec;
 }
 
@@ -140,7 +194,8 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length) 
             static_cast<double>(spec.max_position) -
         (spec.factor - 1.0);
     const double dim = static_cast<double>(spec.rotary_dim);
-    theta *= std::pow(stretch, dim / (dim - 2.0));
+    // the one frequency of two channels is 1 for every base
+    if (spec.rotary_dim > 2) theta *= std::pow(stretch, dim / (dim - 2.0));
   }
   RopeFrequencies out{plain_frequencies(theta, spec.rotary_dim), 1.0f};
   switch (spec.kind) {

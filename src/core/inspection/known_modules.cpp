@@ -16,10 +16,11 @@ Shape weight_shape(const Node& node) {
 
 }  // namespace
 
-KnownModules known_modules(const std::string& config_json) {
+KnownModules known_modules(const Checkpoint& folder) {
   KnownModules known;
   try {
-    const Graph graph = build_graph(config_json);
+    const Graph graph = build_graph(folder.config(),
+                                    [&](const std::string& name) { return folder.contains(name); });
     for (const Module& module : graph.modules) known.class_of[module.name] = module.class_name;
     for (const Block& block : graph.blocks)
       for (const Node& node : block.nodes)

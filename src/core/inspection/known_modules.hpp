@@ -3,10 +3,11 @@
 #pragma once
 #include <string>
 
+#include "core/checkpoint/checkpoint.hpp"
 #include "core/checkpoint/verify.hpp"
 
 namespace llmc {
 
-KnownModules known_modules(const std::string& config_json);
+KnownModules known_modules(const Checkpoint& folder);
 
 }  // namespace llmc

@@ -28,7 +28,7 @@ ModuleTable::ModuleTable(const Checkpoint& folder) {
   }
   if (method_ == "compressed-tensors")
     config_ = parse_quantization_config(folder.config(), folder.directory() + "/config.json");
-  known_ = known_modules(folder.config());
+  known_ = known_modules(folder);
 
   for (const std::string& name : folder.names()) modules_[module_of(name)].parts.insert(last_part(name));
   if (!config_) return;

@@ -64,7 +64,7 @@ void check(const Checkpoint& folder,
   };
   faults = check_folder({.folder = folder,
                          .config = config ? &*config : nullptr,
-                         .known = known_modules(folder.config()),
+                         .known = known_modules(folder),
                          .parallel = parallel,
                          .visit = visit});
   if (!comparison) return;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,78 @@ JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
   return value;
 }
 
+// The numbers that Python writes and JSON does not have. The parser below knows none of them: each goes through
+// it as a number whose text is nowhere else in the file.
+class PythonNumbers {
+ public:
+  explicit PythonNumbers(std::string_view text) : text_(text) {
+    if (text.find("NaN") == text.npos && text.find("Infinity") == text.npos) return;
+    std::string stem = "0e00000000";
+    while (text.find(stem) != text.npos && stem.size() < kLongestStem) stem += stem.substr(2);
+    if (text.find(stem) != text.npos) return;
+    for (size_t w = 0; w < kWords.size(); ++w) stand_ins_[w] = stem + std::to_string(w + 1);
+    replace_words(text);
+    text_ = rewritten_;
+  }
+  PythonNumbers(const PythonNumbers&) = delete;
+  PythonNumbers& operator=(const PythonNumbers&) = delete;
+
+  std::string_view text() const { return text_; }
+  std::string original(const std::string& number) const {
+    for (size_t w = 0; w < kWords.size(); ++w)
+      if (!stand_ins_[w].empty() && number == stand_ins_[w]) return std::string(kWords[w]);
+    return number;
+  }
+  size_t original_position(size_t position) const {
+    size_t grown = 0;
+    for (const auto& [end, by] : grown_)
+      if (end <= position) grown = by;
+    return position - grown;
+  }
+
+ private:
+  static constexpr std::array<std::string_view, 3> kWords{"NaN", "Infinity", "-Infinity"};
+  static constexpr size_t kLongestStem = 1000;
+
+  static bool ends_value(char c) {
+    return std::string_view(",:[]{} \t\r\n").find(c) != std::string_view::npos;
+  }
+
+  void replace_words(std::string_view text) {
+    bool in_string = false;
+    for (size_t i = 0; i < text.size();) {
+      const char c = text[i];
+      if (in_string && c == '\\') {
+        rewritten_ += text.substr(i, 2);
+        i += 2;
+        continue;
+      }
+      if (c == '"') in_string = !in_string;
+      const size_t w = in_string || (i > 0 && !ends_value(text[i - 1])) ? kWords.size() : word_at(text, i);
+      if (w == kWords.size()) {
+        rewritten_ += c;
+        ++i;
+        continue;
+      }
+      rewritten_ += stand_ins_[w];
+      i += kWords[w].size();
+      grown_.emplace_back(rewritten_.size(), rewritten_.size() - i);
+    }
+  }
+  static size_t word_at(std::string_view text, size_t at) {
+    for (size_t w = 0; w < kWords.size(); ++w) {
+      const size_t end = at + kWords[w].size();
+      if (text.substr(at).starts_with(kWords[w]) && (end == text.size() || ends_value(text[end]))) return w;
+    }
+    return kWords.size();
+  }
+
+  std::string_view text_;
+  std::string rewritten_;
+  std::array<std::string, kWords.size()> stand_ins_;
+  std::vector<std::pair<size_t, size_t>> grown_;  // (position after a stand-in, bytes added so far)
+};
+
 // nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys, and
 // its destructor allocates: without memory it ends the process.
 class Builder {
@@ -30,7 +103,7 @@ class Builder {
   using string_t = nlohmann::json::string_t;
   using binary_t = nlohmann::json::binary_t;
 
-  explicit Builder(RepeatedKeys repeated) : repeated_(repeated) {}
+  Builder(JsonRules rules, const PythonNumbers* numbers) : rules_(rules), numbers_(numbers) {}
 
   bool null() { return add({}); }
   bool boolean(bool value) { return add(JsonValue::from_bool(value)); }
@@ -39,7 +112,7 @@ class Builder {
     return add(make_value(JsonValue::Kind::number, fmt::to_string(value)));
   }
   bool number_float(number_float_t, const string_t& text) {
-    return add(make_value(JsonValue::Kind::number, text));
+    return add(make_value(JsonValue::Kind::number, numbers_ ? numbers_->original(text) : text));
   }
   bool string(string_t& text) { return add(JsonValue::from_string(std::move(text))); }
   bool binary(binary_t&) { return false; }
@@ -51,7 +124,7 @@ class Builder {
   bool key(string_t& text) {
     Frame& frame = stack_.back();
     if (!frame.keys.insert(text).second) {
-      if (repeated_ == RepeatedKeys::refused) return fail(fmt::format("key '{}' is there twice", text));
+      if (rules_ == JsonRules::strict) return fail(fmt::format("key '{}' is there twice", text));
       frame.value.erase(text);
     }
     frame.value.members.emplace_back(std::move(text), JsonValue{});
@@ -59,7 +132,8 @@ class Builder {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) {
-    return fail(fmt::format("is not valid JSON at byte {}", position));
+    return fail(fmt::format("is not valid JSON at byte {}",
+                            numbers_ ? numbers_->original_position(position) : position));
   }
 
   JsonValue take() { return std::move(root_); }
@@ -93,7 +167,8 @@ class Builder {
     return true;
   }
 
-  RepeatedKeys repeated_;
+  JsonRules rules_;
+  const PythonNumbers* numbers_;  // null: none
   std::vector<Frame> stack_;
   JsonValue root_;
   std::string error_;
@@ -287,8 +362,10 @@ std::optional<std::string> JsonValue::as_string() const {
   return text;
 }
 
-JsonValue parse_json(std::string_view text, std::string_view place, RepeatedKeys repeated) {
-  Builder builder(repeated);
+JsonValue parse_json(std::string_view text, std::string_view place, JsonRules rules) {
+  std::optional<PythonNumbers> numbers;
+  if (rules == JsonRules::python) text = numbers.emplace(text).text();
+  Builder builder(rules, numbers ? &*numbers : nullptr);
   const bool done = nlohmann::json::sax_parse(text, &builder);
   if (!done) throw Error(ErrorCode::bad_file, fmt::format("{}: {}", place, builder.error()));
   return builder.take();
