@@ -43,6 +43,28 @@ TEST_CASE("of two equal keys the last one wins, unless they are refused") {
                     "place: key 'a' is there twice");
 }
 
+TEST_CASE(
+    "numbers that Python writes and JSON does not have go through unchanged, except where they are refused") {
+  const char* text = R"({"a": [0.0, Infinity, -Infinity,NaN], "b": "NaN, \\\"Infinity\"", "NaN": -1})";
+  CHECK(dump_json_compact(parse_json(text, "place")) ==
+        R"({"a": [0.0, Infinity, -Infinity, NaN], "b": "NaN, \\\"Infinity\"", "NaN": -1})");
+  CHECK(dump_json_compact(parse_json("NaN", "place")) == "NaN");
+  CHECK_THROWS_AS(parse_json(text, "place", JsonRules::strict), Error);
+  for (const char* broken : {"[1NaN]", "[NaN5]", "[Nan]", "[+Infinity]", "[--Infinity]", "[- Infinity]",
+                             "[NaN NaN]", "{NaN: 1}", "[Infinity\"\"]", "[infinity]"})
+    CHECK_THROWS_AS(parse_json(broken, "place"), Error);
+}
+
+TEST_CASE("a fault behind a NaN is at its own byte, and no number of the file is taken for one") {
+  CHECK_THROWS_WITH(parse_json("[NaN, Infinity, x]", "place"), "place: is not valid JSON at byte 17");
+  const std::string twin = "0e00000000", longer = twin + "00000000";
+  const JsonValue value = parse_json("[" + twin + "1, NaN, " + longer + "1]", "place");
+  CHECK(value.items[0].as_double() == 0.0);
+  CHECK(value.items[1].text == "NaN");
+  CHECK(value.items[2].as_double() == 0.0);
+  CHECK_THROWS_AS(parse_json("[0e" + std::string(5000, '0') + "1, NaN]", "place"), Error);
+}
+
 TEST_CASE("broken or bottomless JSON is an error, not a crash") {
   for (const char* text : {"", "{", "[1,]", "{\"a\"}", "nul", "\"\xff\"", "{} {}", "1e"})
     CHECK_THROWS_AS(parse_json(text, "place"), Error);

@@ -31,7 +31,7 @@ constexpr struct {
 } kAliases[] = {{"aquila", "llama"}, {"internlm3", "llama"}, {"xverse", "llama"}, {"yi", "llama"}};
 
 // Parts of names of classes that have a family's name in theirs and compute something else.
-constexpr const char* kOtherFunctions[] = {"eagle", "medusa", "mtp", "bidirec", "speculator", "moe"};
+constexpr const char* kOtherFunctions[] = {"eagle", "medusa", "mtp", "bidirec", "speculator"};
 
 std::string lower(std::string text) {
   for (char& c : text)
@@ -73,14 +73,15 @@ std::vector<std::string> named_architectures(const JsonValue& config) {
   return names;
 }
 
-// Whether a class of another maker is what its model_type says: an alias, or a name made of the family's
+// Whether a class of another maker is what its model_type says: an alias, or a name that ends in the family's
 // ("TinyLlamaForCausalLM"), without code of its own in the folder.
 bool is_its_model_type(const ConfigReader& config, const ClassName& named, const Family& family) {
   if (!named.known_kind || named.head != Head::language || config.has("auto_map")) return false;
   const auto has = [&](const char* word) { return named.maker.find(word) != std::string::npos; };
   for (const auto& alias : kAliases)
     if (named.maker == alias.maker && family.model_type == std::string_view(alias.model_type)) return true;
-  return has(family.model_type) && std::none_of(std::begin(kOtherFunctions), std::end(kOtherFunctions), has);
+  return named.maker.ends_with(family.model_type) &&
+      std::none_of(std::begin(kOtherFunctions), std::end(kOtherFunctions), has);
 }
 
 }  // namespace
