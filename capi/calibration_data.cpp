@@ -35,6 +35,13 @@ TokenBatch copy_sequences(const int32_t* token_ids,
   return batch;
 }
 
+std::vector<std::string> data_paths(const llmc_oneshot_options& options) {
+  std::vector<std::string> paths;
+  for (const char* path : {options.dataset, options.tokenizer_dir})
+    if (path && *path) paths.emplace_back(path);
+  return paths;
+}
+
 std::string template_date(const llmc_oneshot_options& options) {
   return options.template_date && *options.template_date ? options.template_date : kDefaultTemplateDate;
 }

@@ -13,6 +13,8 @@ struct CalibrationData {
   std::optional<TokenBatch> tokens;  // nothing when neither was given
   std::vector<std::string> notes;
 };
+// The data set and the tokenizer's folder, where they are given: the output may not take their place.
+std::vector<std::string> data_paths(const llmc_oneshot_options& options);
 std::string template_date(const llmc_oneshot_options& options);  // the given one, or the fixed default
 // Checked: [num_sequences + 1] starts from 0 that never fall. `where` begins the error text:
 // "llmc_oneshot_options.".

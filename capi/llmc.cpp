@@ -66,6 +66,7 @@ llmc_status llmc_oneshot(llmc_session* session,
                         c_options.source ? "oneshot: model_dir and source were both given; wanted one of them"
                                          : "llmc_oneshot_options.model_dir is missing");
     options.custom_quantizers = session->modifiers;
+    options.data_paths = data_paths(c_options);
     std::optional<CallbackSource> source;
     if (c_options.source) {
       source.emplace(*c_options.source);
@@ -101,8 +102,8 @@ const char* llmc_version(void) { return LLMC_VERSION_TEXT; }
 
 const char* llmc_features(void) {
 #ifdef LLMC_WITH_TEXT
-  return "cpu,text";
+  return llmc::cuda_module_is_there() ? "cpu,text,cuda" : "cpu,text";
 #else
-  return "cpu";
+  return llmc::cuda_module_is_there() ? "cpu,cuda" : "cpu";
 #endif
 }

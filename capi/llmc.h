@@ -72,7 +72,9 @@ LLMC_API const char* llmc_status_name(llmc_status status);
 /* "0.1.0": of the library that is loaded, which may be newer than this header. Static text. */
 LLMC_API const char* llmc_version(void);
 
-/* Comma-separated parts of this build, such as "text,cpu". Static text. */
+/* Comma-separated parts: "cpu"; "text" where tokenizer and data sets were built in; "cuda" where this build's
+ * libllmc_cuda.so lies beside libllmc.so (whether it finds a GPU is known when a session is created). Static
+ * text. */
 LLMC_API const char* llmc_features(void);
 
 /* ---- errors ---- */
@@ -94,7 +96,8 @@ LLMC_API void llmc_error_free(llmc_error* error);
 #define LLMC_DEVICE_AUTO 2 /* CUDA where it works; otherwise the CPU, and a note in the report says why */
 
 /* How far the run is: `step` of `steps` over the whole call. `relative_error` is the mean of the last
- * finished layer, 0 while unknown. Strings are valid during the callback. */
+ * finished layer, 0 while unknown. Strings are valid during the callback. The struct is final: it has no
+ * struct_size, so it never grows; more facts would come by a callback of their own. */
 typedef struct llmc_progress {
   const char* stage; /* "survey", "calibrate", "quantize" */
   const char* layer; /* "model.layers.3" */
@@ -122,8 +125,9 @@ typedef struct llmc_session_options {
   llmc_log_fn log;
   void* log_user_data;
   const char* cuda_module; /* path of libllmc_cuda.so; NULL: beside libllmc.so */
-  /* bytes of anonymous memory that the process may have during a llmc_oneshot or a call of a model: looked at
-   * between steps; beyond it the call ends with LLMC_OUT_OF_MEMORY and leaves nothing. 0: no limit */
+  /* bytes that the session's own tensors may take during a llmc_oneshot or a call of a model (what else the
+   * process holds does not count): looked at between steps; beyond it the call ends with LLMC_OUT_OF_MEMORY and
+   * leaves nothing. 0: no limit */
   int64_t memory_limit;
   /* bytes of the GPU's memory to use; values that wait go to the host when it is nearly full.
    * 0: all that is free */

@@ -31,6 +31,7 @@ struct llmc_model {
   llmc::Model model;
   std::optional<llmc::TokenBatch> calibration;  // nothing before the first sequence
   std::vector<std::string> statistics;          // folders
+  std::vector<std::string> data_paths;          // data sets and tokenizers
   std::vector<std::string> notes;               // about the data
   std::string template_date;                    // of the last data set; empty: none
 };
@@ -125,8 +126,11 @@ llmc_status llmc_model_add_data(llmc_model* model, const llmc_oneshot_options* g
     std::vector<std::string> notes = model->notes;
     notes.insert(notes.end(), loaded.notes.begin(), loaded.notes.end());
     std::string date = template_date(data);
+    std::vector<std::string> paths = model->data_paths;
+    for (std::string& path : data_paths(data)) paths.push_back(std::move(path));
     if (loaded.tokens) append(model->calibration, *loaded.tokens);
     model->notes = std::move(notes);
+    model->data_paths = std::move(paths);
     model->template_date = std::move(date);
     const llmc::Callbacks callbacks = model->session->callbacks();
     for (const std::string& note : loaded.notes)
@@ -167,6 +171,7 @@ llmc_status llmc_model_quantize(llmc_model* model, const llmc_oneshot_options* g
     options.calibration = model->calibration;
     options.statistics = model->statistics;
     options.custom_quantizers = model->session->modifiers;
+    options.data_paths = model->data_paths;
     model->model.quantize(std::move(options), *model->session->backend, model->session->callbacks());
   });
 }

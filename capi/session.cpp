@@ -6,20 +6,34 @@ llmc::Callbacks llmc_session::callbacks() {
   llmc::Callbacks callbacks;
   callbacks.cancel = &cancel;
   callbacks.memory_limit = memory_limit;
+  callbacks.memory = &memory;
   if (progress)
     callbacks.progress = [this](const llmc::Progress& p) {
-      const llmc_progress view{p.stage.c_str(), p.layer.c_str(), p.step, p.steps, p.loss};
+      const std::string layer = llmc::capi::one_line(p.layer);
+      const llmc_progress view{p.stage.c_str(), layer.c_str(), p.step, p.steps, p.loss};
       progress(&view, progress_user_data);
     };
   if (log)
-    callbacks.log = [this](int level, const std::string& line) { log(level, line.c_str(), log_user_data); };
+    callbacks.log = [this](int level, const std::string& line) {
+      log(level, llmc::capi::one_line(line).c_str(), log_user_data);
+    };
   return callbacks;
 }
 
 namespace llmc::capi {
 
-SessionLock::SessionLock(llmc_session* session) : session_(session) {
+namespace {
+
+llmc_session& given(llmc_session* session) {
   if (!session) throw Error(ErrorCode::invalid_argument, "session is NULL");
+  return *session;
+}
+
+}  // namespace
+
+SessionLock::SessionLock(llmc_session* session)
+    : session_(session),
+      memory_(MemoryTag(given(session).memory, MemoryPurpose::other)) {
   if (session->busy.exchange(true))
     throw Error(ErrorCode::invalid_argument,
                 "session: another call is running on it; one call at a time per session");

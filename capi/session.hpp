@@ -19,6 +19,7 @@ struct llmc_session {
   void* progress_user_data = nullptr;
   llmc_log_fn log = nullptr;
   void* log_user_data = nullptr;
+  const llmc::MemoryAccount memory;  // of every tensor that this session's calls made
   int64_t memory_limit = 0;
   std::atomic<bool> cancel{false};
   std::atomic<bool> busy{false};
@@ -38,6 +39,7 @@ class SessionLock {
 
  private:
   llmc_session* session_;
+  const MemoryScope memory_;
 };
 
 }  // namespace llmc::capi

@@ -3,25 +3,25 @@
 # With `test` also what only the tests need. Does nothing, quickly, when all is there.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config libeigen3-dev libyaml-cpp-dev libfmt-dev nlohmann-json3-dev libcli11-dev libhwy-dev libpcre2-dev)
-[ "${1:-}" = test ] && packages+=(catch2 abigail-tools python3 python3-pip dpkg-dev)
+# package:tool. A tool that is there without its package (a newer CMake, say) is good enough. tests/scripts/tools_listed.py
+# holds every tool that scripts and tests call against these lists.
+packages=(g++:g++ cmake:cmake ninja-build:ninja pkg-config:pkg-config libeigen3-dev libyaml-cpp-dev libfmt-dev nlohmann-json3-dev
+  libcli11-dev libhwy-dev libpcre2-dev)
+test_packages=(catch2 abigail-tools:abidiff python3:python3 python3-pip:pip3 dpkg-dev:dpkg-shlibdeps file:file binutils:readelf
+  git:git doxygen:doxygen clang-format-16:clang-format-16 black:black)
+[ "${1:-}" = test ] && packages+=("${test_packages[@]}")
 
 # The text module needs Rust 1.85; Debian 12's own rustc is older, its rustc-web is not.
 export PATH="$PATH:$HOME/.cargo/bin"
 rust_minor=$(rustc --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\).*/\1/p' || true)
 if [ "${rust_minor:-0}" -lt 85 ] || ! command -v cargo > /dev/null; then packages+=(rustc-web cargo-web); fi
+[ "${1:-}" = test ] && packages+=(rustfmt-web:rustfmt)
 
-missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
-done
-# A tool that is there without its package (a newer CMake, say) is good enough.
 wanted=()
-for package in "${missing[@]}"; do
-  case $package in
-    g++) tool=g++ ;; cmake) tool=cmake ;; ninja-build) tool=ninja ;; pkg-config) tool=pkg-config ;; python3) tool=python3 ;; python3-pip) tool=pip3 ;; dpkg-dev) tool=dpkg-shlibdeps ;; *) tool= ;;
-  esac
-  if [ -n "$tool" ] && command -v "$tool" > /dev/null; then continue; fi
+for entry in "${packages[@]}"; do
+  package=${entry%%:*} tool=${entry#"${entry%%:*}"}
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' && continue
+  if [ -n "$tool" ] && command -v "${tool#:}" > /dev/null; then continue; fi
   wanted+=("$package")
 done
 [ ${#wanted[@]} -eq 0 ] && exit 0

@@ -333,5 +333,6 @@ struct CudaOptions {
 // `host` does what is done on the host. Throws Error(unsupported) that says what is missing: the module, a
 // library it needs, a driver, a device.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options, std::unique_ptr<Backend> host);
+bool cuda_module_is_there();  // libllmc_cuda.so lies beside the library or program; nothing is loaded
 
 }  // namespace llmc

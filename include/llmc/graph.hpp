@@ -112,9 +112,12 @@ struct Graph {
   DType dtype = DType::bf16;    // the model's dtype
   int64_t vocabulary = 0;
   bool tied_embeddings = false;  // lm_head reads embed_tokens' tensor
-  bool has_head = true;          // false: the last block is the final norm alone, and there are no logits
   std::string model_type;
-  std::vector<std::string> notes;  // what a user should know about how config.json was read
+  // Of the values between nodes. A float16 model is run in float32: its own range is too small for sums, and bfloat16
+  // would lose three of its ten bits.
+  DType value_dtype() const { return dtype == DType::bf16 ? DType::bf16 : DType::f32; }
+  bool has_head = true;            // the last block ends in logits; otherwise in the final norm
+  std::vector<std::string> notes;  // what of config.json the forward pass leaves out
 };
 
 // ---- derived structure ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "llmc/backend.hpp"
+#include "llmc/memory.hpp"
 #include "llmc/modifier.hpp"
 #include "llmc/report.hpp"
 #include "llmc/tensor_source.hpp"
@@ -27,9 +28,10 @@ struct Callbacks {
   std::function<void(const Progress&)> progress;
   std::function<void(int level, const std::string& line)> log;  // 1 warning, 2 note
   const std::atomic<bool>* cancel = nullptr;  // polled between steps; true -> Error(cancelled)
-  // bytes of anonymous memory of the process, looked at between steps: beyond it Error(out_of_memory). 0:
-  // none
+  // bytes that the tensors charged to `memory` may take, looked at between steps: beyond it
+  // Error(out_of_memory). 0: no limit
   int64_t memory_limit = 0;
+  const MemoryAccount* memory = nullptr;
 };
 
 struct OneshotOptions {
@@ -43,6 +45,8 @@ struct OneshotOptions {
   // instead: folders of Model::save_statistics, merged in this order
   std::vector<std::string> statistics;
   std::string template_date;  // recorded in the report
+  // files and folders the calibration data came from (data set, tokenizer): the output may not take their place
+  std::vector<std::string> data_paths;
 
   Compat compat = Compat::vllm;
   std::optional<Rounding> rounding;        // default: by compat

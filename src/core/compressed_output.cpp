@@ -19,9 +19,13 @@ namespace {
 
 constexpr int64_t kRowTile = 256, kWriteBehindBytes = int64_t{1} << 30;
 
-// llm-compressor's own leftovers in the source would contradict what is written now.
-bool belongs_to_source_only(const std::string& file) {
-  return file == "config.json" || file == "recipe.yaml";
+// Everything the run reads: none of it may be lost to its own output.
+std::vector<InputPath> inputs_of(const Checkpoint& source, const OneshotOptions& options) {
+  std::vector<InputPath> inputs;
+  if (source.is_folder()) inputs.push_back({"the model's folder", source.directory()});
+  for (const std::string& folder : options.statistics) inputs.push_back({"the statistics' folder", folder});
+  for (const std::string& path : options.data_paths) inputs.push_back({"the calibration data's", path});
+  return inputs;
 }
 
 }  // namespace
@@ -45,8 +49,9 @@ CompressedOutput::CompressedOutput(const Checkpoint& source,
       options_(options),
       backend_(backend),
       poll_(std::move(poll)),
+      side_files_(source.side_files()),
       writer_({.output_dir = options.output_dir,
-               .input_dir = options.model_dir,
+               .inputs = inputs_of(source, options),
                .overwrite = options.overwrite,
                .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes
                                                           : CheckpointWriter::Options{}.max_shard_bytes,
@@ -54,6 +59,12 @@ CompressedOutput::CompressedOutput(const Checkpoint& source,
       copyable_(plan.copied.begin(), plan.copied.end()),
       behind_(kWriteBehindBytes) {
   writer_.plan(plan.tensors);
+}
+
+std::vector<std::string> CompressedOutput::notes() const {
+  std::vector<std::string> notes = writer_.notes();
+  if (std::string left = describe_left(side_files_); !left.empty()) notes.push_back(std::move(left));
+  return notes;
 }
 
 void CompressedOutput::parallel_for(int64_t count,
@@ -134,9 +145,7 @@ void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
   behind_.finish();
   writer_.write_file("config.json", config_text());
   writer_.write_file("recipe.yaml", write_recipe(recipe));
-  for (const std::string& file : source_.side_files())
-    if (!belongs_to_source_only(file))
-      writer_.copy_file((std::filesystem::path(source_.directory()) / file).string());
+  for (const std::string& file : side_files_.copied) writer_.copy_file(source_.directory(), file);
   const bool quantized = options_.save_compressed && !plan_.config.groups.empty();
   const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory()), !values_checked)
                                 : std::vector<std::string>{};

@@ -38,6 +38,8 @@ class CompressedOutput {
   // values_checked: whoever wrote the quantized tensors looked at every scale and code; names, shapes and
   // config.json are checked in any case.
   void finish(const Recipe& recipe, bool values_checked = false);
+  // What a reader of the report should know: what was found under the output's name, what stays behind.
+  std::vector<std::string> notes() const;
   CheckpointWriter& writer() { return writer_; }
   int64_t total_bytes() const { return writer_.total_bytes(); }
 
@@ -51,6 +53,7 @@ class CompressedOutput {
   const OneshotOptions& options_;
   Backend& backend_;
   std::function<void()> poll_;
+  const SideFiles side_files_;
   CheckpointWriter writer_;
   std::set<std::string> put_, copyable_;
   WriteBehind behind_;  // the last member: its thread uses the others

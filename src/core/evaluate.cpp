@@ -39,21 +39,12 @@ void poll(const std::atomic<bool>* cancel) {
   if (cancel && cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "eval: cancelled");
 }
 
-const ServedModel& checked(const ServedModel& model) {
-  if (!model.graph().has_head)
-    throw Error(ErrorCode::unsupported,
-                fmt::format("eval: '{}' has no language model's head, so it gives no logits; wanted a model "
-                            "with 'lm_head' or tied embeddings",
-                            model.checkpoint().directory()));
-  return model;
-}
-
 struct Runner {  // one model, ready to give the logits of a tile
-  Runner(const ServedModel& served,
+  Runner(const ServedModel& model,
          Backend& backend,
          const std::vector<TokenBatch>& tiles,
          const EvaluateOptions& options)
-      : model(served),
+      : model(model),
         backend(backend),
         forward{options.value_dtype},
         hidden(model.run_body(backend,
@@ -75,19 +66,31 @@ struct Runner {  // one model, ready to give the logits of a tile
   StagedWeights head;
 };
 
+void check_head(const ServedModel& model) {
+  if (!model.graph().has_head)
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("eval: '{}' has no language model head (its architecture is no ...ForCausalLM); wanted a "
+                    "model that predicts tokens",
+                    model.checkpoint().directory()));
+}
+
 }  // namespace
 
 Evaluation evaluate(const EvaluateOptions& options, Backend& backend) {
-  // both are opened before either runs: what is wrong with one is said at once
   const ServedModel served(options.model_dir);
-  std::optional<const ServedModel> served_reference;
-  if (!options.reference_dir.empty()) served_reference.emplace(options.reference_dir);
-  const int64_t vocabulary = checked(served).graph().vocabulary;
-  if (served_reference && checked(*served_reference).graph().vocabulary != vocabulary)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("eval: the reference has {} tokens in its vocabulary, the model {}",
-                            served_reference->graph().vocabulary, vocabulary));
+  check_head(served);
+  const int64_t vocabulary = served.graph().vocabulary;
   const auto tiles = cut_windows(options, vocabulary);
+  std::optional<ServedModel> served_reference;
+  if (!options.reference_dir.empty()) {
+    served_reference.emplace(options.reference_dir);
+    check_head(*served_reference);
+    if (served_reference->graph().vocabulary != vocabulary)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("eval: the reference has {} tokens in its vocabulary, the model {}",
+                              served_reference->graph().vocabulary, vocabulary));
+  }
   Runner model(served, backend, tiles, options);
   std::optional<Runner> reference;
   if (served_reference) reference.emplace(*served_reference, backend, tiles, options);

@@ -39,27 +39,14 @@ Tensor as_float(const TensorView& values, Shape shape) {
   return out;
 }
 
-// Beside its name first; a file that could not be written whole leaves nothing.
-void write_new_file(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors) {
-  std::vector<PlannedTensor> plan;
-  for (const auto& [name, tensor] : tensors) plan.push_back({name, tensor.dtype(), tensor.shape()});
-  const std::string header = make_safetensors_header(plan), partial = path + ".llmc-partial";
-  std::filesystem::remove(partial);
-  try {
-    const File file = File::create(partial);
-    file.write_at(0, reinterpret_cast<const std::byte*>(header.data()), static_cast<int64_t>(header.size()));
-    int64_t at = static_cast<int64_t>(header.size());
-    for (const auto& [name, tensor] : tensors) {
-      file.write_at(at, tensor.data(), tensor.bytes());
-      at += tensor.bytes();
-    }
-    std::filesystem::rename(partial, path);
-  } catch (...) {
+// Gone with the run unless it was renamed.
+struct PartialFile {
+  std::string path;
+  ~PartialFile() {
     std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    throw;
+    std::filesystem::remove(path, ignored);
   }
-}
+};
 
 }  // namespace
 
@@ -97,7 +84,19 @@ void forward_file(const std::string& model_dir,
   keep(fmt::format("hidden.{}", layers), values[static_cast<size_t>(head.nodes.front().output)]);
   if (model.graph().has_head) keep("logits", values[static_cast<size_t>(head.output)]);
 
-  write_new_file(output_path, outputs);
+  std::vector<PlannedTensor> plan;
+  for (const auto& [name, tensor] : outputs) plan.push_back({name, tensor.dtype(), tensor.shape()});
+  const std::string header = make_safetensors_header(plan);
+  const PartialFile partial{output_path + ".llmc-partial"};
+  std::filesystem::remove(partial.path);
+  const File file = File::create(partial.path);
+  file.write_at(0, reinterpret_cast<const std::byte*>(header.data()), static_cast<int64_t>(header.size()));
+  int64_t at = static_cast<int64_t>(header.size());
+  for (const auto& [name, tensor] : outputs) {
+    file.write_at(at, tensor.data(), tensor.bytes());
+    at += tensor.bytes();
+  }
+  std::filesystem::rename(partial.path, output_path);
 }
 
 }  // namespace llmc

@@ -182,11 +182,15 @@ std::vector<std::string> outline_notes(const ModelOutline& outline,
   return notes;
 }
 
+Graph graph_of(const Checkpoint& checkpoint) {
+  return build_graph(checkpoint.config(),
+                     [&](const std::string& tensor) { return checkpoint.contains(tensor); });
+}
+
 ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph) {
   ModelOutline outline;
   try {
-    outline.graph = build_graph(checkpoint.config(),
-                                [&](const std::string& name) { return checkpoint.contains(name); });
+    outline.graph = graph_of(checkpoint);
     outline.model_type = outline.graph->model_type;
   } catch (const Error& problem) {
     if (need_graph || problem.code() != ErrorCode::unsupported) throw;

@@ -35,6 +35,8 @@ struct ModelOutline {
 };
 
 // need_graph: an unknown architecture is an error instead of an outline made from tensor names.
+// The forward pass of a folder of a known family; Error(unsupported) otherwise.
+Graph graph_of(const Checkpoint& checkpoint);
 ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph);
 
 // No graph: what was told by name and rank, for the user to look at before the work. `quantized`: the modules

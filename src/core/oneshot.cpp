@@ -87,6 +87,8 @@ class Model::Run {
     report_.template_date = options_.template_date;
     report_.bytes_before = checkpoint.total_bytes();
     report_.bytes_after = output_.total_bytes();
+    for (const std::string& line : checkpoint.notes()) reporter_.note(line);
+    for (const std::string& line : output_.notes()) reporter_.note(line);
   }
 
   void compress() {

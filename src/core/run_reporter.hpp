@@ -28,8 +28,8 @@ class RunReporter {
   void poll() const {
     if (callbacks_.cancel && callbacks_.cancel->load(std::memory_order_relaxed))
       throw Error(ErrorCode::cancelled, "oneshot: cancelled");
-    if (callbacks_.memory_limit == 0) return;
-    if (const int64_t used = anonymous_memory(); used > callbacks_.memory_limit)
+    if (callbacks_.memory_limit == 0 || !callbacks_.memory) return;
+    if (const int64_t used = callbacks_.memory->used(); used > callbacks_.memory_limit)
       throw Error(ErrorCode::out_of_memory,
                   "oneshot: " + std::to_string(used) + " bytes of memory in use at '" + progress_.layer +
                       "'; the session's limit is " + std::to_string(callbacks_.memory_limit));

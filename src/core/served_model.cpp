@@ -59,8 +59,7 @@ ActivationQuantization emulated(const Checkpoint& from,
 
 ServedModel::ServedModel(const std::string& directory)
     : checkpoint_(directory),
-      graph_(build_graph(checkpoint_.config(),
-                         [this](const std::string& name) { return checkpoint_.contains(name); })),
+      graph_(graph_of(checkpoint_)),
       quantization_(parse_quantization_config(checkpoint_.config())) {
   if (!quantization_) return;
   groups_ = std::make_unique<GroupMatcher>(*quantization_);

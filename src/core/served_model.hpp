@@ -18,7 +18,6 @@ class ServedModel {
 
   const Graph& graph() const { return graph_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
-  // what the server rounds on the way, for Backend::execute
   const Backend::ActivationRounding& rounding() const { return rounding_; }
   // Decoded weights: codes times scales in `dtype` (float32: unrounded, as the kernels that scale their
   // float32 sums see them; else the model's own rounding).

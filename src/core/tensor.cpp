@@ -9,6 +9,7 @@
 #include <new>
 
 #include "llmc/error.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc {
 namespace {
@@ -53,7 +54,10 @@ constexpr size_t kOwnMapping = size_t{2} << 20;
 // Stands kAlignment bytes before the data.
 struct AllocationHead {
   size_t mapped;  // bytes of the mapping; 0: from the heap
+  int64_t bytes;  // as charged
+  MemoryTag tag;
 };
+static_assert(sizeof(AllocationHead) <= kAlignment);
 
 const DTypeRow& row_of(DType dtype) { return kDTypes[static_cast<size_t>(dtype)]; }
 
@@ -89,13 +93,17 @@ std::byte* allocate_bytes(size_t bytes) {
   void* const start = mapped ? map_pages(mapped)
                              : ::operator new(total, std::align_val_t{kAlignment}, std::nothrow);
   if (!start) return nullptr;
-  new (start) AllocationHead{mapped};
+  const MemoryTag tag = MemoryTag::current();
+  new (start) AllocationHead{mapped, static_cast<int64_t>(total), tag};
+  tag.charge(static_cast<int64_t>(total));
   return static_cast<std::byte*>(start) + kAlignment;
 }
 
 void free_bytes(std::byte* bytes) noexcept {
   std::byte* start = bytes - kAlignment;
-  if (const size_t mapped = reinterpret_cast<const AllocationHead*>(start)->mapped) munmap(start, mapped);
+  const AllocationHead head = *reinterpret_cast<const AllocationHead*>(start);
+  head.tag.credit(head.bytes);
+  if (head.mapped) munmap(start, head.mapped);
   else ::operator delete(start, std::align_val_t{kAlignment});
 }
 

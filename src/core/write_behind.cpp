@@ -1,5 +1,7 @@
 #include "core/write_behind.hpp"
 
+#include "llmc/memory.hpp"
+
 #include <system_error>
 #include <utility>
 
@@ -20,7 +22,10 @@ void WriteBehind::add(int64_t bytes, std::function<void()> write) {
   if (error_) std::rethrow_exception(error_);
   if (!thread_.joinable()) {
     try {
-      thread_ = std::thread([this] { work(); });
+      thread_ = std::thread([this, memory = MemoryTag::current()] {
+        const MemoryScope scope(memory);
+        work();
+      });
     } catch (const std::system_error&) {  // no thread to be had
       lock.unlock();
       return write();

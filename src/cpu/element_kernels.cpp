@@ -209,13 +209,16 @@ void rotate_row(const void* x, DType dtype, int64_t half, const float* cosine, c
 }
 
 // Lanes of the queries [query, query + kLanes) that see `key`.
+constexpr int64_t kForever = std::numeric_limits<int32_t>::max();  // more keys than a sequence has
+
 HWY_INLINE hn::Mask<F32> visible(int64_t key, int64_t query, int64_t window) {
   const hn::ScalableTag<int32_t> di;
   // how far each query is behind the key
   const auto behind = hn::Iota(di, static_cast<int32_t>(query - key));
   const auto low = hn::Set(di, -1),
              high = hn::Set(di,
-                            window > 0 ? static_cast<int32_t>(window) : std::numeric_limits<int32_t>::max());
+                            window > 0 ? static_cast<int32_t>(std::min(window, kForever))
+                                       : static_cast<int32_t>(kForever));
   return hn::RebindMask(F32(), hn::And(hn::Gt(behind, low), hn::Lt(behind, high)));
 }
 

@@ -1,7 +1,6 @@
 #include "cpu/thread_pool.hpp"
 
 #include <pthread.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,7 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/usable_cores.hpp"
 #include "llmc/error.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc::cpu {
 namespace {
@@ -25,13 +26,6 @@ struct RunningTask {
   RunningTask() { ++running_tasks; }
   ~RunningTask() { --running_tasks; }
 };
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 }  // namespace
 
@@ -50,9 +44,11 @@ struct ThreadPool::State {
   int64_t count = 0;
   std::atomic<int64_t> next{0};
   std::exception_ptr error;  // guarded by mutex
+  MemoryTag memory;          // of the thread that called: tasks charge to it
 
   void take_part(int slot, const ThreadPool& pool) {
     const RunningTask running;
+    const MemoryScope scope(memory);
     for (int64_t index; (index = next.fetch_add(1)) < count;) {
       try {
         pool.look();
@@ -63,6 +59,15 @@ struct ThreadPool::State {
         next.store(count);
       }
     }
+  }
+
+  void end_workers() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    start.notify_all();
+    for (std::thread& worker : workers) worker.join();
   }
 
   void work(int slot, const ThreadPool& pool) {
@@ -84,10 +89,14 @@ ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : usable_co
   if (threads_ == 1) return;
   state_ = std::make_unique<State>();
   try {
+    state_->workers.reserve(static_cast<size_t>(threads_) - 1);
     for (int slot = 1; slot < threads_; ++slot)
       state_->workers.emplace_back([this, state = state_.get(), slot] { state->work(slot, *this); });
   } catch (const std::system_error&) {  // a process limit: go on with the threads there are
     threads_ = 1 + static_cast<int>(state_->workers.size());
+  } catch (...) {  // no memory for a thread: those that run must end before what they wait on goes
+    state_->end_workers();
+    throw;
   }
 }
 
@@ -98,12 +107,7 @@ ThreadPool::~ThreadPool() {
     static_cast<void>(state_.release());
     return;
   }
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->start.notify_all();
-  for (std::thread& worker : state_->workers) worker.join();
+  state_->end_workers();
 }
 
 void ThreadPool::look() const {
@@ -129,6 +133,7 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
     const std::lock_guard lock(state.mutex);
     state.task = &task;
     state.count = count;
+    state.memory = MemoryTag::current();
     state.next.store(0);
     state.error = nullptr;
     state.busy = static_cast<int>(state.workers.size());

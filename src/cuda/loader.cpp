@@ -20,6 +20,11 @@ std::string path_beside_us() {
 
 }  // namespace
 
+bool cuda_module_is_there() {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path_beside_us(), error);
+}
+
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options, std::unique_ptr<Backend> host) {
   const std::string path = options.module_path.empty() ? path_beside_us() : options.module_path;
   // for good: CUDA's libraries do not unload cleanly

@@ -200,6 +200,19 @@ TEST_CASE("a gram, its reading, merging, saving and loading survive any failed a
   std::remove(path.c_str());
 }
 
+TEST_CASE("a session with threads starts or says that memory ran out, whatever allocation fails") {
+  llmc_session* session = nullptr;
+  llmc_session_options options{};
+  options.struct_size = sizeof options;
+  options.threads = 4;
+  const auto drop = [&] {
+    llmc_session_free(session);
+    session = nullptr;
+  };
+  CHECK(fail_each([&](llmc_error** e) { return llmc_session_create(&options, &session, e); }, drop, false) >
+        5);
+}
+
 TEST_CASE("schemes and their matrices survive any failed allocation") {
   const int threads = GENERATE(1, 3);
   const auto method = GENERATE(as<int32_t>(), LLMC_METHOD_RTN, LLMC_METHOD_GPTQ);

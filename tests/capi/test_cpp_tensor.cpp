@@ -207,11 +207,11 @@ TEST_CASE("C++: a writer gives the bytes of a whole run, or nothing") {
     REQUIRE(!quantized(model.names[0]));
     writer.add_tensor(session, model.names[0], model.tensor(0));
     CHECK(status_of([&] { writer.add_range("none", LLMC_ACTIVATION_INPUT, -1, 1); }) != LLMC_OK);
-    writer.add_file("notes.txt", "hello");
+    writer.add_file("generation_config.json", "hello");
     cpp::Writer moved = std::move(writer);
     moved.finish(session);
   }
-  CHECK(read_text(scratch / "own/notes.txt") == "hello");
+  CHECK(read_text(scratch / "own/generation_config.json") == "hello");
   cpp::Oneshot job;
   job.model = golden("micro-llama");
   job.scheme = "W4A16";

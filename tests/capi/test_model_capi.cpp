@@ -144,14 +144,47 @@ TEST_CASE("a session's memory limit ends a call that passes it, and nothing is l
     once.token_ids = s.tokens.token_ids.data();
     once.sequence_starts = s.tokens.sequence_starts.data();
     once.num_sequences = 24;
-    must([&](llmc_error** e) { return with_limit(1 << 20, e); });
+    must([&](llmc_error** e) { return with_limit(4096, e); });
     const Refusal small = refusal(
         [&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
     CHECK((small.status == LLMC_OUT_OF_MEMORY && s.entries() == 0));
-    CHECK_THAT(small.message, Contains("the session's limit is 1048576"));
+    CHECK_THAT(small.message, Contains("the session's limit is 4096"));
   }
-  must([&](llmc_error** e) { return with_limit(int64_t{1} << 40, e); });
+  // What the host program holds does not count: it is a limit of the guest's.
+  const std::vector<char> of_the_host(size_t{256} << 20, 1);
+  must([&](llmc_error** e) { return with_limit(int64_t{64} << 20, e); });
   must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+  CHECK(of_the_host.back() == 1);
+}
+
+TEST_CASE("no output of the model level is, holds or lies in the model's folder or its data's") {
+  Setting s;
+  namespace fs = std::filesystem;
+  const std::string zoo = s.scratch / "zoo";
+  fs::create_directories(zoo + "/a");
+  fs::copy(s.model_dir, zoo + "/a/model", fs::copy_options::recursive);
+  std::ofstream(zoo + "/config.json") << R"({"model_type": "llama"})";
+  std::ofstream(zoo + "/a/keep.txt") << "mine";
+  s.model_dir = zoo + "/a/model";
+  const std::string before = read_text(s.model_dir + "/model.safetensors");
+  const OwnedModel model = s.open();
+  s.add(model, 0, 4);
+  const std::pair<std::string, const char*> rows[] = {
+      {s.model_dir, "is the model's folder"},
+      {s.model_dir + "/out", "lies inside the model's folder"},
+      {zoo, "contains the model's folder"},
+      {zoo + "/a", "contains the model's folder"}};
+  for (const auto& [output, reason] : rows) {
+    llmc_oneshot_options options = s.to(0, kGptq);
+    options.output_dir = output.c_str();
+    options.overwrite = LLMC_ON;
+    const Refusal refused = refusal(
+        [&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+    CHECK(refused.status == LLMC_INVALID_ARGUMENT);
+    CHECK_THAT(refused.message, Contains(reason));
+  }
+  CHECK(read_text(s.model_dir + "/model.safetensors") == before);
+  CHECK(read_text(zoo + "/a/keep.txt") == "mine");
 }
 
 TEST_CASE("the model level refuses what makes no sense and stays as it was") {

@@ -63,7 +63,8 @@ TEST_CASE(
         planned.push_back(std::move(tensor));
     }
 
-    CheckpointWriter writer({.output_dir = folder / "out", .input_dir = model.directory()});
+    CheckpointWriter writer(
+        {.output_dir = folder / "out", .inputs = {{"the model's folder", model.directory()}}});
     std::set<std::string> planned_names;
     for (const PlannedTensor& tensor : planned) planned_names.insert(tensor.name);
     writer.plan(planned);

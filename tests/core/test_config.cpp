@@ -66,11 +66,12 @@ nlohmann::json rope(const std::string& type, nlohmann::json more) {
 
 TEST_CASE("a rotation never leaves its head") {
   CHECK_THAT(refusal({{"partial_rotary_factor", 2.0}}),
-             Contains("'partial_rotary_factor' is 2.0") && Contains("up to 1"));
+             Contains("'partial_rotary_factor' is 2.0, wanted a number from 0 to 1"));
   CHECK_THAT(refusal(rope("default", {{"partial_rotary_factor", 1e30}})),
              Contains("'partial_rotary_factor'"));
-  CHECK_THAT(refusal({{"partial_rotary_factor", 0.0}}), Contains("'partial_rotary_factor'"));
-  CHECK_THAT(refusal({{"partial_rotary_factor", 0.25}}), Contains("rotary dimension 1 of 4 channels"));
+  CHECK_THAT(refusal({{"partial_rotary_factor", 0.0}}), Contains("rotary dimension 0"));
+  CHECK_THAT(refusal({{"partial_rotary_factor", 0.25}}),
+             Contains("rotary dimension 1, wanted an even number from 2 to head_dim 4"));
   CHECK(rope_of(graph_with(tiny(), {{"partial_rotary_factor", 0.5}})).rotary_dim == 2);
   CHECK(rope_of(graph_with(tiny(), {{"partial_rotary_factor", 1.0}})).rotary_dim == 4);
 }
@@ -78,7 +79,7 @@ TEST_CASE("a rotation never leaves its head") {
 TEST_CASE("every number of the rope settings has a range") {
   const nlohmann::json llama3{{"factor", 8.0}, {"low_freq_factor", 4.0}, {"high_freq_factor", 4.0}};
   CHECK_THAT(refusal(rope("llama3", llama3)),
-             Contains("'low_freq_factor' is 4") && Contains("'high_freq_factor' 4"));
+             Contains("low_freq_factor 4, wanted less than high_freq_factor 4"));
   for (const char* type : {"linear", "dynamic", "yarn", "llama3"})
     for (const nlohmann::json& factor : {nlohmann::json(0), nlohmann::json(-2.0), nlohmann::json("4")})
       CHECK_THAT(refusal(rope(type, {{"factor", factor}})), Contains("'factor' is"));
@@ -89,12 +90,9 @@ TEST_CASE("every number of the rope settings has a range") {
     CHECK_THAT(refusal(rope("yarn", {{"factor", 2.0}, {"original_max_position_embeddings", position}})),
                Contains("'original_max_position_embeddings' is"));
   }
-  CHECK_THAT(refusal(rope("default", {{"rope_theta", 1.0}})),
-             Contains("'rope_theta' is 1.0") && Contains("above 1"));
+  CHECK_THAT(refusal(rope("default", {{"rope_theta", 1.0}})), Contains("rope_theta 1, wanted more than 1"));
   CHECK_THAT(refusal(rope("yarn", {{"factor", 2.0}, {"beta_slow", -1}})), Contains("'beta_slow' is -1"));
   CHECK_THAT(refusal({{"rms_norm_eps", -1e-6}}), Contains("'rms_norm_eps'"));
-  // a factor below one shortens the context; transformers and vLLM run it
-  CHECK(rope_of(graph_with(tiny(), rope("linear", {{"factor", 0.5}}))).factor == 0.5);
 }
 
 TEST_CASE("numbers that Python alone writes are in no range") {
@@ -112,20 +110,22 @@ TEST_CASE("numbers that Python alone writes are in no range") {
 TEST_CASE("sizes are bounded, and so is their product") {
   for (const char* key : {"hidden_size", "intermediate_size", "num_attention_heads", "head_dim", "vocab_size",
                           "num_hidden_layers", "num_key_value_heads"})
-    for (const int64_t size : {int64_t{0}, int64_t{-4}, int64_t{1} << 31, INT64_MAX}) {
+    for (const int64_t size : {int64_t{0}, int64_t{-4}, (int64_t{1} << 31) + 1, INT64_MAX}) {
       CAPTURE(key, size);
       CHECK_THAT(refusal({{key, size}}), Contains(fmt::format("'{}' is {}", key, size)));
     }
   CHECK_THAT(refusal({{"num_attention_heads", 1 << 20}, {"head_dim", 1 << 20}}),
-             Contains("1048576 attention heads of 1048576 channels"));
+             Contains("1048576 heads of 1048576 channels"));
   CHECK_THAT(refusal({{"num_attention_heads", 16}, {"num_key_value_heads", 16}, {"head_dim", nullptr}}),
-             Contains("'num_attention_heads' is 16, wanted at most 'hidden_size' 8"));
+             Contains("16 heads of 0 channels"));
 }
 
-TEST_CASE("two channels that rotate keep their one frequency, however long the sequence") {
-  const RopeSpec spec = rope_of(graph_with(
-      tiny(),
-      {{"partial_rotary_factor", 0.5}, {"rope_parameters", {{"rope_type", "dynamic"}, {"factor", 2.0}}}}));
+TEST_CASE("a rotation of two channels has one frequency, however long the sequence") {
+  RopeSpec spec;
+  spec.kind = RopeKind::dynamic;
+  spec.rotary_dim = 2;
+  spec.factor = 2.0;
+  spec.max_position = 8;
   CHECK(rope_frequencies(spec, 1000).inverse == std::vector<float>{1.0f});
 }
 
@@ -153,7 +153,7 @@ TEST_CASE("rope settings that only one reader follows, or for each type of layer
   CHECK_THAT(refusal(rope("yarn", {{"factor", 2.0}, {"attn_factor", 2.0}})), Contains("'attn_factor'"));
   CHECK_THAT(refusal(rope("dynamic", {{"factor", 2.0}, {"alpha", 1000}})), Contains("'alpha'"));
   CHECK_THAT(refusal({{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}}),
-             Contains("each type of layer"));
+             Contains("settings of its own for 'full_attention'"));
   CHECK(refusal(rope("yarn", {{"factor", 2.0}, {"attn_factor", 1.0}, {"extrapolation_factor", 1}})) ==
         "nothing");
 }
@@ -167,6 +167,9 @@ TEST_CASE("layers slide as layer_types says, else all of them") {
   CHECK(windows_of(graph_with(mistral, {})) == std::vector<int64_t>{4096, 4096});  // the class's default
   CHECK(windows_of(graph_with(mistral, {{"sliding_window", 0}})) == std::vector<int64_t>{0, 0});
   CHECK(windows_of(graph_with(tiny(), {})) == std::vector<int64_t>{0, 0});
+  const Graph windowed = graph_with(tiny(), {{"sliding_window", 4}});
+  CHECK(windows_of(windowed) == std::vector<int64_t>{0, 0});
+  CHECK(windowed.notes.size() == 1);
   nlohmann::json null_window = mistral;
   null_window["sliding_window"] = nullptr;
   CHECK(windows_of(build_graph(null_window.dump())) == std::vector<int64_t>{0, 0});
@@ -180,41 +183,32 @@ TEST_CASE("layers slide as layer_types says, else all of them") {
   CHECK(windows_of(graph_with(qwen, used)) == std::vector<int64_t>{0, 4});
 }
 
-TEST_CASE("layer_types has one type for each layer, and a window to slide") {
-  CHECK_THAT(refusal({{"layer_types", {"full_attention"}}}), Contains("a list of 1") && Contains("= 2"));
-  CHECK_THAT(refusal({{"layer_types", "full_attention"}}), Contains("'layer_types' is \"full_attention\""));
+TEST_CASE("layer_types has a type for each layer, and a window to slide") {
+  const nlohmann::json mistral = tiny("mistral", "Mistral");
+  CHECK_THAT(refusal({{"layer_types", {"full_attention"}}}), Contains("'layer_types' has 1 entries"));
+  CHECK_THAT(refusal({{"layer_types", "full_attention"}}), Contains("'layer_types' has 0 entries"));
   CHECK_THAT(refusal({{"layer_types", {"full_attention", "chunked_attention"}}}),
-             Contains("layer 1 of 'layer_types' is \"chunked_attention\""));
+             Contains("layer_types[1] is 'chunked_attention'"));
   CHECK_THAT(refusal({{"layer_types", {"full_attention", "sliding_attention"}}}),
              Contains("'sliding_window'"));
-  CHECK_THAT(refusal({{"sliding_window", -2}}), Contains("'sliding_window' is -2"));
+  CHECK_THROWS_WITH(graph_with(mistral, {{"sliding_window", -2}}), Contains("'sliding_window' is -2"));
 }
 
-TEST_CASE("a key that changes the function is refused by name, unless its value changes nothing") {
-  const nlohmann::json refused{{"attention_multiplier", 0.25},
-                               {"logits_scaling", 8},
-                               {"attn_logit_softcapping", 50.0},
-                               {"query_pre_attn_scalar", 256},
-                               {"attn_temperature_tuning", true},
-                               {"no_rope_layers", {1, 0}},
-                               {"is_causal", false},
-                               {"position_embedding_type", "nope"},
-                               {"embedding_multiplier", "1"},
-                               {"num_experts", 8}};
-  for (const auto& [key, value] : refused.items())
-    CHECK_THAT(refusal({{key, value}}),
-               Contains(fmt::format("'{}' is ", key)) && Contains("changes what the model"));
-  const nlohmann::json harmless{{"attention_multiplier", 0.5},
-                                {"logits_scaling", 1},
-                                {"query_pre_attn_scalar", 4},
-                                {"attn_temperature_tuning", false},
-                                {"no_rope_layers", {1, 1}},
-                                {"is_causal", true},
-                                {"num_experts", 0},
-                                {"position_embedding_type", "rope"},
-                                {"pretraining_tp", 2},
-                                {"a_key_that_nobody_knows", 3}};
-  CHECK(refusal(harmless) == "nothing");
+TEST_CASE("a key that changes a server's function is named in a note, unless its value changes nothing") {
+  const nlohmann::json named{{"attention_multiplier", 0.25},      {"logits_scaling", 8},
+                             {"attn_logit_softcapping", 50.0},    {"query_pre_attn_scalar", 256},
+                             {"attn_temperature_tuning", true},   {"no_rope_layers", {1, 0}},
+                             {"position_embedding_type", "nope"}, {"embedding_multiplier", "1"}};
+  for (const auto& [key, value] : named.items())
+    CHECK(graph_with(tiny(), {{key, value}}).notes ==
+          std::vector<std::string>{
+              fmt::format("config.json: '{}' is not applied: calibration runs without it", key)});
+  const nlohmann::json harmless{
+      {"attention_multiplier", 0.5},       {"logits_scaling", 1},      {"query_pre_attn_scalar", 4},
+      {"attn_temperature_tuning", false},  {"no_rope_layers", {1, 1}}, {"is_causal", true},
+      {"position_embedding_type", "rope"}, {"pretraining_tp", 2},      {"a_key_that_nobody_knows", 3}};
+  CHECK(graph_with(tiny(), harmless).notes.empty());
+  CHECK_THAT(refusal({{"is_causal", false}}), Contains("'is_causal'"));
 }
 
 TEST_CASE("what config.json leaves out is what the family's class in transformers has") {
@@ -252,10 +246,9 @@ TEST_CASE("vLLM's spellings of Llama's biases are followed") {
 }
 
 TEST_CASE("a dtype that no forward pass has is the model's fact, not a backend's") {
-  CHECK_THAT(refusal({{"dtype", "float64"}}),
-             Contains("the model's dtype is float64") && Contains("float16"));
-  CHECK_THAT(refusal({{"torch_dtype", "float8_e4m3fn"}}), Contains("the model's dtype is float8_e4m3fn"));
-  CHECK_THAT(refusal({{"dtype", "int8"}}), Contains("'dtype' is 'int8'"));
+  for (const char* dtype : {"float64", "float8_e4m3fn", "int8"})
+    CHECK_THAT(refusal({{"torch_dtype", dtype}}),
+               Contains(fmt::format("a model in '{}'; wanted bfloat16", dtype)));
   CHECK(graph_with(tiny(), {{"dtype", "float16"}}).dtype == DType::f16);
   CHECK(graph_with(tiny(), {{"dtype", "auto"}}).dtype == DType::bf16);
 }

@@ -5,6 +5,7 @@
 #include "llmc/error.hpp"
 
 using namespace llmc;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -98,4 +99,105 @@ TEST_CASE("a config that lies about heads or misses a size is refused by key") {
           R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
                "num_attention_heads": 4, "num_key_value_heads": 3})"),
       Catch::Contains("4 attention heads cannot share 3"));
+}
+
+TEST_CASE(
+    "an architecture is known by its family's name in any case, and classes without a language head too") {
+  const std::string sizes =
+      R"("vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 4)";
+  const auto graph_of_class = [&](const std::string& name) {
+    return build_graph(R"({"architectures": [")" + name + R"("], "model_type": "llama", )" + sizes + "}");
+  };
+  CHECK(graph_of_class("LLaMAForCausalLM").blocks.back().name == "lm_head");
+  for (const char* name : {"LlamaModel", "LlamaForSequenceClassification", "LlamaForTokenClassification"}) {
+    INFO(name);
+    const Graph graph = graph_of_class(name);
+    CHECK_FALSE(graph.has_head);
+    CHECK(graph.blocks.back().name == "model.norm");
+    CHECK(graph.blocks[1].name == "model.layers.0");
+  }
+  CHECK_THROWS_WITH(graph_of_class("LlamaForConditionalGeneration"), Contains("cannot be run forward"));
+  CHECK_THROWS_WITH(graph_of_class("Llama4ForCausalLM"), Contains("cannot be run forward"));
+  const Graph bare = build_graph(R"({"architectures": ["LlamaModel"], )" + sizes + "}",
+                                 [](const std::string& name) { return name == "norm.weight"; });
+  CHECK(bare.blocks[0].name == "embed_tokens");
+  CHECK(bare.blocks[1].nodes[1].name == "layers.0.self_attn.q_proj");
+}
+
+TEST_CASE("layer_types says which layers slide, in Mistral's configs too") {
+  const auto windows = [](const std::string& more) {
+    const Graph graph = build_graph(
+        R"({"architectures": ["MistralForCausalLM"], "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "sliding_window": 4)" +
+        more + "}");
+    std::vector<int64_t> found;
+    for (const Block& block : graph.blocks)
+      for (const Node& node : block.nodes)
+        if (const auto* attention = std::get_if<Attention>(&node.operation))
+          found.push_back(attention->sliding_window);
+    return found;
+  };
+  CHECK(windows("") == std::vector<int64_t>{4, 4});
+  CHECK(windows(R"(, "layer_types": ["sliding_attention", "full_attention"])") == std::vector<int64_t>{4, 0});
+  CHECK_THROWS_WITH(windows(R"(, "layer_types": ["sliding_attention"])"), Contains("has 1 entries"));
+  CHECK_THROWS_WITH(windows(R"(, "layer_types": ["full_attention", "linear_attention"])"),
+                    Contains("layer_types[1] is 'linear_attention'"));
+}
+
+TEST_CASE("no number of config.json is taken without a range") {
+  const auto build = [](const std::string& more) {
+    build_graph(
+        R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 16, "intermediate_size": 8,
+                    "num_hidden_layers": 1, "num_attention_heads": 2, )" +
+        more + "}");
+  };
+  const std::pair<const char*, const char*> rows[] = {
+      {R"("partial_rotary_factor": 2.0)", "'partial_rotary_factor' is 2.0, wanted a number from 0 to 1"},
+      {R"("partial_rotary_factor": 1e30)", "wanted a number from 0 to 1"},
+      {R"("partial_rotary_factor": NaN)", "'partial_rotary_factor' is NaN"},
+      {R"("partial_rotary_factor": 0.1)", "rotary dimension 0, wanted an even number from 2 to head_dim 8"},
+      {R"("rope_theta": Infinity)", "'rope_theta' is Infinity"},
+      {R"("rope_theta": 1.0)", "rope_theta 1, wanted more than 1"},
+      {R"("rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1})",
+       "low_freq_factor 4, wanted less than high_freq_factor 1"},
+      {R"("rope_scaling": {"rope_type": "llama3", "factor": 8, "original_max_position_embeddings": 0})",
+       "'original_max_position_embeddings' is 0, wanted an integer from 1 to"},
+      {R"("rope_scaling": {"rope_type": "dynamic", "factor": 2}, "max_position_embeddings": 0)",
+       "'max_position_embeddings' is 0"},
+      {R"("rope_scaling": {"rope_type": "dynamic", "factor": 2}, "partial_rotary_factor": 0.25)",
+       "rotary dimension 2, wanted an even number from 4"},
+      {R"("rope_scaling": {"rope_type": "linear", "factor": 0})", "'factor' is 0, wanted a number from 1 to"},
+      {R"("rope_parameters": {"full_attention": {"rope_theta": 5}})",
+       "has settings of its own for 'full_attention'"},
+      {R"("head_dim": 2147483648)", "2 heads of 2147483648 channels"},
+      {R"("rms_norm_eps": -1)", "'rms_norm_eps' is -1, wanted a number from 0 to 1"},
+      {R"("dtype": "float64")", "a model in 'float64'; wanted bfloat16, float16 or float32"},
+      {R"("num_key_value_heads": 0)", "'num_key_value_heads' is 0"},
+  };
+  for (const auto& [text, reason] : rows) {
+    INFO(text);
+    CHECK_THROWS_WITH(build(text), Contains(reason));
+  }
+  CHECK_NOTHROW(build(R"("sliding_window": 4294967297, "layer_types": ["sliding_attention"])"));
+}
+
+TEST_CASE("rope_scaling takes the place of rope_parameters where both are there") {
+  const auto rope_of = [](const std::string& more) {
+    const Graph graph = build_graph(
+        R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 16, "intermediate_size": 8,
+            "num_hidden_layers": 1, "num_attention_heads": 2, )" +
+        more + "}");
+    for (const Node& node : graph.blocks[1].nodes)
+      if (const auto* rope = std::get_if<Rope>(&node.operation)) return rope->spec;
+    throw std::runtime_error("no rope");
+  };
+  const std::string parameters = R"("rope_parameters": {"rope_type": "default", "rope_theta": 500.0})";
+  const std::string yarn = R"({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64})";
+  CHECK(rope_of(parameters).theta == 500.0);
+  const RopeSpec both = rope_of(parameters + R"(, "rope_scaling": )" + yarn);
+  CHECK(both.kind == RopeKind::yarn);
+  CHECK(both.theta == 10000.0);  // nothing of the other section counts
+  CHECK(rope_of(parameters + R"(, "rope_theta": 70.0, "rope_scaling": )" + yarn).theta == 70.0);
+  CHECK(rope_of(parameters + R"(, "rope_scaling": null)").theta == 500.0);
+  CHECK(rope_of(parameters + R"(, "rope_scaling": {})").theta == 500.0);
 }

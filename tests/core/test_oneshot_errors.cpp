@@ -146,12 +146,13 @@ TEST_CASE("a model that is already quantized is refused, with the method named")
 }
 
 TEST_CASE("an output folder that is not empty needs --overwrite, and is kept on failure") {
+  constexpr const char* kModel = R"({"model_type": "llama"})";
   Attempt attempt;
   attempt.options.output_dir = attempt.scratch / "kept";
   std::filesystem::create_directory(attempt.options.output_dir);
-  std::ofstream(attempt.options.output_dir + "/config.json") << "{}";
+  std::ofstream(attempt.options.output_dir + "/config.json") << kModel;
   CHECK_THAT(attempt.error(), Contains("overwrite"));
-  CHECK(test::read_text(attempt.options.output_dir + "/config.json") == "{}");
+  CHECK(test::read_text(attempt.options.output_dir + "/config.json") == kModel);
   attempt.options.overwrite = true;
   const auto backend = make_cpu_backend({});
   oneshot(attempt.options, *backend, {});

@@ -73,7 +73,7 @@ class FolderEditor {
     for (const auto& [name, tensor] : tensors) writer.write_tensor(name, tensor);
     writer.write_file("config.json", dump_json_like_python(config));
     if (keep_recipe && std::filesystem::exists(directory_ + "/recipe.yaml"))
-      writer.copy_file(directory_ + "/recipe.yaml");
+      writer.copy_file(directory_, "recipe.yaml");
     writer.finish();
   }
 

@@ -4,6 +4,7 @@
 
 #include "core/compressed_output.hpp"
 #include "llmc/error.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc {
 
@@ -42,13 +43,18 @@ void BlockLoader::start(size_t b) {
     return for_each_weight(checkpoint_, blocks_[b],
                            [&](const std::string& name) { checkpoint_.read_ahead(name); });
   try {
-    next_ = std::async(std::launch::async, [this, b] { return load(blocks_[b]); });
+    next_ = std::async(std::launch::async,
+                       [this, b, memory = MemoryTag::current().as(MemoryPurpose::weights)] {
+                         const MemoryScope scope(memory);
+                         return load(blocks_[b]);
+                       });
     coming_ = b;
   } catch (const std::system_error&) {  // no thread to be had: take() will read it
   }
 }
 
 WeightTable BlockLoader::take(size_t b) {
+  const MemoryScope scope(MemoryPurpose::weights);
   WeightTable weights = next_.valid() && coming_ == b ? next_.get() : load(blocks_[b]);
   start(b + 1);
   return weights;

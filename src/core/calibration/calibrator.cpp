@@ -16,10 +16,6 @@ size_t nodes_until(const Block& block, ValueId value, size_t begin, size_t end) 
   return begin;
 }
 
-// Of the values between nodes. No backend keeps float16; bfloat16 compresses a float16 model as well as float32
-// does (docs/formats.md) in half the memory.
-DType value_dtype(DType model) { return model == DType::f16 ? DType::bf16 : model; }
-
 }  // namespace
 
 Calibrator::Calibrator(const Graph& graph,
@@ -80,7 +76,7 @@ void Calibrator::run(const Block& block,
   std::stable_sort(observations.begin(), observations.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto dying = last_uses(block);
-  const ForwardOptions options{value_dtype(graph_.dtype)};
+  const ForwardOptions options{graph_.value_dtype()};
   const StagedWeights staged = backend_.stage(std::span(block.nodes).subspan(begin, end - begin), weights);
   for (size_t tile = 0; tile < tiles_.size(); ++tile) {
     std::vector<ValueId> entered;

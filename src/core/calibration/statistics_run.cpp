@@ -39,7 +39,9 @@ void save_model_statistics(const StatisticsRun& run) {
     throw Error(ErrorCode::invalid_argument,
                 "statistics: nothing to save; wanted calibration data or loaded statistics");
   const auto& blocks = run.graph.blocks;
-  OutputFolder folder(run.target, run.source.directory(), false);
+  std::vector<InputPath> inputs;
+  if (run.source.is_folder()) inputs.push_back({"the model's folder", run.source.directory()});
+  OutputFolder folder(run.target, inputs, false);
   std::optional<Calibrator> calibrator;
   if (run.sequences) calibrator.emplace(run.graph, run.backend, *run.sequences, [&] { run.reporter.step(); });
   size_t end = blocks.size();

@@ -40,7 +40,7 @@ bool is_plain_name(const std::string& name) {
 // tensor -> shard, as model.safetensors.index.json says
 std::map<std::string, std::string> read_index(const std::string& directory) {
   const std::string path = join(directory, kIndexFile);
-  const JsonValue index = parse_json(read_text_file(path), path, JsonRules::strict);
+  const JsonValue index = parse_json(read_text_file(path), path, JsonDialect::strict);
   const JsonValue* map = index.find("weight_map");
   if (!map || !map->is(JsonValue::Kind::object))
     throw Error(ErrorCode::bad_file, fmt::format("{}: has no object 'weight_map'", path));
@@ -53,6 +53,27 @@ std::map<std::string, std::string> read_index(const std::string& directory) {
     result.emplace(name, file.text);
   }
   return result;
+}
+
+[[noreturn]] void refuse_without_weights(const std::string& directory) {
+  constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
+      {".bin", "PyTorch's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
+      {".pt", "PyTorch's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
+      {".pth", "PyTorch's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
+      {".gguf", "quantized for llama.cpp; take the model as its makers published it"},
+      {".h5",
+       "TensorFlow's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
+      {".msgpack", "Flax's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
+      {".onnx", "an ONNX graph; take the model as its makers published it"},
+  };
+  for (const auto& [ending, what] : kOthers)
+    for (const std::string& name : list_files(directory))
+      if (name.ends_with(ending) && name != "training_args.bin")
+        throw Error(ErrorCode::unsupported,
+                    fmt::format("{}: holds no safetensors file but {}, {}", directory, name, what));
+  throw Error(
+      ErrorCode::not_found,
+      fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));
 }
 
 const JsonValue* find_quantization_config(const JsonValue& config) {
@@ -71,21 +92,8 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
     throw Error(ErrorCode::not_found, fmt::format("{}: is not a folder", directory));
 
   std::map<std::string, std::string> index;
-  if (is_file(join(directory, kSingleFile))) {
-    file_names_ = {kSingleFile};
-  } else if (is_file(join(directory, kIndexFile))) {
-    index = read_index(directory);
-    std::set<std::string> files;
-    for (const auto& [name, file] : index) files.insert(file);
-    file_names_.assign(files.begin(), files.end());
-  } else {
-    for (std::string& name : list_files(directory))
-      if (name.ends_with(".safetensors")) file_names_.push_back(std::move(name));
-  }
-  if (file_names_.empty())
-    throw Error(
-        ErrorCode::not_found,
-        fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));
+  file_names_ = choose_files(index);
+  if (file_names_.empty()) refuse_without_weights(directory);
 
   for (const std::string& name : file_names_) {
     const std::string path = join(directory, name);
@@ -115,6 +123,31 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
   const std::string config_path = join(directory, "config.json");
   if (!is_file(config_path)) return;
   read_config(read_text_file(config_path), config_path);
+}
+
+// Which files hold the weights. index: filled where they are those that an index names.
+std::vector<std::string> Checkpoint::choose_files(std::map<std::string, std::string>& index) {
+  const bool single = is_file(join(directory_, kSingleFile));
+  if (is_file(join(directory_, kIndexFile))) {
+    index = read_index(directory_);
+    std::set<std::string> files;
+    for (const auto& [name, file] : index) files.insert(file);
+    const auto is_there = [&](const std::string& file) { return is_file(join(directory_, file)); };
+    const bool stale = single && std::none_of(files.begin(), files.end(), is_there);
+    if (!stale) {  // as vLLM does; transformers would take the single file
+      if (single && !files.count(kSingleFile))
+        notes_.push_back(fmt::format("two sets of weights: the {} file(s) that {} names are used, {} is not",
+                                     files.size(), kIndexFile, kSingleFile));
+      return {files.begin(), files.end()};
+    }
+    index.clear();
+    notes_.push_back(fmt::format("{} names files that are not there: {} is used", kIndexFile, kSingleFile));
+  }
+  if (single) return {kSingleFile};
+  std::vector<std::string> files;
+  for (std::string& name : list_files(directory_))
+    if (name.ends_with(".safetensors")) files.push_back(std::move(name));
+  return files;
 }
 
 Checkpoint::Checkpoint(const TensorSource& source)
@@ -210,19 +243,21 @@ void Checkpoint::read_ahead(const std::string& name) const {
 }
 
 const std::string& Checkpoint::config() const {
-  if (!config_) throw Error(ErrorCode::not_found, fmt::format("config.json: not found in '{}'", directory_));
+  if (!config_) {
+    const bool mistral = !borrowed_ && is_file(join(directory_, "params.json"));
+    throw Error(ErrorCode::not_found,
+                fmt::format("config.json: not found in '{}'{}", directory_,
+                            mistral ? ", which holds Mistral's own form (params.json); wanted the one for "
+                                      "transformers, with config.json"
+                                    : ""));
+  }
   return *config_;
 }
 
 bool Checkpoint::is_quantized() const { return is_quantized_; }
 
-std::vector<std::string> Checkpoint::side_files() const {
-  if (borrowed_) return {};
-  std::vector<std::string> names = list_files(directory_);
-  std::erase_if(names, [](const std::string& name) {
-    return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
-  });
-  return names;
+SideFiles Checkpoint::side_files() const {
+  return borrowed_ ? SideFiles{} : find_side_files(directory_, config_.value_or(""));
 }
 
 }  // namespace llmc

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/checkpoint/safetensors_reader.hpp"
+#include "core/checkpoint/side_files.hpp"
 #include "llmc/tensor_source.hpp"
 
 namespace llmc {
@@ -22,13 +23,13 @@ struct TensorInfo {
 
 class Checkpoint {
  public:
-  // model.safetensors, or model.safetensors.index.json and what it names, or every *.safetensors of the
-  // folder.
+  // What model.safetensors.index.json names, or model.safetensors, or every *.safetensors of the folder.
   explicit Checkpoint(const std::string& directory);
   // Tensors from elsewhere, as if they lay in one file; no side files. `source` is borrowed.
   explicit Checkpoint(const TensorSource& source);
 
-  const std::string& directory() const { return directory_; }
+  const std::string& directory() const { return directory_; }  // "tensor source" without a folder
+  bool is_folder() const { return !borrowed_; }
   const std::vector<std::string>& names() const { return names_; }  // in file order, then name order
   const std::vector<std::string>& files() const { return file_names_; }
   bool contains(const std::string& name) const { return where_.count(name) != 0; }
@@ -53,9 +54,9 @@ class Checkpoint {
   bool is_quantized() const;  // config.json has a quantization_config (top level or in text_config)
   // its quant_method; "unnamed method" when it has none
   const std::string& quantization_method() const { return quantization_method_; }
-  // File names directly in the folder that are no safetensors and no index: tokenizer, templates,
-  // generation_config.json ... sorted.
-  std::vector<std::string> side_files() const;
+  SideFiles side_files() const;  // none of a tensor source
+  // What a reader should know of how the folder was read: two sets of weights, an index of files that are gone.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   struct Borrowed {
@@ -66,7 +67,10 @@ class Checkpoint {
   SafetensorsFile::Entry entry_of(const std::string& name) const;
   void read_config(std::string text, const std::string& place);
 
+  std::vector<std::string> choose_files(std::map<std::string, std::string>& index);
+
   std::string directory_;
+  std::vector<std::string> notes_;
   std::vector<SafetensorsFile> shards_;
   std::vector<std::string> file_names_;  // of shards_
   std::unique_ptr<Borrowed> borrowed_;   // instead of shards

@@ -1,17 +1,18 @@
 #include "core/checkpoint/checkpoint_writer.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <unordered_map>
 
 #include "core/checkpoint/checksum.hpp"
-#include "core/json/json_value.hpp"
-#include "core/checkpoint/output_folder.hpp"
 #include "core/checkpoint/read_back.hpp"
+#include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -61,7 +62,7 @@ bool same_row_shape(const Shape& planned, const Shape& rows) {
 struct CheckpointWriter::State {
   explicit State(Options given)
       : options(std::move(given)),
-        folder(options.output_dir, options.input_dir, options.overwrite),
+        folder(options.output_dir, options.inputs, options.overwrite),
         background(
             options.read_back_lag,
             options.read_back_from_disk,
@@ -291,8 +292,13 @@ void CheckpointWriter::write_file(const std::string& file_name, std::string_view
   write_text_file(state_->path_of(file_name), contents);
 }
 
-void CheckpointWriter::copy_file(const std::string& source_path) {
-  copy_whole_file(source_path, state_->path_of(fs::path(source_path).filename().string()));
+void CheckpointWriter::copy_file(const std::string& directory, const std::string& name) {
+  const fs::path target = state_->path_of(name);
+  if (fs::path(name).has_parent_path() && ::mkdir(target.parent_path().c_str(), 0777) != 0 && errno != EEXIST)
+    throw Error(ErrorCode::io,
+                fmt::format("{}: cannot create the folder: {}", target.parent_path().string(),
+                            std::generic_category().message(errno)));
+  copy_whole_file((fs::path(directory) / name).string(), target.string());
 }
 
 void CheckpointWriter::finish(const ParallelFor& parallel) {
@@ -322,6 +328,7 @@ void CheckpointWriter::finish(const ParallelFor& parallel) {
 }
 
 const std::string& CheckpointWriter::partial_directory() const { return state_->folder.partial(); }
+const std::vector<std::string>& CheckpointWriter::notes() const { return state_->folder.notes(); }
 int64_t CheckpointWriter::total_bytes() const { return state_->total_bytes; }
 
 }  // namespace llmc

@@ -1,6 +1,6 @@
 // Writes a model folder beside its target and renames it when everything in it has been read back and found
 // right.
-//   CheckpointWriter writer({.output_dir = out, .input_dir = in});
+//   CheckpointWriter writer({.output_dir = out, .inputs = {{"the model's folder", in}}});
 //   writer.plan(tensors);
 //   writer.write_rows(...), writer.copy_tensor(...)   any order, any thread, every row once
 //   writer.write_file("config.json", text);
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/checkpoint/checkpoint.hpp"
+#include "core/checkpoint/output_folder.hpp"
 
 namespace llmc {
 
@@ -28,9 +29,8 @@ class CheckpointWriter {
  public:
   struct Options {
     std::string output_dir;
-    std::string input_dir = {};  // when given: neither folder may be, or lie inside, the other
-    // replaces a folder that holds a checkpoint; one that holds something else is refused
-    bool overwrite = false;
+    std::vector<InputPath> inputs = {};  // what is read: the output is none of them, in none and holds none
+    bool overwrite = false;              // replaces a model's folder; one that holds other files is refused
     int64_t max_shard_bytes = 20'000'000'000;  // of tensors that name no file
     bool read_back = true;                     // every tensor is read again before finish() returns
     // after it left the page cache, where the system obliges; false: through the page cache
@@ -54,12 +54,13 @@ class CheckpointWriter {
   void copy_tensor(const Checkpoint& from, const std::string& name, const std::string& as);
 
   void write_file(const std::string& file_name, std::string_view contents);
-  void copy_file(const std::string& source_path);
+  void copy_file(const std::string& directory, const std::string& name);  // name: may lie in a sub-folder
 
   void finish(const ParallelFor& parallel = {});
 
   const std::string& partial_directory() const;
-  int64_t total_bytes() const;  // of the planned tensors
+  const std::vector<std::string>& notes() const;  // OutputFolder::notes
+  int64_t total_bytes() const;                    // of the planned tensors
 
  private:
   struct State;

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "core/checkpoint/foreign_file.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -152,6 +153,8 @@ std::string read_text_file(const std::string& path, int64_t max_bytes) {
                 fmt::format("{}: has {} bytes, wanted at most {}", path, bytes, max_bytes));
   std::string text(static_cast<size_t>(bytes), '\0');
   file.read_at(0, reinterpret_cast<std::byte*>(text.data()), bytes);
+  if (const std::string what = describe_foreign(text); !what.empty())
+    throw Error(ErrorCode::bad_file, fmt::format("{}: {}", path, what));
   return text;
 }
 

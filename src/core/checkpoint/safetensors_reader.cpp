@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/checkpoint/foreign_file.hpp"
 #include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
@@ -23,7 +24,7 @@ class HeaderReader {
 
   void read() {
     const JsonValue header = parse_json(read_text(), file_.path() + ": safetensors header",
-                                        JsonRules::strict);
+                                        JsonDialect::strict);
     if (!header.is(JsonValue::Kind::object)) fail("header is not a JSON object");
     for (const auto& [name, value] : header.members) {
       if (name == "__metadata__") read_metadata(value);
@@ -37,6 +38,13 @@ class HeaderReader {
     throw Error(ErrorCode::bad_file, fmt::format("{}: safetensors: {}", file_.path(), message));
   }
 
+  void refuse_foreign(int64_t file_bytes) const {
+    std::string first(static_cast<size_t>(std::min<int64_t>(file_bytes, 64)), '\0');
+    file_.read_at(0, reinterpret_cast<std::byte*>(first.data()), static_cast<int64_t>(first.size()));
+    if (const std::string what = describe_foreign(first); !what.empty())
+      throw Error(ErrorCode::bad_file, fmt::format("{}: {}", file_.path(), what));
+  }
+
   std::string read_text() {
     const int64_t file_bytes = file_.size();
     if (file_bytes < 8) fail(fmt::format("file has {} bytes, wanted at least 8", file_bytes));
@@ -44,6 +52,7 @@ class HeaderReader {
     file_.read_at(0, reinterpret_cast<std::byte*>(word), 8);
     uint64_t length = 0;
     for (int i = 7; i >= 0; --i) length = length << 8 | word[i];
+    if (length > static_cast<uint64_t>(std::min(kMaxHeaderBytes, file_bytes - 8))) refuse_foreign(file_bytes);
     if (length == 0) fail("header has 0 bytes");
     if (length > static_cast<uint64_t>(kMaxHeaderBytes))
       fail(fmt::format("header has {} bytes, wanted at most {}", length, kMaxHeaderBytes));

@@ -6,11 +6,14 @@
 #include <algorithm>
 
 #include "llmc/error.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc {
 
 TileBuffer::~TileBuffer() {
-  if (memory_) ::munmap(memory_, static_cast<size_t>(capacity_));
+  if (!memory_) return;
+  charged_.credit(capacity_);
+  ::munmap(memory_, static_cast<size_t>(capacity_));
 }
 
 TileBuffer TileBufferPool::take(int64_t bytes) {
@@ -37,6 +40,8 @@ TileBuffer TileBufferPool::take(int64_t bytes) {
   TileBuffer block;
   block.capacity_ = wanted;
   block.memory_ = static_cast<std::byte*>(memory);
+  block.charged_ = MemoryTag::current();
+  block.charged_.charge(wanted);
   return block;
 }
 
@@ -148,8 +153,15 @@ void TilePipeline::run(size_t steps,
   computed_ = stopping_ = false;
   next_read_ = 0;
   try {
-    for (std::thread& reader : readers_) reader = std::thread([&] { read_ahead(steps, read_of); });
-    writer_thread_ = std::thread([this] { write_behind(); });
+    for (std::thread& reader : readers_)
+      reader = std::thread([&, memory = MemoryTag::current()] {
+        const MemoryScope scope(memory);
+        read_ahead(steps, read_of);
+      });
+    writer_thread_ = std::thread([this, memory = MemoryTag::current()] {
+      const MemoryScope scope(memory);
+      write_behind();
+    });
     for (size_t step = 0; step < steps; ++step) {
       Input input;
       {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/checkpoint/checkpoint_writer.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc {
 
@@ -28,10 +29,12 @@ class TileBuffer {
   TileBuffer() = default;
   TileBuffer(TileBuffer&& other) noexcept
       : memory_(std::exchange(other.memory_, nullptr)),
-        capacity_(std::exchange(other.capacity_, 0)) {}
+        capacity_(std::exchange(other.capacity_, 0)),
+        charged_(other.charged_) {}
   TileBuffer& operator=(TileBuffer&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(capacity_, other.capacity_);
+    std::swap(charged_, other.charged_);
     return *this;
   }
   ~TileBuffer();
@@ -43,6 +46,7 @@ class TileBuffer {
   // pages of its own: what threads hand to each other would pile up in malloc's arenas
   std::byte* memory_ = nullptr;
   int64_t capacity_ = 0;
+  MemoryTag charged_;
 };
 
 class TileBufferPool {

@@ -28,21 +28,21 @@ bool ConfigReader::has(const char* key) const { return find(config_, key) != nul
 
 int64_t ConfigReader::integer(const char* key, IntegerRange range) const {
   if (!has(key)) missing(key);
-  return integer_or(key, 0, range);
+  return integer_or(key, range.low, range);
 }
 
 int64_t ConfigReader::integer_or(const char* key, int64_t otherwise, IntegerRange range) const {
   const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
   const auto number = value->as_int();
-  if (!number || *number < range.least || *number > range.most)
-    wrong(key, *value, fmt::format("an integer from {} to {}", range.least, range.most));
+  if (!number || *number < range.low || *number > range.high)
+    wrong(key, *value, fmt::format("an integer from {} to {}", range.low, range.high));
   return *number;
 }
 
 double ConfigReader::number(const char* key, NumberRange range) const {
   if (!has(key)) missing(key);
-  return number_or(key, 0, range);
+  return number_or(key, range.low, range);
 }
 
 double ConfigReader::number_or(const char* key, double otherwise, NumberRange range) const {
@@ -50,12 +50,8 @@ double ConfigReader::number_or(const char* key, double otherwise, NumberRange ra
   if (!value) return otherwise;
   const auto number = value->as_double();
   // a NaN is in no range
-  const bool inside = number && *number >= range.least && *number <= range.most &&
-      !(range.open && *number == range.least);
-  if (!inside)
-    wrong(key, *value,
-          fmt::format("a number {} {} {} {}", range.open ? "above" : "from", range.least,
-                      range.open ? "and up to" : "to", range.most));
+  if (!number || !(*number >= range.low) || !(*number <= range.high))
+    wrong(key, *value, fmt::format("a number from {} to {}", range.low, range.high));
   return *number;
 }
 

@@ -35,13 +35,14 @@ struct DecoderSpec {
 };
 
 struct IntegerRange {
-  int64_t least, most;
+  int64_t low, high;
 };
-// Finite numbers from `least` to `most`; `open`: least itself is outside.
-struct NumberRange {
-  double least, most;
-  bool open = false;
+struct NumberRange {  // of finite numbers
+  double low, high;
 };
+inline constexpr IntegerRange kSizes{1, int64_t{1} << 31};      // of a dimension
+inline constexpr IntegerRange kPositions{1, int64_t{1} << 40};  // of a context
+inline constexpr NumberRange kFactors{1e-6, 1e9};               // what something is multiplied or divided by
 
 // Reads config.json, a file that anybody may have written, with errors that name the key: "config.json:
 // 'hidden_size' is missing". No number comes out of it without a range.
@@ -110,9 +111,9 @@ RopeSpec rope_from_config(const ConfigReader& config,
                           int64_t default_max_position,
                           std::vector<std::string>& notes);
 
-// Throws Error(unsupported) for a key that changes what the model computes, in a way that DecoderSpec cannot
-// say.
-void refuse_other_functions(const ConfigReader& config, const DecoderSpec& spec);
+// Notes on keys that a server applies and DecoderSpec cannot say. Throws Error(unsupported) for those that make
+// another model of it.
+std::vector<std::string> notes_on_other_functions(const ConfigReader& config, const DecoderSpec& spec);
 
 DecoderSpec llama_spec(const ConfigReader&);
 DecoderSpec mistral_spec(const ConfigReader&);

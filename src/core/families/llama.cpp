@@ -9,7 +9,12 @@ DecoderSpec llama_spec(const ConfigReader& config) {
   spec.output_bias = config.boolean_or("attention_bias", false) || config.boolean_or("bias", false);
   spec.qkv_bias = config.boolean_or("qkv_bias", spec.output_bias);
   spec.mlp_bias = config.boolean_or("mlp_bias", false);
-  apply_sliding_window(config, defaults, spec);
+  // as vLLM does by layer_types; transformers' Llama knows no windows
+  if (config.has("layer_types")) {
+    apply_sliding_window(config, defaults, spec);
+  } else if (config.has("sliding_window")) {
+    spec.notes.push_back("config.json: 'sliding_window' without 'layer_types' is not applied to a Llama");
+  }
   return spec;
 }
 

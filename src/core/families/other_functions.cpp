@@ -1,7 +1,6 @@
-// Keys of config.json that change what a model computes and that DecoderSpec has no word for. Read past, they
-// would calibrate another function than the one that is served; so they are refused by name unless they have
-// the value that changes nothing. Keys that are not here and that no reader asks for (dropout, token ids,
-// use_cache, pretraining_tp, rope kernels' hints, ...) are harmless.
+// Keys of config.json that a server applies, or that say what a model of another family computes, and that
+// DecoderSpec has no word for: named in a note unless they have the value that changes nothing. Keys that are not
+// here and that no reader asks for (dropout, token ids, use_cache, pretraining_tp, ...) are harmless.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -13,7 +12,7 @@ namespace llmc {
 
 namespace {
 
-// What changes nothing, beside null and an empty list. number: any other type of value is refused.
+// What changes nothing, beside null and an empty list.
 struct Neutral {
   enum Kind { off, number, attention_scale, head_dim, text, all_ones } kind = off;
   double value = 0;
@@ -24,36 +23,21 @@ constexpr struct {
   const char* key;
   Neutral neutral;
 } kChangesFunction[] = {
-    // multipliers of granite, minicpm, cohere, grok and falcon
-    {"attention_multiplier", {Neutral::attention_scale}},
-    {"residual_multiplier", {Neutral::number, 1}},
-    {"embedding_multiplier", {Neutral::number, 1}},
-    {"lm_head_multiplier", {Neutral::number, 1}},
-    {"logits_scaling", {Neutral::number, 1}},
-    {"logit_scale", {Neutral::number, 1}},
-    {"scale_emb", {Neutral::number, 1}},
-    {"scale_depth", {Neutral::off}},
-    {"query_pre_attn_scalar", {Neutral::head_dim}},
-    // bounds and temperatures
+    {"dual_chunk_attention_config", {Neutral::off}},
+    {"llama_4_scaling", {Neutral::off}},
+    {"attention_chunk_size", {Neutral::off}},
+    {"attn_temperature_tuning", {Neutral::off}},
     {"attn_logit_softcapping", {Neutral::off}},
     {"final_logit_softcapping", {Neutral::off}},
     {"clip_qkv", {Neutral::off}},
-    {"attn_temperature_tuning", {Neutral::off}},
-    {"llama_4_scaling", {Neutral::off}},
-    // which keys a query sees, and where it is
-    {"is_causal", {Neutral::number, 1}},
-    {"use_bidirectional_attention", {Neutral::off}},
-    {"attention_chunk_size", {Neutral::off}},
+    {"logit_scale", {Neutral::number, 1}},
+    {"logits_scaling", {Neutral::number, 1}},
+    {"attention_multiplier", {Neutral::attention_scale}},
+    {"residual_multiplier", {Neutral::number, 1}},
+    {"embedding_multiplier", {Neutral::number, 1}},
+    {"query_pre_attn_scalar", {Neutral::head_dim}},
     {"no_rope_layers", {Neutral::all_ones}},
-    {"alibi", {Neutral::off}},
     {"position_embedding_type", {Neutral::text, 0, "rope"}},
-    {"rotary_pct", {Neutral::number, 1}},
-    {"rope_local_base_freq", {Neutral::off}},
-    // other wiring
-    {"parallel_attn", {Neutral::off}},
-    {"use_parallel_residual", {Neutral::off}},
-    {"num_local_experts", {Neutral::off}},
-    {"num_experts", {Neutral::off}},
 };
 
 // Numbers as they are, false and true as 0 and 1.
@@ -79,13 +63,18 @@ bool is_neutral(const JsonValue& value, const Neutral& neutral, const DecoderSpe
 
 }  // namespace
 
-void refuse_other_functions(const ConfigReader& config, const DecoderSpec& spec) {
+std::vector<std::string> notes_on_other_functions(const ConfigReader& config, const DecoderSpec& spec) {
+  // what vLLM serves as an encoder
+  if (!config.boolean_or("is_causal", true) || config.boolean_or("use_bidirectional_attention", false))
+    throw Error(
+        ErrorCode::unsupported,
+        "config.json: attention in both directions ('is_causal', 'use_bidirectional_attention'); wanted a "
+        "causal decoder");
+  std::vector<std::string> notes;
   for (const auto& row : kChangesFunction)
     if (const JsonValue* value = config.json().find(row.key); value && !is_neutral(*value, row.neutral, spec))
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("config.json: '{}' is {}, which changes what the model computes; the {} family "
-                              "is run forward without it",
-                              row.key, dump_json_compact(*value).substr(0, 60), spec.class_prefix));
+      notes.push_back(fmt::format("config.json: '{}' is not applied: calibration runs without it", row.key));
+  return notes;
 }
 
 }  // namespace llmc

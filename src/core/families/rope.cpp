@@ -14,9 +14,8 @@ namespace llmc {
 namespace {
 
 // No product of these leaves a double's range, and no frequency a float's.
-constexpr NumberRange kTheta{1.0, 1e30, true}, kPart{0.0, 1.0, true}, kFactor{1e-6, 1e9},
-    kNotNegative{0.0, 1e9};
-constexpr IntegerRange kPositions{1, int64_t{1} << 40};
+constexpr NumberRange kThetas{1.0, 1e30}, kShares{0.0, 1.0}, kScaling{1.0, 1e6},
+    kNotNegative{0.0, kFactors.high};
 
 constexpr struct {
   const char* name;
@@ -96,17 +95,18 @@ JsonValue rope_section(const ConfigReader& config, std::vector<std::string>& not
       throw Error(ErrorCode::bad_file,
                   fmt::format("config.json: '{}' is {}, wanted an object", key,
                               dump_json_compact(value).substr(0, 60)));
-    for (const char* type : {"full_attention", "sliding_attention"})
-      if (const JsonValue* inner = value.find(type); inner && inner->is(JsonValue::Kind::object))
+    for (const auto& [name, inner] : value.members)
+      if (inner.is(JsonValue::Kind::object))
         throw Error(
             ErrorCode::unsupported,
-            fmt::format("config.json: '{}' is given for each type of layer ('{}'), wanted one for all", key,
-                        type));
+            fmt::format("config.json: '{}' has settings of its own for '{}'; wanted one set for all layers",
+                        key, name));
     return value;
   };
-  JsonValue scaling = section("rope_scaling"), parameters = section("rope_parameters");
-  if (scaling.members.empty()) return parameters;
-  const JsonValue* theta = parameters.find("rope_theta");
+  JsonValue scaling = section("rope_scaling");
+  if (scaling.members.empty()) return section("rope_parameters");
+  const JsonValue* parameters = config.json().find("rope_parameters");
+  const JsonValue* theta = parameters ? parameters->find("rope_theta") : nullptr;
   if (theta && !scaling.find("rope_theta") && !config.has("rope_theta"))
     notes.push_back(
         fmt::format("config.json: 'rope_scaling' takes the place of 'rope_parameters', as in vLLM and "
@@ -115,15 +115,15 @@ JsonValue rope_section(const ConfigReader& config, std::vector<std::string>& not
   return scaling;
 }
 
-int64_t rotary_dim_of(const ConfigReader& config, const ConfigReader& rope, int64_t head_dim) {
+int64_t rotary_dim_of(const ConfigReader& config, const ConfigReader& rope, int64_t head_dim, RopeKind kind) {
   const double partial = rope.number_or("partial_rotary_factor",
-                                        config.number_or("partial_rotary_factor", 1.0, kPart), kPart);
-  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);  // <= head_dim
-  if (rotary_dim < 2 || rotary_dim % 2)
+                                        config.number_or("partial_rotary_factor", 1.0, kShares), kShares);
+  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+  const int64_t smallest = kind == RopeKind::dynamic ? 4 : 2;  // its exponent divides by (dimension - 2)
+  if (rotary_dim < smallest || rotary_dim % 2 || rotary_dim > head_dim)
     throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rotary dimension {} of {} channels, wanted an even number of at "
-                            "least 2",
-                            rotary_dim, head_dim));
+                fmt::format("config.json: rotary dimension {}, wanted an even number from {} to head_dim {}",
+                            rotary_dim, smallest, head_dim));
   return rotary_dim;
 }
 
@@ -159,8 +159,11 @@ RopeSpec rope_from_config(const ConfigReader& config,
   const ConfigReader rope(parameters);
   RopeSpec spec;
   spec.kind = rope_kind(rope.text_or("rope_type", rope.text_or("type", "default")));
-  spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0, kTheta), kTheta);
-  spec.rotary_dim = rotary_dim_of(config, rope, head_dim);
+  spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0, kThetas), kThetas);
+  if (!(spec.theta > 1.0))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: rope_theta {}, wanted more than 1", spec.theta));
+  spec.rotary_dim = rotary_dim_of(config, rope, head_dim, spec.kind);
   spec.max_position = config.integer_or("max_position_embeddings", default_max_position, kPositions);
   // as transformers and vLLM have it, the one at the top goes first
   spec.original_max_position = config.integer_or(
@@ -171,16 +174,16 @@ RopeSpec rope_from_config(const ConfigReader& config,
   const bool may_derive = spec.kind == RopeKind::yarn;
   spec.factor = may_derive && !rope.has("factor")
       ? static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position)
-      : rope.number("factor", kFactor);
-  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0, kFactor);
-  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0, kFactor);
+      : rope.number("factor", kScaling);
+  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0, kFactors);
+  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0, kFactors);
   if (spec.kind == RopeKind::llama3 && spec.low_freq_factor >= spec.high_freq_factor)
     throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: 'low_freq_factor' is {}, wanted less than 'high_freq_factor' {}",
+                fmt::format("config.json: low_freq_factor {}, wanted less than high_freq_factor {}",
                             spec.low_freq_factor, spec.high_freq_factor));
   spec.beta_fast = or_default(rope.number_or("beta_fast", 0.0, kNotNegative), 32.0);
   spec.beta_slow = or_default(rope.number_or("beta_slow", 0.0, kNotNegative), 1.0);
-  spec.attention_factor = rope.number_or("attention_factor", 0.0, kFactor);
+  spec.attention_factor = rope.number_or("attention_factor", 0.0, kFactors);
   spec.mscale = rope.number_or("mscale", 0.0, kNotNegative);
   spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0, kNotNegative);
   spec.truncate = rope.boolean_or("truncate", true);
@@ -194,7 +197,7 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length) 
             static_cast<double>(spec.max_position) -
         (spec.factor - 1.0);
     const double dim = static_cast<double>(spec.rotary_dim);
-    // the one frequency of two channels is 1 for every base
+    // a rotation of two channels has one frequency, 1, for every base
     if (spec.rotary_dim > 2) theta *= std::pow(stretch, dim / (dim - 2.0));
   }
   RopeFrequencies out{plain_frequencies(theta, spec.rotary_dim), 1.0f};

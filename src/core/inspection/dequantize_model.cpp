@@ -74,7 +74,7 @@ class Dequantizer {
         callbacks_(callbacks) {
     plan();
     writer_.emplace(CheckpointWriter::Options{.output_dir = options.output_dir,
-                                              .input_dir = options.model_dir,
+                                              .inputs = {{"the model's folder", options.model_dir}},
                                               .overwrite = options.overwrite,
                                               .max_shard_bytes = options.max_shard_bytes});
     writer_->plan(planned_);
@@ -91,9 +91,7 @@ class Dequantizer {
       step(module);
     }
     writer_->write_file("config.json", config_);
-    for (const std::string& file : folder_.side_files())
-      if (file != "config.json")
-        writer_->copy_file((std::filesystem::path(folder_.directory()) / file).string());
+    for (const std::string& file : folder_.side_files().copied) writer_->copy_file(folder_.directory(), file);
     const DequantizeReport report{matrices_, static_cast<int64_t>(planned_.size()), folder_.total_bytes(),
                                   writer_->total_bytes()};
     writer_->finish([this](auto... work) { backend_.parallel_for(work...); });

@@ -1,6 +1,6 @@
 #include "core/inspection/known_modules.hpp"
 
-#include "core/families/decoder_spec.hpp"
+#include "core/model_outline.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -19,8 +19,7 @@ Shape weight_shape(const Node& node) {
 KnownModules known_modules(const Checkpoint& folder) {
   KnownModules known;
   try {
-    const Graph graph = build_graph(folder.config(),
-                                    [&](const std::string& name) { return folder.contains(name); });
+    const Graph graph = graph_of(folder);
     for (const Module& module : graph.modules) known.class_of[module.name] = module.class_name;
     for (const Block& block : graph.blocks)
       for (const Node& node : block.nodes)

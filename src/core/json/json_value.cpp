@@ -103,7 +103,7 @@ class Builder {
   using string_t = nlohmann::json::string_t;
   using binary_t = nlohmann::json::binary_t;
 
-  Builder(JsonRules rules, const PythonNumbers* numbers) : rules_(rules), numbers_(numbers) {}
+  Builder(JsonDialect dialect, const PythonNumbers* numbers) : dialect_(dialect), numbers_(numbers) {}
 
   bool null() { return add({}); }
   bool boolean(bool value) { return add(JsonValue::from_bool(value)); }
@@ -124,7 +124,7 @@ class Builder {
   bool key(string_t& text) {
     Frame& frame = stack_.back();
     if (!frame.keys.insert(text).second) {
-      if (rules_ == JsonRules::strict) return fail(fmt::format("key '{}' is there twice", text));
+      if (dialect_ == JsonDialect::strict) return fail(fmt::format("key '{}' is there twice", text));
       frame.value.erase(text);
     }
     frame.value.members.emplace_back(std::move(text), JsonValue{});
@@ -167,7 +167,7 @@ class Builder {
     return true;
   }
 
-  JsonRules rules_;
+  JsonDialect dialect_;
   const PythonNumbers* numbers_;  // null: none
   std::vector<Frame> stack_;
   JsonValue root_;
@@ -362,10 +362,10 @@ std::optional<std::string> JsonValue::as_string() const {
   return text;
 }
 
-JsonValue parse_json(std::string_view text, std::string_view place, JsonRules rules) {
+JsonValue parse_json(std::string_view text, std::string_view place, JsonDialect dialect) {
   std::optional<PythonNumbers> numbers;
-  if (rules == JsonRules::python) text = numbers.emplace(text).text();
-  Builder builder(rules, numbers ? &*numbers : nullptr);
+  if (dialect == JsonDialect::python) text = numbers.emplace(text).text();
+  Builder builder(dialect, numbers ? &*numbers : nullptr);
   const bool done = nlohmann::json::sax_parse(text, &builder);
   if (!done) throw Error(ErrorCode::bad_file, fmt::format("{}: {}", place, builder.error()));
   return builder.take();

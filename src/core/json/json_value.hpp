@@ -33,16 +33,18 @@ struct JsonValue {
   void set(std::string key, JsonValue value);         // adds or replaces
   void erase(std::string_view key);
   std::optional<int64_t> as_int() const;    // a number without fraction or exponent that fits
-  std::optional<double> as_double() const;  // any number; NaN and infinities too
+  std::optional<double> as_double() const;  // any number
   std::optional<std::string> as_string() const;
 };
 
-// python: what Python's json.loads takes, as the files beside a model are written with it: of two equal keys
-// the last one wins, and NaN, Infinity and -Infinity are numbers. strict: neither.
-enum class JsonRules { strict, python };
+// What of a file is JSON. python: as Python's json reads what transformers wrote: NaN and Infinity are numbers
+// (written back as they stood), and of repeated keys the last wins. strict: neither.
+enum class JsonDialect { strict, python };
 
 // `place` starts the message of the Error(bad_file) thrown on broken JSON or nesting deeper than 200.
-JsonValue parse_json(std::string_view text, std::string_view place, JsonRules rules = JsonRules::python);
+JsonValue parse_json(std::string_view text,
+                     std::string_view place,
+                     JsonDialect dialect = JsonDialect::python);
 
 // Exactly Python's json.dumps(value, indent=2, sort_keys=True): ASCII only, floats as repr() prints them.
 std::string dump_json_like_python(const JsonValue& value);

@@ -250,7 +250,7 @@ void MatrixWriter::add_file(const std::string& file_name, std::string_view conte
       file_name.ends_with(".safetensors.index.json"))
     refuse(fmt::format("file '{}' is written by the writer itself", file_name));
   if (state.files.count(file_name)) refuse(fmt::format("file '{}' was given twice", file_name));
-  if (file_name.find('/') != std::string::npos || file_name == "." || file_name == "..")
+  if (file_name.empty() || file_name.find('/') != std::string::npos || file_name == "." || file_name == "..")
     refuse(fmt::format("'{}' is not a plain file name", file_name));
   state.broken = true;
   state.writer.write_file(file_name, contents);
