@@ -127,7 +127,7 @@ std::vector<TensorCopy> CompressedOutput::take_rest() {
   for (const std::string& name : plan_.copied)
     if (put_.insert(name).second) rest.push_back({name, name});
   if (plan_.untie && !plan_.find("lm_head") && put_.insert("lm_head.weight").second)
-    rest.push_back({"model.embed_tokens.weight", "lm_head.weight"});
+    rest.push_back({plan_.tied_tensor, "lm_head.weight"});
   return rest;
 }
 

@@ -64,6 +64,8 @@ RunPlan plan_run(const Checkpoint& checkpoint,
                  RunReporter& reporter) {
   RunPlan plan = make_plan(checkpoint, model, modifiers, options);
   for (const std::string& line : plan.notes) reporter.note(line);
+  if (model.graph && modifiers.need_calibration())
+    for (const std::string& line : model.graph->notes) reporter.note(line);
   if (!model.graph)
     for (const std::string& line : outline_notes(model, plan.order)) reporter.note(line);
   return plan;
@@ -171,6 +173,7 @@ void Model::save_statistics(const TokenBatch* calibration,
   const ModelOutline model = outline_model(*checkpoint_, true);
   Report unused;
   RunReporter reporter(callbacks, unused);
+  for (const std::string& line : model.graph->notes) reporter.note(line);
   save_model_statistics({*checkpoint_, *model.graph, calibration, StatisticsFolders(merged, *model.graph),
                          folder, backend, reporter});
 }

@@ -128,6 +128,7 @@ void check_divisibility(const RunPlan& plan) {
 // Otherwise the head gets tensors of its own.
 void decide_tie(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
   if (!model.tied_embeddings) return;
+  if (const WeightModule* tied = model.find(kHead)) plan.tied_tensor = tied->tensor;
   const Assignment* head = plan.find(kHead);
   const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) {
     return plan.assignments.at(name).weight.module.class_name == "Embedding";

@@ -60,6 +60,7 @@ struct RunPlan {
   bool head_is_embedding = false;
   // lm_head gets tensors of its own; config.json says so
   bool untie = false;
+  std::string tied_tensor;  // the embedding that a tied head reads
   QuantizationConfig config;
   std::vector<std::string> notes;  // what a reader of the folder may stumble over
 

@@ -113,9 +113,9 @@ class Attend {
                                                         task.head / (shape_.heads / shape_.kv_heads))];
     // keys beyond are not seen
     const int64_t end = task.query + count;
-    const int64_t oldest = shape_.sliding_window > 0
-        ? std::max<int64_t>(0, task.query - shape_.sliding_window + 1)
-        : 0;
+    // one as wide as the sequence hides nothing; a wider one may not fit the kernel's 32 bits
+    const int64_t window = shape_.sliding_window < total ? shape_.sliding_window : 0;
+    const int64_t oldest = window > 0 ? std::max<int64_t>(0, task.query - window + 1) : 0;
     const int64_t first_block = oldest / kKeyBlock, last_block = divide_up(end, kKeyBlock);
     // Score rows start at a key that both operands can start at.
     const int64_t first_panel = first_block * kKeyBlock / kernel_.a.width,
@@ -129,7 +129,7 @@ class Attend {
 
     float inverse_sums[kQueries];
     engine_.elements.softmax_columns(scores, keys, kStride, queries, static_cast<float>(shape_.scale),
-                                     {task.query, first_key, shape_.sliding_window}, inverse_sums);
+                                     {task.query, first_key, window}, inverse_sums);
     const int64_t known = std::min(last_block * kKeyBlock, total) - first_key;
     for (int64_t key = keys; key < known; ++key)
       std::memset(scores + key * kStride, 0, kQueries * sizeof(float));

@@ -161,6 +161,10 @@ class Forward {
                std::to_string(rope.heads * rope.head_dim));
     const auto from_rows = rows_of(x);
     const auto to_rows = rows_of(output(node, x.columns()));
+    if (rope.spec.rotary_dim < 0 || rope.spec.rotary_dim > rope.head_dim || rope.spec.rotary_dim % 2)
+      fail(node,
+           "rotates " + std::to_string(rope.spec.rotary_dim) +
+               " channels, wanted an even number of at most " + std::to_string(rope.head_dim));
     const int64_t half = rope.spec.rotary_dim / 2, kept = rope.head_dim - 2 * half;
     const std::vector<int64_t>& starts = batch_.sequence_starts;
     const auto tables = rope_.of_sequences(rope.spec, starts);  // [sequences]

@@ -174,6 +174,10 @@ class Forward {
       fail(node,
            "input of " + std::to_string(x.columns()) + " channels, wanted " +
                std::to_string(rope.heads * rope.head_dim));
+    if (rope.spec.rotary_dim < 0 || rope.spec.rotary_dim > rope.head_dim || rope.spec.rotary_dim % 2)
+      fail(node,
+           "rotates " + std::to_string(rope.spec.rotary_dim) +
+               " channels, wanted an even number of at most " + std::to_string(rope.head_dim));
     const int64_t half = rope.spec.rotary_dim / 2;
     // The tables of all sequences, one after another, each only once.
     std::vector<float> cosine, sine;
@@ -233,7 +237,10 @@ class Forward {
     problem.kv_heads = static_cast<int>(attention.kv_heads);
     problem.head_dim = static_cast<int>(attention.head_dim);
     problem.scale = static_cast<float>(attention.scale);
-    problem.window = attention.sliding_window;
+    // one as wide as all tokens hides nothing
+    problem.window = attention.sliding_window < batch_.tokens()
+        ? std::max<int64_t>(0, attention.sliding_window)
+        : 0;
     attend(problem, dtype_, engine_.stream);
   }
 

@@ -60,4 +60,17 @@ TEST_CASE(
   for (const char* broken : {"Infinit", "+Infinity", "NaNNaN", "{NaN: 1}", "InfinityNaN"})
     CHECK_THROWS_AS(parse_json(broken, "place"), Error);
   CHECK_THROWS_AS(parse_json("NaN", "place", JsonDialect::strict), Error);
+  for (const char* broken : {"[1NaN]", "[NaN5]", "[Nan]", "[--Infinity]", "[- Infinity]", "[NaN NaN]",
+                             "[Infinity\"\"]", "[infinity]"})
+    CHECK_THROWS_AS(parse_json(broken, "place"), Error);
+}
+
+TEST_CASE("a fault behind a NaN is at its own byte, and no number of the file is taken for one") {
+  CHECK_THROWS_WITH(parse_json("[NaN, Infinity, x]", "place"), "place: is not valid JSON at byte 17");
+  const std::string twin = "0e00000000", longer = twin + "00000000";
+  const JsonValue value = parse_json("[" + twin + "1, NaN, " + longer + "1]", "place");
+  CHECK(value.items[0].as_double() == 0.0);
+  CHECK(value.items[1].text == "NaN");
+  CHECK(value.items[2].as_double() == 0.0);
+  CHECK_THROWS_AS(parse_json("[0e" + std::string(5000, '0') + "1, NaN]", "place"), Error);
 }

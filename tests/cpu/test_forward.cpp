@@ -119,6 +119,29 @@ TEST_CASE(
         }
 }
 
+TEST_CASE("a window wider than the sequence hides nothing, however wide it is") {
+  Attention attention{2, 1, 4, 0.5, 0};
+  const TokenBatch batch = batch_of({0, 6, 10});
+  const std::vector<std::vector<float>> qkv{random_floats(80, 1), random_floats(40, 2), random_floats(40, 3)};
+  const auto run = [&](int64_t window) {
+    attention.sliding_window = window;
+    return run_node(*backend(), node_of("", attention, {0, 1, 2}, 3), DType::f32, qkv, batch);
+  };
+  for (const int64_t window :
+       {int64_t{6}, int64_t{1} << 31, (int64_t{1} << 31) + 1, (int64_t{1} << 32) + 1, INT64_MAX})
+    CHECK(run(window) == run(0));
+  CHECK(run(5) != run(0));
+}
+
+TEST_CASE("a rotation of more channels than a head has is refused") {
+  RopeSpec spec;
+  spec.rotary_dim = GENERATE(8, 3, -2);
+  const Rope rope{spec, 2, 6};
+  CHECK_THROWS_WITH(
+      run_node(*backend(), node_of("r", rope, {0}, 1), DType::f32, {random_floats(12, 4)}, batch_of({0, 1})),
+      Catch::Contains("wanted an even number of at most 6"));
+}
+
 TEST_CASE(
     "rope turns channel i with channel i + half by position times frequency and starts again with each "
     "sequence") {

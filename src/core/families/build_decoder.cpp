@@ -15,9 +15,10 @@ class DecoderBuilder {
   Graph build() {
     graph_.dtype = spec_.dtype;
     graph_.vocabulary = spec_.vocabulary;
-    graph_.tied_embeddings = spec_.tied_embeddings && spec_.has_head;
-    graph_.model_type = spec_.model_type;
+    graph_.tied_embeddings = spec_.has_head && spec_.tied_embeddings;
     graph_.has_head = spec_.has_head;
+    graph_.notes = spec_.notes;
+    graph_.model_type = spec_.model_type;
     ValueId hidden = embedding_block();
     for (int64_t layer = 0; layer < spec_.layers; ++layer) hidden = decoder_block(layer, hidden);
     head_block(hidden);
@@ -72,13 +73,10 @@ class DecoderBuilder {
   Norm norm(int64_t width) const { return {spec_.norm, spec_.norm_epsilon, width}; }
   std::string norm_class() const { return spec_.class_prefix + "RMSNorm"; }
 
-  std::string embedding_name() const { return spec_.prefix + "embed_tokens"; }
-
   ValueId embedding_block() {
-    const std::string name = embedding_name();
-    begin_block(name, -1);
-    module(name, "Embedding");
-    return end_block(add(name, Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
+    begin_block(embedding_, -1);
+    module(embedding_, "Embedding");
+    return end_block(add(embedding_, Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
   }
 
   ValueId decoder_block(int64_t layer, ValueId input) {
@@ -138,22 +136,24 @@ class DecoderBuilder {
     return add("", Add{}, {input, out}, spec_.hidden, "hidden");
   }
 
+  // Without a head the model ends with its last norm.
   void head_block(ValueId input) {
-    const std::string final_norm = spec_.prefix + "norm";
-    begin_block(spec_.has_head ? "lm_head" : final_norm, input);
-    module(final_norm, norm_class());
-    const ValueId x = add(final_norm, norm(spec_.hidden), {input}, spec_.hidden, "final");
+    const std::string last_norm = spec_.prefix + "norm";
+    begin_block(spec_.has_head ? "lm_head" : last_norm, input);
+    module(last_norm, norm_class());
+    for (const std::string& head : spec_.other_heads) module(head, "Head");
+    const ValueId x = add(last_norm, norm(spec_.hidden), {input}, spec_.hidden, "final");
     if (!spec_.has_head) {
       end_block(x);
       return;
     }
     module("lm_head", "Linear");
-    Linear head{spec_.hidden, spec_.vocabulary, false,
-                spec_.tied_embeddings ? embedding_name() + ".weight" : ""};
+    Linear head{spec_.hidden, spec_.vocabulary, false, spec_.tied_embeddings ? embedding_ + ".weight" : ""};
     end_block(add("lm_head", std::move(head), {x}, spec_.vocabulary, "logits"));
   }
 
   const DecoderSpec& spec_;
+  const std::string embedding_ = spec_.prefix + "embed_tokens";
   Graph graph_;
   Block block_;
   Part part_ = Part::other;

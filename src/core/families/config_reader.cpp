@@ -7,6 +7,10 @@ namespace llmc {
 
 namespace {
 
+[[noreturn]] void missing(const char* key) {
+  throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
+}
+
 [[noreturn]] void wrong(const char* key, const JsonValue& got, const std::string& wanted) {
   throw Error(
       ErrorCode::bad_file,
@@ -23,7 +27,7 @@ const JsonValue* find(const JsonValue& config, const char* key) {
 bool ConfigReader::has(const char* key) const { return find(config_, key) != nullptr; }
 
 int64_t ConfigReader::integer(const char* key, IntegerRange range) const {
-  if (!has(key)) throw Error(ErrorCode::bad_file, fmt::format("config.json: '{}' is missing", key));
+  if (!has(key)) missing(key);
   return integer_or(key, range.low, range);
 }
 
@@ -36,10 +40,16 @@ int64_t ConfigReader::integer_or(const char* key, int64_t otherwise, IntegerRang
   return *number;
 }
 
+double ConfigReader::number(const char* key, NumberRange range) const {
+  if (!has(key)) missing(key);
+  return number_or(key, range.low, range);
+}
+
 double ConfigReader::number_or(const char* key, double otherwise, NumberRange range) const {
   const JsonValue* value = find(config_, key);
   if (!value) return otherwise;
   const auto number = value->as_double();
+  // a NaN is in no range
   if (!number || !(*number >= range.low) || !(*number <= range.high))
     wrong(key, *value, fmt::format("a number from {} to {}", range.low, range.high));
   return *number;

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 
 #include "core/families/decoder_spec.hpp"
@@ -13,13 +12,14 @@ namespace llmc {
 namespace {
 
 // a graph is built before any tensor is looked at: a lie must not cost memory
-constexpr int64_t kMostLayers = 10'000;
+constexpr IntegerRange kLayers{1, 10'000};
+constexpr IntegerRange kWindow{-1, INT64_MAX};  // 0 and -1: none
 
 constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", llama_spec},
-    {"mistral", "MistralForCausalLM", mistral_spec},
-    {"qwen2", "Qwen2ForCausalLM", qwen2_spec},
-    {"qwen3", "Qwen3ForCausalLM", qwen3_spec},
+    {"llama", "Llama", llama_spec},
+    {"mistral", "Mistral", mistral_spec},
+    {"qwen2", "Qwen2", qwen2_spec},
+    {"qwen3", "Qwen3", qwen3_spec},
 };
 
 constexpr struct {
@@ -35,54 +35,30 @@ ActivationKind activation_kind(const std::string& name) {
   throw Error(ErrorCode::unsupported, fmt::format("config.json: activation '{}' is not supported", name));
 }
 
-std::string architecture_of(const JsonValue& config) {
-  const JsonValue* list = config.find("architectures");
-  return list && !list->items.empty() ? list->items[0].as_string().value_or("") : "";
+// "auto" is what some tools write for "as the tensors are".
+DType model_dtype(const ConfigReader& config) {
+  const char* key = config.has("dtype") ? "dtype" : "torch_dtype";
+  const std::string name = config.text_or(key, "bfloat16");
+  if (name == "auto") return DType::bf16;
+  const auto dtype = parse_torch_dtype(name);
+  if (!dtype || (*dtype != DType::bf16 && *dtype != DType::f16 && *dtype != DType::f32))
+    throw Error(ErrorCode::unsupported,
+                fmt::format("config.json: a model in '{}'; wanted bfloat16, float16 or float32", name));
+  return *dtype;
 }
 
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
+int64_t head_dim_of(const ConfigReader& config, const FamilyDefaults& defaults, const DecoderSpec& spec) {
+  if (config.has("head_dim")) return config.integer("head_dim", kSizes);
+  // a null says "derive it", to every family
+  if (defaults.head_dim && !config.json().find("head_dim")) return defaults.head_dim;
+  return spec.hidden / spec.heads;
 }
 
-// Which class of a family an architecture names: what follows the family's name. The decoder is the same; a class
-// with a head of its own has that copied.
-enum class ModelClass { other, causal, headless, own_head };
-constexpr struct {
-  const char* ending;  // lower case
-  ModelClass kind;
-} kClasses[] = {{"forcausallm", ModelClass::causal},
-                {"model", ModelClass::headless},
-                {"forsequenceclassification", ModelClass::own_head},
-                {"fortokenclassification", ModelClass::own_head},
-                {"forquestionanswering", ModelClass::own_head}};
-
-// Spelled in any case: published configs say LLaMAForCausalLM, and transformers and vLLM go by model_type.
-ModelClass class_of(const std::string& architecture, const Family& family) {
-  const std::string name = lower(architecture), canonical = lower(family.architecture);
-  const std::string prefix = canonical.substr(0, canonical.size() - std::string_view("forcausallm").size());
-  if (!name.starts_with(prefix)) return ModelClass::other;
-  for (const auto& row : kClasses)
-    if (name.substr(prefix.size()) == row.ending) return row.kind;
-  return ModelClass::other;
-}
-
-// Settings that vLLM applies to these families and llmc's forward pass does not: named, so that nobody wonders.
-constexpr const char* kLeftOut[] = {"dual_chunk_attention_config",
-                                    "llama_4_scaling",
-                                    "attention_chunk_size",
-                                    "attn_temperature_tuning",
-                                    "attn_logit_softcapping",
-                                    "final_logit_softcapping",
-                                    "logit_scale",
-                                    "no_rope_layers"};
-
-std::vector<std::string> notes_on(const ConfigReader& config) {
-  std::vector<std::string> notes;
-  for (const char* key : kLeftOut)
-    if (config.has(key))
-      notes.push_back(fmt::format("config.json: '{}' is not applied: calibration runs without it", key));
-  return notes;
+int64_t kv_heads_of(const ConfigReader& config, const FamilyDefaults& defaults, const DecoderSpec& spec) {
+  if (config.has("num_key_value_heads")) return config.integer("num_key_value_heads", kSizes);
+  const bool absent = !config.json().find("num_key_value_heads");
+  // the default of a class is for its first model; one of other sizes is none that a reader would load
+  return absent && defaults.kv_heads && spec.heads % defaults.kv_heads == 0 ? defaults.kv_heads : spec.heads;
 }
 
 }  // namespace
@@ -96,23 +72,20 @@ std::string family_names() {
   return names;
 }
 
-DecoderSpec common_decoder(const ConfigReader& config, std::string class_prefix) {
+DecoderSpec common_decoder(const ConfigReader& config,
+                           std::string class_prefix,
+                           const FamilyDefaults& defaults) {
   DecoderSpec spec;
   spec.model_type = config.text_or("model_type", "");
   spec.class_prefix = std::move(class_prefix);
-  const std::string dtype = config.text_or("dtype", config.text_or("torch_dtype", "bfloat16"));
-  const auto parsed = parse_torch_dtype(dtype);
-  if (!parsed || (*parsed != DType::bf16 && *parsed != DType::f16 && *parsed != DType::f32))
-    throw Error(ErrorCode::unsupported,
-                fmt::format("config.json: a model in '{}'; wanted bfloat16, float16 or float32", dtype));
-  spec.dtype = *parsed;
+  spec.dtype = model_dtype(config);
   spec.vocabulary = config.integer("vocab_size", kSizes);
   spec.hidden = config.integer("hidden_size", kSizes);
   spec.intermediate = config.integer("intermediate_size", kSizes);
-  spec.layers = config.integer("num_hidden_layers", {1, kMostLayers});
+  spec.layers = config.integer("num_hidden_layers", kLayers);
   spec.heads = config.integer("num_attention_heads", kSizes);
-  spec.kv_heads = config.integer_or("num_key_value_heads", spec.heads, kSizes);
-  spec.head_dim = config.integer_or("head_dim", spec.hidden / spec.heads, kSizes);
+  spec.kv_heads = kv_heads_of(config, defaults, spec);
+  spec.head_dim = head_dim_of(config, defaults, spec);
   if (spec.head_dim < 1 || spec.heads > kSizes.high / spec.head_dim)
     throw Error(ErrorCode::bad_file,
                 fmt::format("config.json: {} heads of {} channels, wanted 1 to {} channels together",
@@ -121,67 +94,106 @@ DecoderSpec common_decoder(const ConfigReader& config, std::string class_prefix)
     throw Error(ErrorCode::bad_file,
                 fmt::format("config.json: {} attention heads cannot share {} key-value heads", spec.heads,
                             spec.kv_heads));
+  if (spec.heads > kSizes.high / spec.head_dim)
+    throw Error(
+        ErrorCode::bad_file,
+        fmt::format("config.json: {} attention heads of {} channels, wanted at most {} channels in all",
+                    spec.heads, spec.head_dim, kSizes.high));
   spec.norm_epsilon = config.number_or("rms_norm_eps", 1e-6, {0.0, 1.0});
   spec.activation = activation_kind(config.text_or("hidden_act", "silu"));
-  spec.rope = rope_from_config(config, spec.head_dim);
+  spec.rope = rope_from_config(config, spec.head_dim, defaults.max_position, spec.notes);
   spec.attention_scale = 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
   spec.sliding_window.assign(static_cast<size_t>(spec.layers), 0);
   spec.tied_embeddings = config.boolean_or("tie_word_embeddings", false);
+  for (std::string& note : notes_on_other_functions(config, spec)) spec.notes.push_back(std::move(note));
   return spec;
 }
 
-std::vector<int64_t> windows_by_layer(const ConfigReader& config,
-                                      int64_t layers,
-                                      int64_t window,
-                                      const std::function<bool(int64_t layer)>& slides) {
-  std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
-  const JsonValue* types = config.has("layer_types") ? config.json().find("layer_types") : nullptr;
-  if (types && (!types->is(JsonValue::Kind::array) || types->items.size() < windows.size()))
+std::optional<std::vector<bool>> sliding_layers(const ConfigReader& config, int64_t layers) {
+  if (!config.has("layer_types")) return std::nullopt;
+  const JsonValue& types = *config.json().find("layer_types");
+  if (!types.is(JsonValue::Kind::array) || static_cast<int64_t>(types.items.size()) < layers)
     throw Error(ErrorCode::bad_file,
                 fmt::format("config.json: 'layer_types' has {} entries, wanted one for each of {} layers",
-                            types->items.size(), layers));
-  for (size_t layer = 0; layer < windows.size(); ++layer) {
-    bool sliding = slides(static_cast<int64_t>(layer));
-    if (types) {
-      const std::string type = types->items[layer].as_string().value_or("no text");
-      sliding = type == "sliding_attention";
-      if (!sliding && type != "full_attention")
-        throw Error(
-            ErrorCode::unsupported,
-            fmt::format("config.json: layer_types[{}] is '{}', wanted full_attention or sliding_attention",
-                        layer, type));
-    }
-    if (sliding) windows[layer] = window;
+                            types.items.size(), layers));
+  std::vector<bool> slides;
+  for (size_t layer = 0; layer < static_cast<size_t>(layers); ++layer) {
+    const std::string type = types.items[layer].as_string().value_or("no text");
+    if (type != "sliding_attention" && type != "full_attention")
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("config.json: layer_types[{}] is '{}', wanted full_attention or sliding_attention",
+                      layer, type));
+    slides.push_back(type == "sliding_attention");
   }
-  return windows;
+  return slides;
 }
 
-Graph build_graph(const std::string& config_json, const std::function<bool(const std::string&)>& has_tensor) {
-  const JsonValue json = parse_json(config_json, "config.json");
-  if (!json.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, "config.json: not a JSON object");
-  const ConfigReader config(json);
-  const std::string model_type = config.text_or("model_type", ""), architecture = architecture_of(json);
-  for (const Family& family : kFamilies) {
-    if (architecture.empty() ? model_type != family.model_type
-                             : class_of(architecture, family) == ModelClass::other)
-      continue;
-    const ModelClass kind = architecture.empty() ? ModelClass::causal : class_of(architecture, family);
-    DecoderSpec spec = family.spec(config);
-    const auto lies_there = [&](const std::string& tensor) { return has_tensor && has_tensor(tensor); };
-    const bool bare = lies_there("norm.weight") &&
-        !lies_there("model.norm.weight");  // norms are never quantized
-    if (bare) spec.prefix.clear();
-    spec.has_head = kind == ModelClass::causal;
-    Graph graph = build_decoder(spec);
-    graph.notes = notes_on(config);
-    return graph;
+void apply_sliding_window(const ConfigReader& config, const FamilyDefaults& defaults, DecoderSpec& spec) {
+  const auto slides = sliding_layers(config, spec.layers);
+  const int64_t absent = config.json().find("sliding_window") ? 0 : defaults.sliding_window;
+  const int64_t window = std::max<int64_t>(0, config.integer_or("sliding_window", absent, kWindow));
+  if (slides && !window && std::find(slides->begin(), slides->end(), true) != slides->end())
+    throw Error(ErrorCode::bad_file,
+                "config.json: 'layer_types' names sliding_attention, but 'sliding_window' gives no window");
+  for (size_t layer = 0; layer < spec.sliding_window.size(); ++layer)
+    spec.sliding_window[layer] = !slides || (*slides)[layer] ? window : 0;
+}
+
+namespace {
+
+// Where the decoder's tensors are in the file: under "model." in a causal language model, under nothing in a
+// base model saved by itself, under "transformer." in question answering.
+std::string decoder_prefix(const HasTensor& has_tensor, const std::string& class_prefix) {
+  std::string tried;
+  for (const char* prefix : {"model.", "", "transformer."}) {
+    for (const char* name : {"norm.weight", "layers.0.input_layernorm.weight", "embed_tokens.weight"})
+      if (has_tensor(prefix + std::string(name))) return prefix;
+    tried += fmt::format("{}'{}norm.weight'", tried.empty() ? "" : ", ", prefix);
   }
   throw Error(
       ErrorCode::unsupported,
-      fmt::format(
-          "config.json: architecture '{}' (model_type '{}') cannot be run forward; calibrated recipes need "
-          "one of {}; data-free schemes (--scheme FP8_DYNAMIC, W4A16, ...) work on any safetensors folder",
-          architecture, model_type, family_names()));
+      fmt::format("config.json says {}, but the folder has none of the tensors {}", class_prefix, tried));
+}
+
+bool has_weight(const HasTensor& has_tensor, const std::string& module) {
+  for (const char* suffix : {".weight", ".weight_packed", ".weight_scale"})
+    if (has_tensor(module + suffix)) return true;
+  return false;
+}
+
+void find_heads(const HasTensor& has_tensor, Architecture::Head said, DecoderSpec& spec) {
+  const bool saved = has_weight(has_tensor, "lm_head");
+  spec.has_head = said == Architecture::Head::language ||
+      (said == Architecture::Head::unsaid && (saved || spec.tied_embeddings));
+  if (saved && !spec.has_head) spec.other_heads.push_back("lm_head");
+  for (const char* head : {"score", "classifier", "qa_outputs"})
+    if (has_weight(has_tensor, head)) spec.other_heads.push_back(head);
+}
+
+}  // namespace
+
+Graph build_graph(const std::string& config_json, const HasTensor& has_tensor) {
+  const JsonValue json = parse_json(config_json, "config.json");
+  if (!json.is(JsonValue::Kind::object)) throw Error(ErrorCode::bad_file, "config.json: not a JSON object");
+  const ConfigReader config(json);
+  const Architecture architecture = architecture_of(config);
+  if (!architecture.family)
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format(
+            "config.json: architecture '{}' (model_type '{}') cannot be run forward; calibrated recipes need "
+            "one of {}; data-free schemes (--scheme FP8_DYNAMIC, W4A16, ...) work on any safetensors folder",
+            architecture.name, config.text_or("model_type", ""), family_names()));
+  DecoderSpec spec = architecture.family->spec(config);
+  spec.notes.insert(spec.notes.begin(), architecture.notes.begin(), architecture.notes.end());
+  if (has_tensor) {
+    spec.prefix = decoder_prefix(has_tensor, architecture.family->class_prefix);
+    find_heads(has_tensor, architecture.head, spec);
+  } else {
+    spec.has_head = architecture.head != Architecture::Head::none;
+  }
+  return build_decoder(spec);
 }
 
 }  // namespace llmc

@@ -3,9 +3,9 @@
 namespace llmc {
 
 DecoderSpec mistral_spec(const ConfigReader& config) {
-  DecoderSpec spec = common_decoder(config, "Mistral");
-  const int64_t window = config.integer_or("sliding_window", 0, {0, kPositions.high});
-  spec.sliding_window = windows_by_layer(config, spec.layers, window, [](int64_t) { return true; });
+  const FamilyDefaults defaults{.kv_heads = 8, .max_position = 131072, .sliding_window = 4096};
+  DecoderSpec spec = common_decoder(config, "Mistral", defaults);
+  apply_sliding_window(config, defaults, spec);
   return spec;
 }
 

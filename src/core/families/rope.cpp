@@ -13,6 +13,10 @@ namespace llmc {
 
 namespace {
 
+// No product of these leaves a double's range, and no frequency a float's.
+constexpr NumberRange kThetas{1.0, 1e30}, kShares{0.0, 1.0}, kScaling{1.0, 1e6},
+    kNotNegative{0.0, kFactors.high};
+
 constexpr struct {
   const char* name;
   RopeKind kind;
@@ -79,6 +83,63 @@ void scale_yarn(const RopeSpec& spec, std::vector<float>& inverse) {
   }
 }
 
+// 0 counts as left out.
+double or_default(double value, double otherwise) { return value > 0.0 ? value : otherwise; }
+
+// transformers 5 writes rope_parameters; older files have rope_theta at the top and rope_scaling beside it.
+// rope_scaling added to a file of transformers 5 takes the place of rope_parameters, rope_theta included.
+JsonValue rope_section(const ConfigReader& config, std::vector<std::string>& notes) {
+  const auto section = [&](const char* key) {
+    const JsonValue value = config.has(key) ? *config.json().find(key) : JsonValue::object();
+    if (!value.is(JsonValue::Kind::object))
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("config.json: '{}' is {}, wanted an object", key,
+                              dump_json_compact(value).substr(0, 60)));
+    for (const auto& [name, inner] : value.members)
+      if (inner.is(JsonValue::Kind::object))
+        throw Error(
+            ErrorCode::unsupported,
+            fmt::format("config.json: '{}' has settings of its own for '{}'; wanted one set for all layers",
+                        key, name));
+    return value;
+  };
+  JsonValue scaling = section("rope_scaling");
+  if (scaling.members.empty()) return section("rope_parameters");
+  const JsonValue* parameters = config.json().find("rope_parameters");
+  const JsonValue* theta = parameters ? parameters->find("rope_theta") : nullptr;
+  if (theta && !scaling.find("rope_theta") && !config.has("rope_theta"))
+    notes.push_back(
+        fmt::format("config.json: 'rope_scaling' takes the place of 'rope_parameters', as in vLLM and "
+                    "transformers: its 'rope_theta' {} is not read",
+                    dump_json_compact(*theta)));
+  return scaling;
+}
+
+int64_t rotary_dim_of(const ConfigReader& config, const ConfigReader& rope, int64_t head_dim, RopeKind kind) {
+  const double partial = rope.number_or("partial_rotary_factor",
+                                        config.number_or("partial_rotary_factor", 1.0, kShares), kShares);
+  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+  const int64_t smallest = kind == RopeKind::dynamic ? 4 : 2;  // its exponent divides by (dimension - 2)
+  if (rotary_dim < smallest || rotary_dim % 2 || rotary_dim > head_dim)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: rotary dimension {}, wanted an even number from {} to head_dim {}",
+                            rotary_dim, smallest, head_dim));
+  return rotary_dim;
+}
+
+// What one of the readers (vLLM's yarn, its dynamic) takes and the other does not, or that has no word here.
+void refuse_unread(const ConfigReader& rope, RopeKind kind) {
+  const auto refuse = [](const char* key) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("config.json: '{}' of the rope settings is not supported", key));
+  };
+  if (kind == RopeKind::dynamic && rope.has("alpha")) refuse("alpha");
+  if (kind != RopeKind::yarn) return;
+  for (const char* key : {"attn_factor", "extrapolation_factor"})
+    if (rope.number_or(key, 1.0, kNotNegative) != 1.0) refuse(key);
+  if (!rope.boolean_or("apply_yarn_scaling", true)) refuse("apply_yarn_scaling");
+}
+
 double yarn_attention_factor(const RopeSpec& spec) {
   if (spec.attention_factor > 0.0) return spec.attention_factor;
   const auto mscale = [&](double m) {
@@ -88,70 +149,44 @@ double yarn_attention_factor(const RopeSpec& spec) {
                                                         : mscale(1.0);
 }
 
-// Older files have rope_scaling, and rope_theta at the top; transformers 5 writes rope_parameters. Where both are
-// there, rope_scaling takes the place of all of the other, as in transformers 5.17 and vLLM 0.32: it is what people
-// add to a config that was saved with rope_parameters.
-JsonValue rope_section(const ConfigReader& config) {
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const JsonValue* section = config.has(key) ? config.json().find(key) : nullptr;
-    if (!section) continue;
-    if (!section->is(JsonValue::Kind::object))
-      throw Error(ErrorCode::bad_file,
-                  fmt::format("config.json: '{}' is {}, wanted an object", key,
-                              dump_json_compact(*section).substr(0, 60)));
-    for (const auto& [name, value] : section->members)
-      if (value.is(JsonValue::Kind::object))
-        throw Error(
-            ErrorCode::unsupported,
-            fmt::format("config.json: '{}' has settings of its own for '{}'; wanted one set for all layers",
-                        key, name));
-    if (!section->members.empty()) return *section;
-  }
-  return JsonValue::object();
-}
-
 }  // namespace
 
-RopeSpec rope_from_config(const ConfigReader& config, int64_t head_dim) {
-  RopeSpec spec;
-  const JsonValue parameters = rope_section(config);
+RopeSpec rope_from_config(const ConfigReader& config,
+                          int64_t head_dim,
+                          int64_t default_max_position,
+                          std::vector<std::string>& notes) {
+  const JsonValue parameters = rope_section(config, notes);
   const ConfigReader rope(parameters);
+  RopeSpec spec;
   spec.kind = rope_kind(rope.text_or("rope_type", rope.text_or("type", "default")));
-  constexpr NumberRange kThetas{1.0, 1e18}, kShares{0.0, 1.0}, kScaling{1.0, 1e6};
   spec.theta = rope.number_or("rope_theta", config.number_or("rope_theta", 10000.0, kThetas), kThetas);
-  const double partial = rope.number_or("partial_rotary_factor",
-                                        config.number_or("partial_rotary_factor", 1.0, kShares), kShares);
-  spec.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
-  spec.max_position = config.integer_or("max_position_embeddings", 2048, kPositions);
-  spec.original_max_position = rope.integer_or(
-      "original_max_position_embeddings",
-      config.integer_or("original_max_position_embeddings", spec.max_position, kPositions), kPositions);
-  if (spec.kind != RopeKind::standard) spec.factor = rope.number_or("factor", 1.0, kScaling);
-  if (spec.kind == RopeKind::yarn && !rope.has("factor"))
-    spec.factor = static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position);
-  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0, kFactors);
-  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0, kFactors);
-  spec.beta_fast = rope.number_or("beta_fast", 32.0, kFactors);
-  spec.beta_slow = rope.number_or("beta_slow", 1.0, kFactors);
-  spec.attention_factor = rope.number_or("attention_factor", 0.0, {0.0, kFactors.high});
-  spec.mscale = rope.number_or("mscale", 0.0, {0.0, kFactors.high});
-  spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0, {0.0, kFactors.high});
-  spec.truncate = rope.boolean_or("truncate", true);
-  const int64_t smallest = spec.kind == RopeKind::dynamic ? 4 : 2;  // its exponent divides by (dimension - 2)
-  if (spec.rotary_dim < smallest || spec.rotary_dim % 2 || spec.rotary_dim > head_dim)
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rotary dimension {}, wanted an even number from {} to head_dim {}",
-                            spec.rotary_dim, smallest, head_dim));
-  if (spec.kind == RopeKind::llama3 && !(spec.low_freq_factor < spec.high_freq_factor))
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: low_freq_factor {}, wanted less than high_freq_factor {}",
-                            spec.low_freq_factor, spec.high_freq_factor));
-  if (!(spec.factor >= 1.0) && spec.kind != RopeKind::standard)
-    throw Error(ErrorCode::bad_file,
-                fmt::format("config.json: rope factor {}, wanted at least 1", spec.factor));
   if (!(spec.theta > 1.0))
     throw Error(ErrorCode::bad_file,
                 fmt::format("config.json: rope_theta {}, wanted more than 1", spec.theta));
+  spec.rotary_dim = rotary_dim_of(config, rope, head_dim, spec.kind);
+  spec.max_position = config.integer_or("max_position_embeddings", default_max_position, kPositions);
+  // as transformers and vLLM have it, the one at the top goes first
+  spec.original_max_position = config.integer_or(
+      "original_max_position_embeddings",
+      rope.integer_or("original_max_position_embeddings", spec.max_position, kPositions), kPositions);
+  if (spec.kind == RopeKind::standard) return spec;
+  refuse_unread(rope, spec.kind);
+  const bool may_derive = spec.kind == RopeKind::yarn;
+  spec.factor = may_derive && !rope.has("factor")
+      ? static_cast<double>(spec.max_position) / static_cast<double>(spec.original_max_position)
+      : rope.number("factor", kScaling);
+  spec.low_freq_factor = rope.number_or("low_freq_factor", 1.0, kFactors);
+  spec.high_freq_factor = rope.number_or("high_freq_factor", 4.0, kFactors);
+  if (spec.kind == RopeKind::llama3 && spec.low_freq_factor >= spec.high_freq_factor)
+    throw Error(ErrorCode::bad_file,
+                fmt::format("config.json: low_freq_factor {}, wanted less than high_freq_factor {}",
+                            spec.low_freq_factor, spec.high_freq_factor));
+  spec.beta_fast = or_default(rope.number_or("beta_fast", 0.0, kNotNegative), 32.0);
+  spec.beta_slow = or_default(rope.number_or("beta_slow", 0.0, kNotNegative), 1.0);
+  spec.attention_factor = rope.number_or("attention_factor", 0.0, kFactors);
+  spec.mscale = rope.number_or("mscale", 0.0, kNotNegative);
+  spec.mscale_all_dim = rope.number_or("mscale_all_dim", 0.0, kNotNegative);
+  spec.truncate = rope.boolean_or("truncate", true);
   return spec;
 }
 
@@ -162,7 +197,8 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length) 
             static_cast<double>(spec.max_position) -
         (spec.factor - 1.0);
     const double dim = static_cast<double>(spec.rotary_dim);
-    theta *= std::pow(stretch, dim / (dim - 2.0));
+    // a rotation of two channels has one frequency, 1, for every base
+    if (spec.rotary_dim > 2) theta *= std::pow(stretch, dim / (dim - 2.0));
   }
   RopeFrequencies out{plain_frequencies(theta, spec.rotary_dim), 1.0f};
   switch (spec.kind) {

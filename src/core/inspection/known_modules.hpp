@@ -3,6 +3,7 @@
 #pragma once
 #include <string>
 
+#include "core/checkpoint/checkpoint.hpp"
 #include "core/checkpoint/verify.hpp"
 
 namespace llmc {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -20,34 +21,77 @@ JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
   return value;
 }
 
-// nlohmann's parser knows no NaN and Infinity: for it each becomes a number that nobody writes, and back.
-struct PythonNumber {
-  std::string_view name, stand_in;
-};
-constexpr PythonNumber kPythonNumbers[] = {
-    {"NaN", "0.00000000000000000000000000000000000000000000000001e-131"},
-    {"-Infinity", "-0.0000000000000000000000000000000000000000000000002e-132"},
-    {"Infinity", "0.00000000000000000000000000000000000000000000000003e-133"}};
-
-// `text` with stand-ins, outside of strings. Positions of errors after one are shifted by a few bytes.
-std::string with_stand_ins(std::string_view text) {
-  std::string out;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size();) {
-    const PythonNumber* found = nullptr;
-    for (const PythonNumber& number : kPythonNumbers)
-      if (!quoted && !found && text.substr(i).starts_with(number.name)) found = &number;
-    if (found) {
-      out += found->stand_in;
-      i += found->name.size();
-      continue;
-    }
-    if (quoted && text[i] == '\\') out += text[i++];
-    else if (text[i] == '"') quoted = !quoted;
-    if (i < text.size()) out += text[i++];
+// The numbers that Python writes and JSON does not have. The parser below knows none of them: each goes through
+// it as a number whose text is nowhere else in the file.
+class PythonNumbers {
+ public:
+  explicit PythonNumbers(std::string_view text) : text_(text) {
+    if (text.find("NaN") == text.npos && text.find("Infinity") == text.npos) return;
+    std::string stem = "0e00000000";
+    while (text.find(stem) != text.npos && stem.size() < kLongestStem) stem += stem.substr(2);
+    if (text.find(stem) != text.npos) return;
+    for (size_t w = 0; w < kWords.size(); ++w) stand_ins_[w] = stem + std::to_string(w + 1);
+    replace_words(text);
+    text_ = rewritten_;
   }
-  return out;
-}
+  PythonNumbers(const PythonNumbers&) = delete;
+  PythonNumbers& operator=(const PythonNumbers&) = delete;
+
+  std::string_view text() const { return text_; }
+  std::string original(const std::string& number) const {
+    for (size_t w = 0; w < kWords.size(); ++w)
+      if (!stand_ins_[w].empty() && number == stand_ins_[w]) return std::string(kWords[w]);
+    return number;
+  }
+  size_t original_position(size_t position) const {
+    size_t grown = 0;
+    for (const auto& [end, by] : grown_)
+      if (end <= position) grown = by;
+    return position - grown;
+  }
+
+ private:
+  static constexpr std::array<std::string_view, 3> kWords{"NaN", "Infinity", "-Infinity"};
+  static constexpr size_t kLongestStem = 1000;
+
+  static bool ends_value(char c) {
+    return std::string_view(",:[]{} \t\r\n").find(c) != std::string_view::npos;
+  }
+
+  void replace_words(std::string_view text) {
+    bool in_string = false;
+    for (size_t i = 0; i < text.size();) {
+      const char c = text[i];
+      if (in_string && c == '\\') {
+        rewritten_ += text.substr(i, 2);
+        i += 2;
+        continue;
+      }
+      if (c == '"') in_string = !in_string;
+      const size_t w = in_string || (i > 0 && !ends_value(text[i - 1])) ? kWords.size() : word_at(text, i);
+      if (w == kWords.size()) {
+        rewritten_ += c;
+        ++i;
+        continue;
+      }
+      rewritten_ += stand_ins_[w];
+      i += kWords[w].size();
+      grown_.emplace_back(rewritten_.size(), rewritten_.size() - i);
+    }
+  }
+  static size_t word_at(std::string_view text, size_t at) {
+    for (size_t w = 0; w < kWords.size(); ++w) {
+      const size_t end = at + kWords[w].size();
+      if (text.substr(at).starts_with(kWords[w]) && (end == text.size() || ends_value(text[end]))) return w;
+    }
+    return kWords.size();
+  }
+
+  std::string_view text_;
+  std::string rewritten_;
+  std::array<std::string, kWords.size()> stand_ins_;
+  std::vector<std::pair<size_t, size_t>> grown_;  // (position after a stand-in, bytes added so far)
+};
 
 // nlohmann's parser events -> JsonValue. Its own document type would lose number texts and repeated keys, and
 // its destructor allocates: without memory it ends the process.
@@ -59,7 +103,7 @@ class Builder {
   using string_t = nlohmann::json::string_t;
   using binary_t = nlohmann::json::binary_t;
 
-  explicit Builder(JsonDialect dialect) : dialect_(dialect) {}
+  Builder(JsonDialect dialect, const PythonNumbers* numbers) : dialect_(dialect), numbers_(numbers) {}
 
   bool null() { return add({}); }
   bool boolean(bool value) { return add(JsonValue::from_bool(value)); }
@@ -68,9 +112,7 @@ class Builder {
     return add(make_value(JsonValue::Kind::number, fmt::to_string(value)));
   }
   bool number_float(number_float_t, const string_t& text) {
-    for (const PythonNumber& number : kPythonNumbers)
-      if (text == number.stand_in) return add(make_value(JsonValue::Kind::number, std::string(number.name)));
-    return add(make_value(JsonValue::Kind::number, text));
+    return add(make_value(JsonValue::Kind::number, numbers_ ? numbers_->original(text) : text));
   }
   bool string(string_t& text) { return add(JsonValue::from_string(std::move(text))); }
   bool binary(binary_t&) { return false; }
@@ -90,7 +132,8 @@ class Builder {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) {
-    return fail(fmt::format("is not valid JSON at byte {}", position));
+    return fail(fmt::format("is not valid JSON at byte {}",
+                            numbers_ ? numbers_->original_position(position) : position));
   }
 
   JsonValue take() { return std::move(root_); }
@@ -125,6 +168,7 @@ class Builder {
   }
 
   JsonDialect dialect_;
+  const PythonNumbers* numbers_;  // null: none
   std::vector<Frame> stack_;
   JsonValue root_;
   std::string error_;
@@ -319,11 +363,10 @@ std::optional<std::string> JsonValue::as_string() const {
 }
 
 JsonValue parse_json(std::string_view text, std::string_view place, JsonDialect dialect) {
-  Builder builder(dialect);
-  const bool special = dialect == JsonDialect::python &&
-      (text.find("NaN") != std::string_view::npos || text.find("Infinity") != std::string_view::npos);
-  const bool done = special ? nlohmann::json::sax_parse(with_stand_ins(text), &builder)
-                            : nlohmann::json::sax_parse(text, &builder);
+  std::optional<PythonNumbers> numbers;
+  if (dialect == JsonDialect::python) text = numbers.emplace(text).text();
+  Builder builder(dialect, numbers ? &*numbers : nullptr);
+  const bool done = nlohmann::json::sax_parse(text, &builder);
   if (!done) throw Error(ErrorCode::bad_file, fmt::format("{}: {}", place, builder.error()));
   return builder.take();
 }

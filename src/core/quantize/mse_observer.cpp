@@ -47,8 +47,9 @@ void read_arguments(RangeSearch& search, const std::string& observer, const std:
     fail(fmt::format("observer_kwargs of {}: got '{}', wanted a mapping", observer, kwargs));
   for (const auto& [key, value] : json.members) {
     const auto number = [&] {
-      return value.is(JsonValue::Kind::number)
-          ? value.as_double().value_or(0)
+      const auto given = value.as_double();
+      return given && std::isfinite(*given)
+          ? *given
           : throw Error(ErrorCode::invalid_argument,
                         fmt::format("observer_kwargs of {}: {} is '{}', wanted a number", observer, key,
                                     dump_json_compact(value)));
