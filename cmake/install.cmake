@@ -7,7 +7,7 @@ if(TARGET llmc_archive)
   install(FILES ${llmc_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 install(TARGETS llmc_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES capi/llmc.h capi/llmc_model.h capi/llmc_tensor.h capi/llmc_dlpack.h capi/llmc_tools.h capi/llmc.hpp capi/llmc_model.hpp capi/llmc_tensor.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES capi/llmc.h capi/llmc_model.h capi/llmc_tensor.h capi/llmc_dlpack.h capi/llmc_tools.h capi/llmc.hpp capi/llmc_model.hpp capi/llmc_tensor.hpp capi/llmc_writer.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES LICENSE THIRD_PARTY.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llmc)
 
 install(EXPORT llmc-targets NAMESPACE llmc:: DESTINATION ${package_dir})

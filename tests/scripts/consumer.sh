@@ -23,7 +23,7 @@ tries() {
 
 rm -rf "$work"/{prefix,dynamic,static,cpp,out-*,log,header.*}
 quiet cmake --install "$build" --prefix "$prefix"
-needs bin/llmc include/llmc{,_model,_tensor}.{h,hpp} include/llmc_{dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
+needs bin/llmc include/llmc{,_model,_tensor}.{h,hpp} include/llmc_writer.hpp include/llmc_{dlpack,tools}.h lib/libllmc.{so,so.0,so.0.1.0,a} lib/pkgconfig/llmc.pc \
       lib/cmake/llmc/llmc-{config,config-version,targets}.cmake share/doc/llmc/{LICENSE,THIRD_PARTY.md}
 
 # C and C++ through find_package.

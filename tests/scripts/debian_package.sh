@@ -12,7 +12,7 @@ package=$(echo "$work"/llmc_*.deb)
 dpkg-deb -c "$package" > "$work/files"
 dpkg-deb -I "$package" > "$work/control"
 version=$(dpkg-deb -f "$package" Version)
-for path in bin/llmc include/llmc.h include/llmc.hpp include/llmc_model.hpp include/llmc_tensor.hpp include/llmc_tools.h lib/libllmc.a "lib/libllmc.so.$version" lib/libllmc.so.0 lib/libllmc.so \
+for path in bin/llmc include/llmc.h include/llmc.hpp include/llmc_model.hpp include/llmc_tensor.hpp include/llmc_writer.hpp include/llmc_tools.h lib/libllmc.a "lib/libllmc.so.$version" lib/libllmc.so.0 lib/libllmc.so \
             lib/pkgconfig/llmc.pc lib/cmake/llmc/llmc-config.cmake share/doc/llmc/LICENSE share/doc/llmc/THIRD_PARTY.md; do
   grep -qE " \./usr/$path( ->|$)" "$work/files" || { cat "$work/files"; fail "/usr/$path is not in it"; }
 done

@@ -37,7 +37,7 @@ def ended(work, signals):
     output = os.path.join(work, "out")
     arguments = ["--model", work + "/model", "--recipe", TINY + "/recipes/w4a16.yaml"]
     arguments += ["--dataset", work + "/rows.jsonl", "--threads", "1", "--output", output]
-    child = subprocess.Popen([LLMC, "oneshot", *arguments], stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen([LLMC, "oneshot", *arguments, "--quiet"], stderr=subprocess.PIPE, text=True)
     wait_for_work(child)
     for index, number in enumerate(signals):
         wait_until(child, number, caught=index == 0)

@@ -21,6 +21,7 @@ BARE = set(
 )
 # Packages of the lists bring these: tool -> package.
 BROUGHT = {
+    "doxygen": "doxygen",
     "g++": "g++", "gcc": "g++", "cc": "g++", "c++": "g++", "ld": "binutils", "nm": "binutils", "readelf": "binutils",
     "ldd": "libc-bin (required)", "objdump": "binutils", "strip": "binutils", "c++filt": "binutils", "cmake": "cmake", "ctest": "cmake",
     "cpack": "cmake", "ninja": "ninja-build", "pkg-config": "pkg-config", "abidiff": "abigail-tools",

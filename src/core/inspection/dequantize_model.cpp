@@ -87,6 +87,9 @@ class Dequantizer {
     }
     writer_->write_file("config.json", config_);
     for (const std::string& file : folder_.side_files().copied) writer_->copy_file(folder_.directory(), file);
+    // By it verify knows that these weights were codes once.
+    if (std::filesystem::exists(std::filesystem::path(folder_.directory()) / "recipe.yaml"))
+      writer_->copy_file(folder_.directory(), "recipe.yaml");
     const DequantizeReport report{matrices_, static_cast<int64_t>(planned_.size()), folder_.total_bytes(),
                                   writer_->total_bytes()};
     writer_->finish([this](auto... work) { backend_.parallel_for(work...); });

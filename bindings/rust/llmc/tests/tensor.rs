@@ -236,9 +236,9 @@ fn a_writer_gives_a_sound_folder_or_none() {
         )
         .unwrap();
     assert_ne!(writer.add_range("none", Activation::Input, -1.0, 1.0).map_err(|error| error.kind()), Ok(()));
-    writer.add_file("notes.txt", b"hello").unwrap();
+    writer.add_file("generation_config.json", b"hello").unwrap();
     writer.finish(&mut session).unwrap();
-    assert_eq!(std::fs::read(out.join("notes.txt")).unwrap(), b"hello");
+    assert_eq!(std::fs::read(out.join("generation_config.json")).unwrap(), b"hello");
     let file = common::weights(&out);
     for (name, tensor) in matrix.pack(&mut session).unwrap().tensors().unwrap() {
         let bytes = tensor.values::<u8>().unwrap();
