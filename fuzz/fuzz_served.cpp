@@ -16,23 +16,60 @@ using namespace llmc;
 
 namespace {
 
-constexpr const char* kKeys[] = {
-    "quantization_config", "config_groups", "group_0", "group_1", "weights", "input_activations",
-    "output_activations", "targets", "format", "ignore", "kv_cache_scheme", "quant_method", "num_bits", "type",
-    "symmetric", "strategy", "group_size", "block_structure", "dynamic", "actorder", "scale_dtype", "zp_dtype",
-    "observer", "observer_kwargs", "quantization_status", "hidden_size", "head_dim", "num_attention_heads",
-    "num_key_value_heads", "num_hidden_layers", "vocab_size", "intermediate_size", "rope_parameters", "rope_scaling",
-    "sliding_window", "layer_types", "tie_word_embeddings", "architectures", "model_type", "dtype"};
+constexpr const char* kKeys[] = {"quantization_config",
+                                 "config_groups",
+                                 "group_0",
+                                 "group_1",
+                                 "weights",
+                                 "input_activations",
+                                 "output_activations",
+                                 "targets",
+                                 "format",
+                                 "ignore",
+                                 "kv_cache_scheme",
+                                 "quant_method",
+                                 "num_bits",
+                                 "type",
+                                 "symmetric",
+                                 "strategy",
+                                 "group_size",
+                                 "block_structure",
+                                 "dynamic",
+                                 "actorder",
+                                 "scale_dtype",
+                                 "zp_dtype",
+                                 "observer",
+                                 "observer_kwargs",
+                                 "quantization_status",
+                                 "hidden_size",
+                                 "head_dim",
+                                 "num_attention_heads",
+                                 "num_key_value_heads",
+                                 "num_hidden_layers",
+                                 "vocab_size",
+                                 "intermediate_size",
+                                 "rope_parameters",
+                                 "rope_scaling",
+                                 "sliding_window",
+                                 "layer_types",
+                                 "tie_word_embeddings",
+                                 "architectures",
+                                 "model_type",
+                                 "dtype"};
 
 constexpr const char* kRecipes[] = {
     "QuantizationModifier: {scheme: W4A16, group_size: 16, targets: [Linear], ignore: [lm_head]}",
     "QuantizationModifier: {scheme: W8A8, targets: [Linear], ignore: []}",
     "QuantizationModifier: {scheme: FP8_DYNAMIC, targets: [Linear], ignore: [lm_head]}",
     "QuantizationModifier: {scheme: NVFP4A16, targets: [Linear], ignore: [lm_head]}",
-    "QuantizationModifier: {config_groups: {a: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: "
-    "false, strategy: group, group_size: 8}, input_activations: {num_bits: 8, type: int, symmetric: false, strategy: "
-    "tensor}}}, ignore: [lm_head], kv_cache_scheme: {num_bits: 8, type: float, strategy: tensor, symmetric: true}}",
-    "QuantizationModifier: {config_groups: {a: {targets: [Linear], weights: {num_bits: 8, type: float, strategy: "
+    "QuantizationModifier: {config_groups: {a: {targets: [Linear], weights: {num_bits: 4, type: int, "
+    "symmetric: "
+    "false, strategy: group, group_size: 8}, input_activations: {num_bits: 8, type: int, symmetric: false, "
+    "strategy: "
+    "tensor}}}, ignore: [lm_head], kv_cache_scheme: {num_bits: 8, type: float, strategy: tensor, symmetric: "
+    "true}}",
+    "QuantizationModifier: {config_groups: {a: {targets: [Linear], weights: {num_bits: 8, type: float, "
+    "strategy: "
     "block, block_structure: [8, 8]}}}, ignore: [lm_head]}"};
 constexpr size_t kFolders = std::size(kRecipes);
 
@@ -99,9 +136,10 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (!size) return 0;
   const size_t which = bytes[0] % kFolders;
-  const std::string sound = folder(which), twin = sound + "-twin", plain = (fuzz::scratch() / "plain").string();
-  std::ofstream(twin + "/config.json").write(reinterpret_cast<const char*>(bytes) + 1,
-                                             static_cast<std::streamsize>(size - 1));
+  const std::string sound = folder(which), twin = sound + "-twin",
+                    plain = (fuzz::scratch() / "plain").string();
+  std::ofstream(twin + "/config.json")
+      .write(reinterpret_cast<const char*>(bytes) + 1, static_cast<std::streamsize>(size - 1));
   expect_error_only([&] { to_json(verify_model({twin, {}}, backend())); });
   expect_error_only([&] { to_json(inspect_model(twin)); });
   expect_error_only([&] { to_json(diff_models(sound, twin, backend())); });
@@ -114,6 +152,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
       options.value_dtype = dtype;
       evaluate(options, backend());
     });
-  expect_error_only([&] { dequantize_model({.model_dir = twin, .output_dir = plain, .overwrite = true}, backend(), {}); });
+  expect_error_only(
+      [&] { dequantize_model({.model_dir = twin, .output_dir = plain, .overwrite = true}, backend(), {}); });
   return 0;
 }

@@ -26,16 +26,72 @@ inline JsonValue number(const char* text) {
 }
 
 inline JsonValue another_value(const JsonValue& value, std::mt19937& dice) {
-  static constexpr const char* kNumbers[] = {
-      "0", "1", "-1", "2", "3", "4", "7", "8", "16", "0.5", "1.5", "2.0", "-0.0", "1e30", "-1e30", "1e-30",
-      "1e300", "NaN", "Infinity", "-Infinity", "2147483647", "2147483648", "4294967297", "9223372036854775807",
-      "-9223372036854775808", "18446744073709551615", "123456789012345678901234567890"};
-  static constexpr const char* kTexts[] = {
-      "", "default", "linear", "dynamic", "yarn", "llama3", "sliding_attention", "full_attention", "float16",
-      "bfloat16", "float32", "tensor", "channel", "group", "block", "token", "tensor_group", "int", "float",
-      "pack-quantized", "int-quantized", "float-quantized", "nvfp4-pack-quantized", "naive-quantized", "dense",
-      "Linear", "Embedding", "lm_head", "re:.*", "re:.*q_proj", "re:(", "LlamaModel", "Qwen3ForCausalLM",
-      "MistralForCausalLM", "Qwen2ForSequenceClassification", "qwen2", "local", "gelu", "relu"};
+  static constexpr const char* kNumbers[] = {"0",
+                                             "1",
+                                             "-1",
+                                             "2",
+                                             "3",
+                                             "4",
+                                             "7",
+                                             "8",
+                                             "16",
+                                             "0.5",
+                                             "1.5",
+                                             "2.0",
+                                             "-0.0",
+                                             "1e30",
+                                             "-1e30",
+                                             "1e-30",
+                                             "1e300",
+                                             "NaN",
+                                             "Infinity",
+                                             "-Infinity",
+                                             "2147483647",
+                                             "2147483648",
+                                             "4294967297",
+                                             "9223372036854775807",
+                                             "-9223372036854775808",
+                                             "18446744073709551615",
+                                             "123456789012345678901234567890"};
+  static constexpr const char* kTexts[] = {"",
+                                           "default",
+                                           "linear",
+                                           "dynamic",
+                                           "yarn",
+                                           "llama3",
+                                           "sliding_attention",
+                                           "full_attention",
+                                           "float16",
+                                           "bfloat16",
+                                           "float32",
+                                           "tensor",
+                                           "channel",
+                                           "group",
+                                           "block",
+                                           "token",
+                                           "tensor_group",
+                                           "int",
+                                           "float",
+                                           "pack-quantized",
+                                           "int-quantized",
+                                           "float-quantized",
+                                           "nvfp4-pack-quantized",
+                                           "naive-quantized",
+                                           "dense",
+                                           "Linear",
+                                           "Embedding",
+                                           "lm_head",
+                                           "re:.*",
+                                           "re:.*q_proj",
+                                           "re:(",
+                                           "LlamaModel",
+                                           "Qwen3ForCausalLM",
+                                           "MistralForCausalLM",
+                                           "Qwen2ForSequenceClassification",
+                                           "qwen2",
+                                           "local",
+                                           "gelu",
+                                           "relu"};
   const auto one_of = [&](const auto& list) { return list[dice() % std::size(list)]; };
   switch (dice() % 8) {
     case 0:
@@ -48,11 +104,13 @@ inline JsonValue another_value(const JsonValue& value, std::mt19937& dice) {
       return JsonValue::array({value});
     case 4: {
       const auto integer = value.as_int();
-      return integer ? JsonValue::from_int(static_cast<int64_t>(static_cast<uint64_t>(*integer) + dice() % 5 - 2))
-                     : number(one_of(kNumbers));
+      return integer
+          ? JsonValue::from_int(static_cast<int64_t>(static_cast<uint64_t>(*integer) + dice() % 5 - 2))
+          : number(one_of(kNumbers));
     }
     case 5:
-      return value.is(JsonValue::Kind::string) ? JsonValue::from_string(one_of(kTexts)) : number(one_of(kNumbers));
+      return value.is(JsonValue::Kind::string) ? JsonValue::from_string(one_of(kTexts))
+                                               : number(one_of(kNumbers));
     default:
       return number(one_of(kNumbers));
   }
@@ -74,7 +132,8 @@ std::string mutated_json(const std::string& text, const Keys& keys, std::mt19937
     if (chosen.is(JsonValue::Kind::object)) {
       const unsigned what = dice() % 4;
       if (what == 0 && !chosen.members.empty())
-        chosen.members.erase(chosen.members.begin() + static_cast<std::ptrdiff_t>(dice() % chosen.members.size()));
+        chosen.members.erase(chosen.members.begin() +
+                             static_cast<std::ptrdiff_t>(dice() % chosen.members.size()));
       else if (what == 1 && !chosen.members.empty())
         chosen.members[dice() % chosen.members.size()].second = *all[dice() % all.size()];
       else if (what == 2) chosen.set(keys[dice() % std::size(keys)], another_value({}, dice));
