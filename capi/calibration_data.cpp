@@ -1,6 +1,7 @@
 #include "calibration_data.hpp"
 
 #include <filesystem>
+#include <optional>
 
 #include "guard.hpp"
 #include "text/text.hpp"
@@ -46,10 +47,8 @@ std::string template_date(const llmc_oneshot_options& options) {
   return options.template_date && *options.template_date ? options.template_date : kDefaultTemplateDate;
 }
 
-CalibrationData load_calibration(const llmc_oneshot_options& options, const Backend& backend) {
-  CalibrationData data;
-  const std::string path = text_or_empty(options.dataset);
-  if (options.token_ids && !path.empty())
+void check_data_options(const llmc_oneshot_options& options) {
+  if (options.token_ids && !text_or_empty(options.dataset).empty())
     throw Error(ErrorCode::invalid_argument,
                 "oneshot: dataset and token_ids were both given; wanted one of them");
   if (options.num_calibration_samples < 0 || options.max_seq_length < 0)
@@ -58,33 +57,34 @@ CalibrationData load_calibration(const llmc_oneshot_options& options, const Back
   if (!options.token_ids && (options.sequence_starts || options.num_sequences))
     throw Error(ErrorCode::invalid_argument,
                 "llmc_oneshot_options: sequence_starts or num_sequences without token_ids");
-  const bool shuffle = tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle"),
-             concatenate = tri_state(options.concatenate_data, false,
-                                     "llmc_oneshot_options.concatenate_data");
-  if (options.token_ids)
-    data.tokens = copy_sequences(options.token_ids, options.sequence_starts, options.num_sequences,
-                                 "llmc_oneshot_options.");
-  if (path.empty()) return data;
+  tri_state(options.shuffle, false, "llmc_oneshot_options.shuffle");
+  tri_state(options.concatenate_data, false, "llmc_oneshot_options.concatenate_data");
+}
 
+TokenBatch load_dataset(const llmc_oneshot_options& options,
+                        const Backend& backend,
+                        const std::atomic<bool>* cancel,
+                        const std::function<void(const std::string&)>& note) {
   text::DatasetOptions wanted;
-  wanted.path = path;
+  wanted.path = options.dataset;
   wanted.num_samples = options.num_calibration_samples ? options.num_calibration_samples : kDefaultSamples;
   wanted.max_seq_length = options.max_seq_length;
-  if (shuffle) wanted.shuffle_seed = options.shuffle_seed;
-  wanted.concatenate = concatenate;
+  if (options.shuffle == LLMC_ON) wanted.shuffle_seed = options.shuffle_seed;
+  wanted.concatenate = options.concatenate_data == LLMC_ON;
   if (options.text_column) wanted.text_column = options.text_column;
   wanted.template_date = template_date(options);
   wanted.threads = backend.threads();
+  wanted.tokenizer_dir = options.tokenizer_dir ? options.tokenizer_dir : text_or_empty(options.model_dir);
+  wanted.cancel = cancel;
   // A folder without tokenizer.json still serves rows of input_ids.
-  const std::string folder = options.tokenizer_dir ? options.tokenizer_dir : text_or_empty(options.model_dir);
   std::optional<text::Tokenizer> tokenizer;
   std::error_code ignored;
-  if (!folder.empty() && std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", ignored))
-    tokenizer.emplace(folder);
+  if (!wanted.tokenizer_dir.empty() &&
+      std::filesystem::exists(std::filesystem::path(wanted.tokenizer_dir) / "tokenizer.json", ignored))
+    tokenizer.emplace(wanted.tokenizer_dir);
   text::Dataset set = text::load_dataset(tokenizer ? &*tokenizer : nullptr, wanted);
-  data.tokens = TokenBatch{std::move(set.token_ids), std::move(set.sequence_starts)};
-  data.notes = std::move(set.notes);
-  return data;
+  for (const std::string& line : set.notes) note(line);
+  return TokenBatch{std::move(set.token_ids), std::move(set.sequence_starts)};
 }
 
 }  // namespace llmc::capi

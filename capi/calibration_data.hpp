@@ -1,18 +1,14 @@
 // Calibration tokens for llmc_oneshot: the caller's own, or a data set through the text module.
 #pragma once
-#include <optional>
+#include <atomic>
+#include <functional>
 #include <string>
-#include <vector>
 
 #include "llmc.h"
 #include "llmc/backend.hpp"
 
 namespace llmc::capi {
 
-struct CalibrationData {
-  std::optional<TokenBatch> tokens;  // nothing when neither was given
-  std::vector<std::string> notes;
-};
 // The data set and the tokenizer's folder, where they are given: the output may not take their place.
 std::vector<std::string> data_paths(const llmc_oneshot_options& options);
 std::string template_date(const llmc_oneshot_options& options);  // the given one, or the fixed default
@@ -22,6 +18,12 @@ TokenBatch copy_sequences(const int32_t* token_ids,
                           const int64_t* sequence_starts,
                           int64_t num_sequences,
                           const std::string& where);
-CalibrationData load_calibration(const llmc_oneshot_options& options, const Backend& backend);
+// Checks what the options say about data, and opens nothing.
+void check_data_options(const llmc_oneshot_options& options);
+// Reads options.dataset, checked before. `cancel` ends it with Error(cancelled).
+TokenBatch load_dataset(const llmc_oneshot_options& options,
+                        const Backend& backend,
+                        const std::atomic<bool>* cancel,
+                        const std::function<void(const std::string&)>& note);
 
 }  // namespace llmc::capi

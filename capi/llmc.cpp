@@ -72,13 +72,15 @@ llmc_status llmc_oneshot(llmc_session* session,
       source.emplace(*c_options.source);
       options.source = &*source;
     }
-    const llmc::Callbacks callbacks = session->callbacks();
-    CalibrationData data = load_calibration(c_options, *session->backend);
-    options.calibration = std::move(data.tokens);
-    for (const std::string& note : data.notes)
-      if (callbacks.log) callbacks.log(LLMC_LOG_NOTE, note);
-    llmc::Report result = llmc::oneshot(options, *session->backend, callbacks);
-    result.notes.insert(result.notes.begin(), data.notes.begin(), data.notes.end());
+    check_data_options(c_options);
+    if (c_options.token_ids)
+      options.calibration = copy_sequences(c_options.token_ids, c_options.sequence_starts,
+                                           c_options.num_sequences, "llmc_oneshot_options.");
+    if (!text_or_empty(c_options.dataset).empty())
+      options.load_calibration = [&](const std::function<void(const std::string&)>& note) {
+        return load_dataset(c_options, *session->backend, &session->cancel, note);
+      };
+    llmc::Report result = llmc::oneshot(options, *session->backend, session->callbacks());
     result.notes.insert(result.notes.begin(), session->notes.begin(), session->notes.end());
     if (report) *report = new llmc_report(std::move(result));
   });

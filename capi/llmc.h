@@ -27,7 +27,8 @@
  *            longjmp; an exception that does reach llmc ends the call with LLMC_INTERNAL.
  * Guest.     The library prints nothing, never exits, installs no signal handler, reads no environment
  *            variable, and keeps no global mutable state. On a processor with AMX it asks the kernel once
- *            for the right to use it (arch_prctl), which lasts for the process.
+ *            for the right to use it (arch_prctl), which lasts for the process. One exception: when memory
+ *            runs out in the text module (tokenizer, chat template, data set), which is Rust, the process ends.
  * Fork.      After fork() a child may free its sessions; its calls run on the calling thread alone. Create
  *            new sessions there to use all cores.
  */
@@ -142,7 +143,8 @@ LLMC_API llmc_status llmc_session_create(const llmc_session_options* options,
 LLMC_API void llmc_session_free(llmc_session* session);
 /* "cpu amx_bf16, 8 threads". Borrowed. */
 LLMC_API const char* llmc_session_device(const llmc_session* session);
-/* Makes the running call, or else the next one, return LLMC_CANCELLED; nothing appears under the output
+/* Makes the running call, or else the next one, return LLMC_CANCELLED, also while it reads a data set (looked
+ * at before every row); nothing appears under the output
  * name. A call uses the request up, however it ends: one that comes after the last look at the flag has no
  * effect. Lock-free. */
 LLMC_API void llmc_session_cancel(llmc_session* session);
@@ -194,8 +196,10 @@ typedef struct llmc_oneshot_options {
   /* instead of a recipe: "FP8_DYNAMIC", "W4A16", ...: every Linear but lm_head, rounded to nearest, no data
      */
   const char* scheme;
-  const char* stage;         /* run only the stages of the recipe whose name starts with it */
-  const char* dataset;       /* JSONL with messages, text, prompt/completion or input_ids */
+  const char* stage; /* run only the stages of the recipe whose name starts with it */
+  /* JSONL, or a JSON array, of chats, texts or token ids (docs/oneshot-arguments.md); opened when the recipe
+   * has been read and the run planned, and only if the recipe needs data */
+  const char* dataset;
   const char* tokenizer_dir; /* NULL: model_dir */
   const char* text_column;   /* NULL: "text" */
   /* what a chat template's strftime_now prints, "YYYY-MM-DD"; NULL: a fixed date, never today */

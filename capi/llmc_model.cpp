@@ -122,18 +122,21 @@ llmc_status llmc_model_add_data(llmc_model* model, const llmc_oneshot_options* g
     refuse(data.token_ids, call, "token_ids");
     required(data.dataset, "llmc_oneshot_options.dataset");
     data.model_dir = model->model_dir.c_str();
-    const CalibrationData loaded = load_calibration(data, *model->session->backend);
+    check_data_options(data);
+    std::vector<std::string> told;
+    const llmc::TokenBatch loaded = load_dataset(data, *model->session->backend, &model->session->cancel,
+                                                 [&](const std::string& line) { told.push_back(line); });
     std::vector<std::string> notes = model->notes;
-    notes.insert(notes.end(), loaded.notes.begin(), loaded.notes.end());
+    notes.insert(notes.end(), told.begin(), told.end());
     std::string date = template_date(data);
     std::vector<std::string> paths = model->data_paths;
     for (std::string& path : data_paths(data)) paths.push_back(std::move(path));
-    if (loaded.tokens) append(model->calibration, *loaded.tokens);
+    append(model->calibration, loaded);
     model->notes = std::move(notes);
     model->data_paths = std::move(paths);
     model->template_date = std::move(date);
     const llmc::Callbacks callbacks = model->session->callbacks();
-    for (const std::string& note : loaded.notes)
+    for (const std::string& note : told)
       if (callbacks.log) callbacks.log(LLMC_LOG_NOTE, note);
   });
 }

@@ -36,7 +36,9 @@ const std::vector<ArgumentRow>& argument_table() {
       {"recipe_args", ignored, "never substituted there either"},
       {"clear_sparse_session", ignored, "there is no global session"},
       {"stage", accepted, "runs only stages whose name starts with it; the output goes to OUTPUT/STAGE"},
-      {"dataset", accepted, "a .jsonl file with messages, text, prompt/completion or input_ids"},
+      {"dataset", accepted,
+       "a .jsonl or .json file of rows with messages, conversations, text, prompt, instruction, question, "
+       "chosen or input_ids: see below"},
       {"dataset_config_name", refused, "data sets are local .jsonl files; export the subset to one"},
       {"dataset_path", accepted, "the same as dataset"},
       {"splits", refused, "use --num-calibration-samples and --shuffle-seed"},

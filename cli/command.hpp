@@ -9,9 +9,14 @@
 
 namespace cli {
 
-// Ends the command: the message goes to standard error, the exit code is 2.
+inline constexpr int kFailed = 2, kCancelled = 130;
+
+// Ends the command: the message goes to standard error.
 struct Failure : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  explicit Failure(const std::string& message, int exit_code = kFailed)
+      : std::runtime_error(message),
+        code(exit_code) {}
+  int code;
 };
 
 // Ends the command quietly with an exit code of its own: 1 when a check found faults.
@@ -26,12 +31,16 @@ struct SessionSettings {  // the options every sub-command has
   void add_to(CLI::App& app);
 };
 
+// While it lives, Ctrl-C and SIGTERM cancel its call; the next one ends the process at once.
 class Session {
  public:
   Session(const SessionSettings& settings,
           llmc_progress_fn progress = nullptr,
           llmc_log_fn log = nullptr,
           void* user_data = nullptr);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
   llmc_session* get() const { return session_.get(); }
 
  private:

@@ -1,5 +1,5 @@
 // llmc: compress a model, measure it. Exit codes: 0 done, 1 a check found faults, 2 bad input or failure (one
-// line on standard error), 130 cancelled.
+// line on standard error), 130 cancelled by Ctrl-C or SIGTERM; a second one ends the process by its signal.
 #include <cstdio>
 
 #include "argument_table.hpp"
@@ -25,13 +25,13 @@ int main(int argc, char** argv) {
     return result.code;
   } catch (const CLI::Error& problem) {
     std::fprintf(stderr, "llmc: %s\n", problem.what());
-    return 2;
+    return cli::kFailed;
   } catch (const cli::Failure& problem) {
     std::fprintf(stderr, "llmc: %s\n", problem.what());
-    return 2;
+    return problem.code;
   } catch (const std::exception& problem) {
     std::fprintf(stderr, "llmc: %s\n", problem.what());
-    return 2;
+    return cli::kFailed;
   }
   return 0;
 }

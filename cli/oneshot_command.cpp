@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -28,24 +26,6 @@ struct OneshotArguments {
   std::map<std::string, std::string> foreign;
 };
 
-std::atomic<llmc_session*> interrupted_session{nullptr};
-
-void on_interrupt(int) { llmc_session_cancel(interrupted_session.load()); }
-
-// While it lives, Ctrl-C cancels the session's call.
-struct InterruptScope {
-  explicit InterruptScope(llmc_session* session) {
-    interrupted_session = session;
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
-  }
-  ~InterruptScope() {
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
-    interrupted_session = nullptr;
-  }
-};
-
 const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
 int32_t choice(const std::string& value, const char* first, const char* second) {
   return value == first ? 1 : value == second ? 2 : 0;
@@ -69,7 +49,6 @@ void run_dequantize(const OneshotArguments& arguments) {
   options.output_dir = arguments.output.c_str();
   options.max_shard_bytes = arguments.max_shard_size;
   const Session session(arguments.session, ProgressView::on_progress, ProgressView::on_log, &view);
-  const InterruptScope interruptible(session.get());
   char* text = nullptr;
   llmc_error* error = nullptr;
   const llmc_status status = llmc_dequantize(session.get(), &options, &text, &error);
@@ -130,7 +109,6 @@ void run(OneshotArguments& arguments) {
   options.overwrite = tri_state(arguments.overwrite);
 
   const Session session(arguments.session, ProgressView::on_progress, ProgressView::on_log, &view);
-  const InterruptScope interruptible(session.get());
   llmc_report* report = nullptr;
   llmc_error* error = nullptr;
   const llmc_status status = llmc_oneshot(session.get(), &options, &report, &error);
@@ -157,7 +135,7 @@ void add_oneshot_command(CLI::App& app) {
       "--stage", arguments->stage,
       "Run only the recipe's stages whose name starts with this; the output goes to OUTPUT/STAGE");
   command.add_option("--dataset", arguments->dataset,
-                     "Calibration data: .jsonl with messages, text, prompt/completion or input_ids");
+                     "Calibration data: .jsonl of chats, texts or token ids (docs/oneshot-arguments.md)");
   command.add_option("--tokenizer", arguments->tokenizer,
                      "Folder with tokenizer.json, when it is not the model's");
   command.add_option("--num-calibration-samples", arguments->samples, "Samples to use (512)")

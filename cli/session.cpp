@@ -1,7 +1,26 @@
+#include <atomic>
+#include <csignal>
+
 #include "command.hpp"
 #include "llmc_tools.h"
 
 namespace cli {
+
+namespace {
+
+std::atomic<llmc_session*> interrupted_session{nullptr};
+
+void answer_interrupts(void (*handler)(int)) {
+  std::signal(SIGINT, handler);
+  std::signal(SIGTERM, handler);
+}
+
+void on_interrupt(int) {
+  answer_interrupts(SIG_DFL);
+  llmc_session_cancel(interrupted_session.load());
+}
+
+}  // namespace
 
 void SessionSettings::add_to(CLI::App& app) {
   app.add_option("--threads", threads,
@@ -45,6 +64,13 @@ Session::Session(const SessionSettings& settings,
   const llmc_status status = llmc_session_create(&options, &made, &error);
   check(status, error);
   session_.reset(made);
+  interrupted_session = made;
+  answer_interrupts(on_interrupt);
+}
+
+Session::~Session() {
+  answer_interrupts(SIG_DFL);
+  interrupted_session = nullptr;
 }
 
 std::string take_json(char* json) {
@@ -57,7 +83,8 @@ void check(llmc_status status, llmc_error* error) {
   if (status == LLMC_OK) return;
   const std::string message = llmc_error_message(error);
   llmc_error_free(error);
-  throw Failure(message.empty() ? llmc_status_name(status) : message);
+  throw Failure(message.empty() ? llmc_status_name(status) : message,
+                status == LLMC_CANCELLED ? kCancelled : kFailed);
 }
 
 }  // namespace cli

@@ -41,6 +41,10 @@ class Modifier {
  public:
   virtual ~Modifier() = default;
   virtual std::string_view type() const = 0;  // as in recipes: "GPTQModifier"
+  // Entries of its ignore list that match none of the model's modules.
+  virtual std::vector<std::string> unmatched_ignores(std::span<const Module>) const { return {}; }
+  // What it does otherwise than the recipe says, one line each.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 // SmoothQuant, AWQ: called once per smoothing pair, with statistics of the values that flow through it.
@@ -48,6 +52,8 @@ class Transform : public Modifier {
  public:
   // The pairs of `block` this transform wants to change, of those the graph allows.
   virtual std::vector<SmoothingPair> select(const Graph& graph, const Block& block) const = 0;
+  // Mappings of the recipe that no pair of any block takes up, one line each with the reason.
+  virtual std::vector<std::string> unused_mappings(const Graph&) const { return {}; }
   // Changes weights in place, on the host or on the backend's device: smooth node's and balance nodes'
   // weights of `pair`. Returns what each channel of the values between them is divided by from now on.
   virtual std::vector<float> apply(const Block& block,

@@ -42,6 +42,8 @@ struct OneshotOptions {
   std::string stage;                               // run only stages starting with it
   std::string scheme;                              // shorthand recipe: RTN on Linear, lm_head ignored
   std::optional<TokenBatch> calibration;           // all sequences; tiles are cut from it in order
+  // instead: called once, if the recipe needs data, when everything else has been checked; tells notes
+  std::function<TokenBatch(const std::function<void(const std::string&)>& note)> load_calibration;
   // instead: folders of Model::save_statistics, merged in this order
   std::vector<std::string> statistics;
   std::string template_date;  // recorded in the report

@@ -27,11 +27,16 @@ struct RecipeValue {
   // 'abc', wanted a number"
   bool as_bool(std::string_view what) const;
   int64_t as_int(std::string_view what) const;
-  double as_double(std::string_view what) const;
+  double as_double(std::string_view what) const;  // finite
   std::string as_string(std::string_view what) const;
   std::vector<std::string> as_strings(std::string_view what) const;  // a list of strings, or one string
   bool is_null() const { return kind == Kind::null; }
 };
+
+// The same within bounds, both included: "recipe line 6: GPTQModifier.block_size: got 0, wanted 1 to
+// 2147483647".
+int64_t int_in(const RecipeValue& value, std::string_view what, int64_t low, int64_t high);
+double number_in(const RecipeValue& value, std::string_view what, double low, double high);
 
 struct ModifierSpec {
   std::string type;          // "GPTQModifier"
@@ -43,6 +48,7 @@ struct ModifierSpec {
 struct Recipe {
   std::vector<ModifierSpec> modifiers;  // in the order they run
   std::vector<std::string> notes;       // keys that were skipped, with their lines
+  std::string text;  // the YAML it was read from; empty when only some stages of it were taken
 };
 
 // `text`: YAML or JSON text, Markdown with front matter, or (if such a file exists) a path. `stage`: run only
@@ -52,7 +58,8 @@ Recipe parse_recipe(const std::string& file_or_text, std::string_view stage = {}
 // Any YAML or JSON text as a value: a scalar, a list or a map.
 RecipeValue parse_recipe_value(const std::string& text);
 
-// The recipe.yaml written beside the model, in llm-compressor's layout.
+// The recipe.yaml written beside the model: the recipe's own text where there is one, else in llm-compressor's
+// layout with every text quoted. parse_recipe reads it back to the same values.
 std::string write_recipe(const Recipe& recipe);
 
 // The recipe that `--scheme NAME` stands for: QuantizationModifier on Linear, lm_head ignored.

@@ -131,24 +131,12 @@ std::vector<TensorCopy> CompressedOutput::take_rest() {
   return rest;
 }
 
-std::string CompressedOutput::config_text() const {
-  std::string text = source_.config();
-  if (options_.save_compressed && !plan_.config.groups.empty()) {
-    const ConfigFlavor flavor = options_.compat == Compat::reference ? ConfigFlavor::reference
-                                                                     : ConfigFlavor::vllm;
-    text = merge_quantization_config(text, write_quantization_config(plan_.config, flavor));
-  }
-  return plan_.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
-}
-
 void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
   behind_.finish();
-  writer_.write_file("config.json", config_text());
+  writer_.write_file("config.json", planned_config(plan_, source_, options_));
   writer_.write_file("recipe.yaml", write_recipe(recipe));
   for (const std::string& file : side_files_.copied) writer_.copy_file(source_.directory(), file);
-  const bool quantized = options_.save_compressed && !plan_.config.groups.empty();
-  const auto faults = quantized ? verify_folder(Checkpoint(writer_.partial_directory()), !values_checked)
-                                : std::vector<std::string>{};
+  const auto faults = verify_folder(Checkpoint(writer_.partial_directory()), !values_checked);
   if (!faults.empty())
     throw Error(ErrorCode::internal,
                 fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))",

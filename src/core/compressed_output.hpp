@@ -46,7 +46,6 @@ class CompressedOutput {
  private:
   void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const;
   void put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix);
-  std::string config_text() const;
 
   const Checkpoint& source_;
   const RunPlan& plan_;

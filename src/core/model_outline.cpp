@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "core/checkpoint/conv1d.hpp"
 #include "core/families/decoder_spec.hpp"
 #include "llmc/error.hpp"
 
@@ -126,17 +127,35 @@ std::string class_of_matrix(const std::string& module) {
   return "Linear";
 }
 
+// A model whose only matrices are Conv1Ds.
+void require_linears(const ModelOutline& outline, const Checkpoint& checkpoint, const Conv1dModules& conv1d) {
+  const auto first = std::find_if(outline.modules.begin(), outline.modules.end(),
+                                  [](const Module& module) { return module.class_name == "Conv1D"; });
+  const bool has_linears = std::any_of(
+      outline.weights.begin(), outline.weights.end(), [](const WeightModule& weight) {
+        return weight.module.class_name == "Linear" && !weight.module.name.ends_with("lm_head");
+      });
+  if (first != outline.modules.end() && !has_linears)
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("'{}': {}: its matrices are Conv1Ds, stored [in, out] ('{}'); llmc and vLLM quantize "
+                    "Linears, stored [out, in], and there are none",
+                    checkpoint.directory(), conv1d.why(), first->name));
+}
+
 // No graph: what can be told from names and ranks.
 void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   std::vector<std::string> names = checkpoint.names();
   std::sort(names.begin(), names.end(), natural_less);
+  const Conv1dModules conv1d(checkpoint);
   for (const std::string& name : names) {
     const TensorInfo info = checkpoint.info(name);
     if (info.dtype != DType::bf16 && info.dtype != DType::f16 && info.dtype != DType::f32) continue;
     if (info.shape.size() > 2)
       outline.skipped.push_back({name, fmt::format("{} dimensions", info.shape.size())});
     if (!name.ends_with(".weight") || info.shape.size() != 2) continue;
-    const std::string module = name.substr(0, name.size() - 7), class_name = class_of_matrix(module);
+    const std::string module = name.substr(0, name.size() - 7),
+                      class_name = conv1d.contains(module) ? "Conv1D" : class_of_matrix(module);
     if (class_name != "Norm") outline.modules.push_back({module, class_name});
     if (class_name == "Linear" || class_name == "Embedding")
       add_weight(outline, checkpoint, outline.modules.back(), name);
@@ -144,8 +163,10 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
       outline.skipped.push_back({module,
                                  class_name == "Norm"         ? "norm"
                                      : class_name == "Router" ? "router"
+                                     : class_name == "Conv1D" ? "Conv1D, [in, out]"
                                                               : "head"});
   }
+  require_linears(outline, checkpoint, conv1d);
   fuse_by_name(outline);
 }
 

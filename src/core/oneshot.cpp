@@ -19,13 +19,22 @@ namespace llmc {
 
 namespace {
 
+constexpr std::pair<const char*, const char*> kWaysOut[] = {
+    {"compressed-tensors", "--dequantize makes one of it"},
+    {"bitsandbytes", "transformers' model.dequantize() and save_pretrained() make one of it"},
+    {"fp8", "take the model's bfloat16 release, or multiply its weights by their weight_scale_inv first"},
+};
+
 [[noreturn]] void refuse_quantized(const Checkpoint& checkpoint) {
-  const std::string method = checkpoint.quantization_method();
-  const std::string way_out = method == "compressed-tensors" ? "; --dequantize makes one of it" : "";
+  const std::string& method = checkpoint.quantization_method();
+  std::string way_out = "take the release that it was made from";
+  for (const auto& [name, text] : kWaysOut)
+    if (method == name) way_out = text;
   throw Error(
       ErrorCode::unsupported,
       fmt::format(
-          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized one{}",
+          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized "
+          "one; {}",
           checkpoint.directory(), method, way_out));
 }
 
@@ -94,6 +103,9 @@ class Model::Run {
   void compress() {
     const Timed timed(report_.seconds);
     if (!calibrated_) return compress_without_data();
+    if (options_.load_calibration)
+      options_.calibration = options_.load_calibration(
+          [this](const std::string& line) { reporter_.note(line); });
     const CalibratedRun run{
         checkpoint_, *model_.graph, modifiers_, plan_,  options_, propagation_of(options_),
         backend_,    output_,       reporter_,  report_};
@@ -114,6 +126,7 @@ class Model::Run {
  private:
   // Every tensor streams by once, or twice where a scale belongs to a whole tensor.
   void compress_without_data() {
+    if (options_.load_calibration) reporter_.note("calibration: this recipe needs no data; none was read");
     reporter_.begin(static_cast<int64_t>(plan_.batches.size()));
     const DataFreeRun run{checkpoint_,
                           plan_,
@@ -131,7 +144,7 @@ class Model::Run {
   }
 
   const Checkpoint& checkpoint_;
-  const OneshotOptions options_;
+  OneshotOptions options_;
   Backend& backend_;
   const Callbacks callbacks_;
   Report report_;

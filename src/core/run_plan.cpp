@@ -7,6 +7,8 @@
 #include <set>
 
 #include "core/checkpoint/compressed_tensors.hpp"
+#include "core/plan_check.hpp"
+#include "core/recipe/nearest_name.hpp"
 #include "core/vllm_lint.hpp"
 #include "llmc/error.hpp"
 
@@ -17,13 +19,6 @@ namespace {
 constexpr size_t kNamesInError = 8;
 constexpr const char* kHead = "lm_head";
 constexpr const char* kHeadWeight = "lm_head.weight";
-
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), kNamesInError); ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > kNamesInError) text += fmt::format(" and {} more", names.size() - kNamesInError);
-  return text;
-}
 
 void assign_attentions(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers) {
   for (const Module& module : model.modules) {
@@ -61,8 +56,8 @@ void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifi
     const auto unmatched = quantizer->unmatched_targets(model.modules);
     if (!unmatched.empty())
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("recipe: {}: no module of this model matches target '{}'", quantizer->type(),
-                              join(unmatched)));
+                  fmt::format("recipe: {}: no module of this model matches target '{}'{}", quantizer->type(),
+                              some_of(unmatched), nearest_name_hint(unmatched.front(), model.modules)));
     for (const WeightModule& weight : model.weights)
       if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
         check_embedding(weight.module, *scheme);
@@ -107,22 +102,26 @@ void batch(RunPlan& plan, const ModelOutline& model) {
 }
 
 void check_divisibility(const RunPlan& plan) {
-  std::vector<std::string> odd;
-  int64_t size = 0;
+  std::vector<std::pair<std::string, int64_t>> odd;  // with their group sizes
   for (const std::string& name : plan.order) {
     const Assignment& assignment = plan.assignments.at(name);
     const QuantizationArgs& args = *assignment.scheme->weights;
     const bool grouped = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group;
-    if (grouped && assignment.weight.shape[1] % *args.group_size) {
-      odd.push_back(fmt::format("{} ({} columns)", name, assignment.weight.shape[1]));
-      size = *args.group_size;
-    }
+    if (grouped && assignment.weight.shape[1] % *args.group_size) odd.emplace_back(name, *args.group_size);
   }
-  if (!odd.empty())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("recipe: {} layer(s) have columns that are no multiple of the group size {}: {}; "
-                            "ignore them or choose another group_size",
-                            odd.size(), size, join(odd)));
+  if (odd.empty()) return;
+  const bool one_size = std::all_of(odd.begin(), odd.end(),
+                                    [&](const auto& layer) { return layer.second == odd[0].second; });
+  std::vector<std::string> layers;
+  for (const auto& [name, size] : odd)
+    layers.push_back(fmt::format("{} ({} columns{})", name, plan.assignments.at(name).weight.shape[1],
+                                 one_size ? "" : fmt::format(", group size {}", size)));
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format("recipe: {} layer(s) have columns that are no multiple of {}: {}; ignore them or "
+                  "choose another group_size",
+                  odd.size(), one_size ? fmt::format("the group size {}", odd[0].second) : "their group size",
+                  some_of(layers)));
 }
 
 // A tied head and its embedding stay one tensor when both are left alone, or when both get the same codes.
@@ -256,17 +255,103 @@ void plan_config(RunPlan& plan,
 
 // llm-compressor writes what vLLM cannot load; --compat vllm does not.
 void lint(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
-  plan.notes = unequal_fused_parts(plan, model);
-  if (options.compat == Compat::reference) return;
-  if (!plan.notes.empty())
-    throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", plan.notes.front()));
-  if (options.save_compressed) plan.notes = vllm_notes(plan, model);
+  const auto add = [&](const std::vector<std::string>& lines) {
+    plan.notes.insert(plan.notes.end(), lines.begin(), lines.end());
+  };
+  const std::vector<std::string> unequal = unequal_fused_parts(plan, model);
+  if (options.compat == Compat::reference) return add(unequal);
+  if (!unequal.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", unequal.front()));
+  if (options.save_compressed) add(vllm_notes(plan, model));
+}
+
+// Names of the recipe that do nothing: most often they are mistyped.
+void check_names(RunPlan& plan,
+                 const ModelOutline& model,
+                 const ModifierList& modifiers,
+                 const OneshotOptions& options) {
+  for (const auto& modifier : modifiers.all) {
+    std::string list;
+    for (const std::string& entry : modifier->unmatched_ignores(model.modules))
+      list += fmt::format("{}'{}'{}", list.empty() ? "" : ", ", entry,
+                          nearest_name_hint(entry, model.modules));
+    if (!list.empty() && options.compat == Compat::vllm)
+      plan.notes.push_back(fmt::format("recipe: {}: ignore entries that match no module of this model: {}",
+                                       modifier->type(), list));
+  }
+  for (const Transform* transform : modifiers.transforms) {
+    if (!model.graph) continue;
+    const std::vector<std::string> unused = transform->unused_mappings(*model.graph);
+    if (!unused.empty() && options.compat == Compat::vllm)
+      throw Error(ErrorCode::invalid_argument, unused.front());
+    plan.notes.insert(plan.notes.end(), unused.begin(), unused.end());
+  }
+}
+
+bool has_argument(const ModifierSpec& spec, std::string_view key) {
+  const RecipeValue* value = spec.arguments.find(key);
+  return value && !value->is_null();
+}
+
+// The QuantizationModifier before a GPTQModifier without a scheme says what is quantized; GPTQModifier how. Both
+// become one GPTQModifier.
+ModifierSpec with_scheme_of(const ModifierSpec& gptq, const ModifierSpec& what) {
+  const auto texts = [](const ModifierSpec& spec, const char* key) {
+    const RecipeValue* value = spec.arguments.find(key);
+    return value ? value->as_strings(fmt::format("{}.{}", spec.type, key)) : std::vector<std::string>{};
+  };
+  const std::vector<std::string> targets = texts(gptq, "targets"), ignored = texts(what, "ignore");
+  bool same = targets.empty() || targets == std::vector<std::string>{"Linear"} ||
+      targets == texts(what, "targets");
+  for (const std::string& entry : texts(gptq, "ignore"))
+    same = same && std::find(ignored.begin(), ignored.end(), entry) != ignored.end();
+  if (!same)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe line {}: {} has no scheme and takes that of {} (line {}), but has other "
+                            "targets or ignores more; wanted its own scheme, or the same modules",
+                            gptq.line, gptq.type, what.type, what.line));
+  ModifierSpec merged = gptq;
+  std::erase_if(merged.arguments.entries,
+                [](const auto& entry) { return entry.first == "targets" || entry.first == "ignore"; });
+  for (const auto& [key, value] : what.arguments.entries)
+    if (!has_argument(merged, key)) {
+      std::erase_if(merged.arguments.entries,
+                    [&, name = key](const auto& entry) { return entry.first == name; });
+      merged.arguments.entries.emplace_back(key, value);
+    }
+  return merged;
+}
+
+std::vector<ModifierSpec> with_schemes(const std::vector<ModifierSpec>& modifiers,
+                                       std::vector<std::string>& notes) {
+  const auto says_what = [](const ModifierSpec& spec) {
+    return has_argument(spec, "scheme") || has_argument(spec, "config_groups");
+  };
+  std::vector<ModifierSpec> all;
+  for (const ModifierSpec& spec : modifiers) {
+    const bool bare = spec.type == "GPTQModifier" && !says_what(spec) &&
+        !has_argument(spec, "kv_cache_scheme");
+    const auto what = std::find_if(all.rbegin(), all.rend(), [&](const ModifierSpec& before) {
+      return bare && before.type == "QuantizationModifier" && says_what(before);
+    });
+    if (what == all.rend()) {
+      all.push_back(spec);
+      continue;
+    }
+    notes.push_back(
+        fmt::format("recipe line {}: {} has no scheme and takes that of {} (line {}), which does "
+                    "nothing else",
+                    spec.line, spec.type, what->type, what->line));
+    ModifierSpec merged = with_scheme_of(spec, *what);
+    all.erase(std::next(what).base());
+    all.push_back(std::move(merged));
+  }
+  return all;
 }
 
 }  // namespace
 
 ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
-  for (const ModifierSpec& spec : recipe.modifiers) {
+  for (const ModifierSpec& spec : with_schemes(recipe.modifiers, notes)) {
     all.push_back(make_modifier(spec, policy));
     if (const auto* quantizer = dynamic_cast<const Quantizer*>(all.back().get()))
       quantizers.push_back(quantizer);
@@ -303,16 +388,41 @@ RunPlan make_plan(const Checkpoint& checkpoint,
                   const ModelOutline& model,
                   const ModifierList& modifiers,
                   const OneshotOptions& options) {
+  refuse_quantized_parts(checkpoint);
   RunPlan plan;
+  plan.notes = modifiers.notes;
+  for (const auto& modifier : modifiers.all)
+    for (const std::string& line : modifier->notes()) plan.notes.push_back(line);
   assign(plan, model, modifiers,
          options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
+  check_names(plan, model, modifiers, options);
   check_divisibility(plan);
+  check_shared_inputs(plan, model);
   decide_tie(plan, model, options);
   batch(plan, model);
   plan_tensors(plan, checkpoint, model, options);
   plan_config(plan, model, modifiers, options);
+  if (options.save_compressed) ignore_copied_matrices(plan, checkpoint);
   lint(plan, model, options);
+  check_planned_folder(plan, checkpoint, options);
   return plan;
+}
+
+std::string planned_config(const RunPlan& plan, const Checkpoint& source, const OneshotOptions& options) {
+  std::string text = source.config();
+  if (options.save_compressed && plan.quantizes()) {
+    const ConfigFlavor flavor = options.compat == Compat::reference ? ConfigFlavor::reference
+                                                                    : ConfigFlavor::vllm;
+    text = merge_quantization_config(text, write_quantization_config(plan.config, flavor));
+  }
+  return plan.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
+}
+
+std::string some_of(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kNamesInError); ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > kNamesInError) text += fmt::format(" and {} more", names.size() - kNamesInError);
+  return text;
 }
 
 }  // namespace llmc

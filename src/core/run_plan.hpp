@@ -23,6 +23,7 @@ struct ModifierList {
   std::vector<std::unique_ptr<Modifier>> all;  // owner, in recipe order
   std::vector<const Transform*> transforms;
   std::vector<const Quantizer*> quantizers;
+  std::vector<std::string> notes;
 };
 
 struct Assignment {
@@ -64,13 +65,22 @@ struct RunPlan {
   std::vector<std::string> notes;  // what a reader of the folder may stumble over
 
   const Assignment* find(const std::string& module) const;
+  // weights, the cache or both: config.json then has a quantization_config
+  bool quantizes() const { return !config.groups.empty() || config.kv_cache_scheme; }
 };
 
 // Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing
-// to quantize, and unless --compat reference fused parts with different schemes.
+// to quantize, a source that holds parts of quantized weights, a folder that verify would refuse; and unless
+// --compat reference: fused parts with different schemes, mappings that cannot be applied.
 RunPlan make_plan(const Checkpoint& checkpoint,
                   const ModelOutline& model,
                   const ModifierList& modifiers,
                   const OneshotOptions& options);
+
+// The output's config.json.
+std::string planned_config(const RunPlan& plan, const Checkpoint& source, const OneshotOptions& options);
+
+// "a, b, c and 4 more": at most eight names
+std::string some_of(const std::vector<std::string>& names);
 
 }  // namespace llmc

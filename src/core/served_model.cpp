@@ -8,6 +8,7 @@
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/compressed_output.hpp"
 #include "core/families/decoder_spec.hpp"
+#include "core/inspection/sound_folder.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
@@ -31,10 +32,11 @@ std::vector<float> read_floats(const Checkpoint& from, const std::string& name) 
   return values;
 }
 
-// `name`: the activation's parameters are stored as "<name>_scale", ...
+// `name`: the activation's parameters are stored as "<name>_scale", ...; attn_head: `heads` of each.
 ActivationQuantization emulated(const Checkpoint& from,
                                 const QuantizationArgs& args,
-                                const std::string& name) {
+                                const std::string& name,
+                                int64_t heads) {
   if (args.dynamic == Dynamic::yes && args.strategy == Strategy::tensor)
     throw Error(ErrorCode::unsupported,
                 fmt::format("'{}': '{}' asks for one dynamic scale per tensor, which depends on the server's "
@@ -52,6 +54,11 @@ ActivationQuantization emulated(const Checkpoint& from,
   if (!args.symmetric)
     for (const float zero_point : read_floats(from, name + "_zero_point"))
       how.fixed_zero_points.push_back(static_cast<int8_t>(zero_point));
+  const auto wanted = static_cast<size_t>(args.strategy == Strategy::attn_head ? heads : 1);
+  if (how.fixed_scales.size() != wanted || (!args.symmetric && how.fixed_zero_points.size() != wanted))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("'{}': '{}' has {} scale(s) and {} zero point(s), wanted {}", from.directory(),
+                            name, how.fixed_scales.size(), how.fixed_zero_points.size(), wanted));
   return how;
 }
 
@@ -61,14 +68,16 @@ ServedModel::ServedModel(const std::string& directory)
     : checkpoint_(directory),
       graph_(graph_of(checkpoint_)),
       quantization_(parse_quantization_config(checkpoint_.config())) {
+  require_sound(checkpoint_, quantization_ ? &*quantization_ : nullptr);
   if (!quantization_) return;
   groups_ = std::make_unique<GroupMatcher>(*quantization_);
   round_activations();
 }
 
 void ServedModel::round_activations() {
-  const auto add = [&](const std::string& name, const std::optional<QuantizationArgs>& args) {
-    if (args) rounding_[name] = emulated(checkpoint_, *args, name);
+  const auto add = [&](const std::string& name, const std::optional<QuantizationArgs>& args,
+                       int64_t heads = 1) {
+    if (args) rounding_[name] = emulated(checkpoint_, *args, name, heads);
   };
   std::map<std::string, std::string> class_of;
   for (const Module& module : graph_.modules) class_of[module.name] = module.class_name;
@@ -81,10 +90,10 @@ void ServedModel::round_activations() {
       if (const auto* attention = std::get_if<Attention>(&node.operation)) {
         const auto* group = groups_->match(attention->module, class_of[attention->module]);
         const bool states = group && !group->scheme.weights;
-        if (states) add(attention->module + ".q", group->scheme.input_activations);
+        if (states) add(attention->module + ".q", group->scheme.input_activations, attention->heads);
         for (const char* state : {".k", ".v"})
           add(attention->module + state,
-              states ? group->scheme.input_activations : quantization_->kv_cache_scheme);
+              states ? group->scheme.input_activations : quantization_->kv_cache_scheme, attention->kv_heads);
       }
     }
 }
@@ -99,7 +108,7 @@ WeightTable ServedModel::load(const Block& block, DType dtype) const {
     const auto* group = groups_ && (embedding || node.linear())
         ? groups_->match(owner, embedding ? "Embedding" : "Linear")
         : nullptr;
-    if (group) {
+    if (group && group->scheme.weights) {
       QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights,
                                               group->scheme.format.value_or(infer_format(group->scheme)));
       Tensor& scales = matrix.parameters.scales;

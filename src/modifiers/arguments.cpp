@@ -23,13 +23,13 @@ const RecipeValue* Arguments::find(std::string_view key) {
   return value && !value->is_null() ? value : nullptr;
 }
 
-double Arguments::number(std::string_view key, double otherwise) {
+double Arguments::number(std::string_view key, double otherwise, double low, double high) {
   const RecipeValue* value = find(key);
-  return value ? value->as_double(what(key)) : otherwise;
+  return value ? number_in(*value, what(key), low, high) : otherwise;
 }
-int64_t Arguments::integer(std::string_view key, int64_t otherwise) {
+int64_t Arguments::integer(std::string_view key, int64_t otherwise, int64_t low, int64_t high) {
   const RecipeValue* value = find(key);
-  return value ? value->as_int(what(key)) : otherwise;
+  return value ? int_in(*value, what(key), low, high) : otherwise;
 }
 bool Arguments::boolean(std::string_view key, bool otherwise) {
   const RecipeValue* value = find(key);

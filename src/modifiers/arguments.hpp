@@ -17,8 +17,9 @@ class Arguments {
 
   const RecipeValue* find(std::string_view key);  // null when absent or null
   bool has(std::string_view key);                 // present, even when null
-  double number(std::string_view key, double otherwise);
-  int64_t integer(std::string_view key, int64_t otherwise);
+  // low .. high, both included; an error that names them otherwise
+  double number(std::string_view key, double otherwise, double low, double high);
+  int64_t integer(std::string_view key, int64_t otherwise, int64_t low, int64_t high);
   bool boolean(std::string_view key, bool otherwise);
   std::string text(std::string_view key, std::string otherwise);
   std::vector<std::string> texts(std::string_view key, std::vector<std::string> otherwise);

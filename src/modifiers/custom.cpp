@@ -22,6 +22,7 @@ class Custom final : public ScopedQuantizer {
       : ScopedQuantizer(arguments),
         own_(own),
         policy_(policy) {
+    notes_ = take_group_order_as_static(scope_, arguments, policy.compat);
     arguments.finish();
   }
 

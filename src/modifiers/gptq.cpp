@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/quantize/number_formats.hpp"
+#include "core/quantize/row_tiles.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
@@ -14,7 +15,6 @@
 #include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
 #include "modifiers/round_to_nearest.hpp"
-#include "core/quantize/row_tiles.hpp"
 
 namespace llmc {
 
@@ -75,15 +75,14 @@ double relative_output_error(const TensorView& weight,
 class Gptq final : public ScopedQuantizer {
  public:
   Gptq(Arguments&& arguments, const RunPolicy& policy) : ScopedQuantizer(arguments), policy_(policy) {
-    block_size_ = arguments.integer("block_size", 128);
-    dampening_frac_ = arguments.number("dampening_frac", 0.01);
+    block_size_ = arguments.integer("block_size", 128, 1, INT32_MAX);
+    dampening_frac_ = arguments.number("dampening_frac", 0.01, 0, 1);
     const std::string dampening = arguments.text("dampening",
                                                  policy.compat == Compat::reference ? "mean" : "relative");
     if (dampening != "relative" && dampening != "mean")
       arguments.fail("dampening", fmt::format("got '{}', wanted relative or mean", dampening));
     relative_dampening_ = dampening == "relative";
-    if (block_size_ < 1) arguments.fail("block_size", fmt::format("got {}, wanted at least 1", block_size_));
-    if (!(dampening_frac_ > 0.0 && dampening_frac_ <= 1.0))
+    if (dampening_frac_ <= 0.0)
       arguments.fail("dampening_frac",
                      fmt::format("got {}, wanted more than 0 and at most 1", dampening_frac_));
     arguments.boolean("offload_hessians", false);  // llmc keeps one Hessian at a time: nothing to offload
@@ -174,39 +173,84 @@ class Gptq final : public ScopedQuantizer {
       const int64_t count = job.weight.rows();
       QuantizedMatrix result{args, job.weight.shape, std::move(solution.codes[j]),
                              std::move(prepared.parameters[j])};
+      const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
+      LinearReport row = report_row(job, args, solution, losses, *set.statistics, backend);
+      first += count;
+      if (lost_its_weight(job, result, row, backend)) {
+        results.push_back(round_unseen(set, j, result, backend, rows));
+        continue;
+      }
       if (policy_.compat == Compat::reference) requantize(result, job.weight.dtype, backend);
       if (args.actorder == ActOrder::weight) result.visiting_order = solution.order;
-      const std::span<const double> losses(solution.row_loss.data() + first, static_cast<size_t>(count));
-      rows.push_back(report_row(job, args, solution, losses, *set.statistics, backend));
+      rows.push_back(std::move(row));
       if (rows.back().note.empty()) rows.back().note = prepared.observer_note;
       results.push_back(std::move(result));
-      first += count;
     }
     return results;
+  }
+
+  // GPTQ makes zeros of columns whose inputs were zero in all of the data. When no other column of a matrix
+  // holds anything, all of it would be gone.
+  static bool lost_its_weight(const MatrixJob& job,
+                              const QuantizedMatrix& result,
+                              const LinearReport& row,
+                              Backend& backend) {
+    if (row.relative_error != 0 || row.loss != 0) return false;
+    const HostView weight(job.weight, backend);
+    if (is_zero(*weight)) return false;
+    const QuantizedMatrix here{result.args, result.shape, backend.to_host(result.codes),
+                               result.parameters.copy()};
+    const Tensor decoded = dequantize_in_tiles(here, DType::f32, backend);
+    return is_zero(decoded);
+  }
+
+  static bool is_zero(const TensorView& values) {
+    std::vector<float> row(static_cast<size_t>(values.columns()));
+    for (int64_t i = 0; i < values.rows(); ++i) {
+      to_float(values.row_range(i, i + 1), row.data());
+      if (std::any_of(row.begin(), row.end(), [](float value) { return value != 0; })) return false;
+    }
+    return true;
+  }
+
+  QuantizedMatrix round_unseen(const MatrixSet& set,
+                               size_t index,
+                               const QuantizedMatrix& result,
+                               Backend& backend,
+                               std::vector<LinearReport>& rows) const {
+    const std::string& module = set.jobs[index].module;
+    if (policy_.compat == Compat::reference)
+      throw Error(ErrorCode::numeric,
+                  fmt::format("'{}': its inputs are zero in all of the calibration data, and llm-compressor "
+                              "makes zeros of it; wanted other data, the module in ignore, or --compat vllm, "
+                              "which rounds it to nearest",
+                              module));
+    MatrixSet alone{{set.jobs[index]}, set.scheme, set.statistics};
+    alone.jobs[0].global_scale = result.parameters.global_scale;
+    QuantizedMatrix rounded = std::move(round_to_nearest(alone, policy_.rounding, backend, rows).front());
+    rows.back().note = "its inputs are zero in all of the calibration data: rounded to nearest";
+    return rounded;
   }
 
   // Unset means static, null means none; what the scheme itself says must not contradict what the modifier
   // says.
   void set_activation_order(Arguments& arguments) {
-    const bool given = arguments.has("actorder");
+    const bool asked = arguments.has("actorder");  // null, too
     const RecipeValue* value = arguments.find("actorder");
+    const ActOrder order = value ? parse_actorder(*value, arguments.what("actorder"))
+        : asked                  ? ActOrder::none
+                                 : ActOrder::weight;
+    const std::string text = order == ActOrder::none ? "" : value ? actorder_text(*value, order) : "static";
     for (Scheme& scheme : scope_.schemes()) {
       if (!scheme.weights) continue;
       QuantizationArgs& args = *scheme.weights;
-      const auto asked = value ? std::optional(parse_actorder(*value, arguments.what("actorder")))
-          : given              ? std::optional(ActOrder::none)
-                               : std::nullopt;
-      if (asked && args.actorder && *asked != *args.actorder)
+      if (asked && args.actorder && *args.actorder != order)
         arguments.fail("actorder", "contradicts the actorder of the scheme's weights");
-      if (!args.actorder) {
-        args.actorder = asked.value_or(ActOrder::weight);
-        args.actorder_text = *args.actorder == ActOrder::none ? "" : value ? value->scalar : "static";
-      }
-      if (*args.actorder == ActOrder::group)
-        arguments.fail("actorder",
-                       "'group' needs a column index on disk, which llm-compressor and vLLM no longer take; "
-                       "wanted 'static', which visits columns in the same order");
+      if (args.actorder) continue;
+      args.actorder = order;
+      args.actorder_text = text;
     }
+    notes_ = take_group_order_as_static(scope_, arguments, policy_.compat);
   }
 
   // llm-compressor keeps dequantized weights and rounds them again when it saves: for int8 in bfloat16 that

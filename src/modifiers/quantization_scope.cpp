@@ -30,7 +30,8 @@ QuantizationScope::QuantizationScope(Arguments& arguments) {
   std::vector<std::string> all_targets;
   for (const auto& [target, index] : scheme_of_target_) all_targets.push_back(target);
   targets_.emplace(all_targets);
-  ignore_.emplace(arguments.texts("ignore", {}));
+  ignored_ = arguments.texts("ignore", {});
+  ignore_.emplace(ignored_);
 }
 
 void QuantizationScope::add_scheme(Scheme scheme) {
@@ -170,6 +171,44 @@ std::vector<std::string> QuantizationScope::unmatched_targets(std::span<const Mo
       unmatched.push_back(target);
   }
   return unmatched;
+}
+
+std::vector<std::string> QuantizationScope::unmatched_ignores(std::span<const Module> modules) const {
+  return unmatched_of(ignored_, modules);
+}
+
+std::vector<std::string> unmatched_of(const std::vector<std::string>& entries,
+                                      std::span<const Module> modules) {
+  std::vector<std::string> unmatched;
+  for (const std::string& entry : entries) {
+    const TargetMatcher matcher({entry});
+    if (!matcher.match("lm_head", "Linear") &&
+        std::none_of(modules.begin(), modules.end(),
+                     [&](const Module& m) { return matcher.match(m.name, m.class_name); }))
+      unmatched.push_back(entry);
+  }
+  return unmatched;
+}
+
+std::vector<std::string> take_group_order_as_static(QuantizationScope& scope,
+                                                    Arguments& arguments,
+                                                    Compat compat) {
+  bool taken = false;
+  for (Scheme& scheme : scope.schemes()) {
+    if (!scheme.weights || scheme.weights->actorder != ActOrder::group) continue;
+    if (compat == Compat::reference)
+      arguments.fail("actorder",
+                     "'group' needs a column index on disk, which llm-compressor no longer takes; wanted "
+                     "'static', which visits columns in the same order");
+    scheme.weights->actorder = ActOrder::weight;
+    scheme.weights->actorder_text = "static";
+    taken = true;
+  }
+  if (!taken) return {};
+  return {
+      fmt::format("recipe: {}: 'group' is taken as 'static', which visits columns in the same order and "
+                  "needs no column index on disk",
+                  arguments.what("actorder"))};
 }
 
 std::vector<std::vector<QuantizedMatrix>> ScopedQuantizer::quantize_all(

@@ -22,10 +22,24 @@ constexpr Row kModifiers[] = {
 };
 
 // Known to llm-compressor's users; llmc cannot run them yet.
-constexpr const char* kNotBuilt[] = {
-    "AWQModifier",        "AutoRoundModifier",    "SpinQuantModifier",        "QuIPModifier",
-    "SparseGPTModifier",  "WandaPruningModifier", "MagnitudePruningModifier", "ConstantPruningModifier",
-    "REAPPruningModifier"};
+struct NotBuilt {
+  const char* type;
+  const char* instead;
+};
+constexpr const char* kWithoutPruning =
+    "llmc does not prune; prune with llm-compressor first, or leave it out";
+constexpr const char* kWithoutRotations = "leave it out; SmoothQuantModifier moves outliers too";
+constexpr NotBuilt kNotBuilt[] = {
+    {"AWQModifier",
+     "leave it out, or put SmoothQuantModifier in its place, before GPTQModifier with its scheme"},
+    {"AutoRoundModifier", "use GPTQModifier with its scheme, targets and ignore"},
+    {"SpinQuantModifier", kWithoutRotations},
+    {"QuIPModifier", kWithoutRotations},
+    {"SparseGPTModifier", kWithoutPruning},
+    {"WandaPruningModifier", kWithoutPruning},
+    {"MagnitudePruningModifier", kWithoutPruning},
+    {"ConstantPruningModifier", kWithoutPruning},
+    {"REAPPruningModifier", kWithoutPruning}};
 
 }  // namespace
 
@@ -43,11 +57,14 @@ std::unique_ptr<Modifier> make_modifier(const ModifierSpec& spec, const RunPolic
   std::string names;
   for (const Row& row : kModifiers) names += (names.empty() ? "" : ", ") + std::string(row.type);
   for (const CustomQuantizer& own : policy.custom) names += ", " + own.type;
-  const bool known = std::any_of(std::begin(kNotBuilt), std::end(kNotBuilt),
-                                 [&](const char* name) { return spec.type == name; });
-  throw Error(known ? ErrorCode::unsupported : ErrorCode::invalid_argument,
-              fmt::format("recipe line {}: {} modifier '{}'; there are {}", spec.line,
-                          known ? "not yet built:" : "unknown", spec.type, names));
+  for (const NotBuilt& missing : kNotBuilt)
+    if (spec.type == missing.type)
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("recipe line {}: not yet built: modifier '{}': {}; there are {}", spec.line,
+                              spec.type, missing.instead, names));
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format("recipe line {}: unknown modifier '{}'; there are {}", spec.line, spec.type, names));
 }
 
 }  // namespace llmc

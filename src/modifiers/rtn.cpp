@@ -15,6 +15,7 @@ class RoundToNearest final : public ScopedQuantizer {
   RoundToNearest(Arguments&& arguments, const RunPolicy& policy)
       : ScopedQuantizer(arguments),
         policy_(policy) {
+    notes_ = take_group_order_as_static(scope_, arguments, policy.compat);
     arguments.finish();
   }
 

@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "core/quantize/smoothing.hpp"
+#include "core/recipe/nearest_name.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
+#include "modifiers/quantization_scope.hpp"
 #include "modifiers/registry.hpp"
 
 namespace llmc {
@@ -15,6 +17,8 @@ namespace {
 
 struct Mapping {
   TargetMatcher balance, smooth;
+  std::string smooth_text;  // "re:.*input_layernorm"
+  int line = 0;
 };
 
 class SmoothQuant final : public Transform {
@@ -23,24 +27,44 @@ class SmoothQuant final : public Transform {
       : type_(spec.type),
         rounds_like_reference_(policy.compat == Compat::reference),
         arguments_(spec),
-        ignore_(arguments_.texts("ignore", {})) {
-    strength_ = static_cast<float>(arguments_.number("smoothing_strength", 0.5));
+        ignored_(arguments_.texts("ignore", {})),
+        ignore_(ignored_) {
+    strength_ = static_cast<float>(arguments_.number("smoothing_strength", 0.5, 0, 1));
     const std::string algorithm = arguments_.text(
         "algorithm", spec.type == "LogarithmicEqualizationModifier" ? "log_equalization" : "smoothquant");
     if (algorithm != "smoothquant" && algorithm != "log_equalization")
       arguments_.fail("algorithm",
                       fmt::format("got '{}', wanted smoothquant or log_equalization", algorithm));
     logarithmic_ = algorithm == "log_equalization";
-    if (!(strength_ >= 0.0f && strength_ <= 1.0f))
-      arguments_.fail("smoothing_strength", fmt::format("got {}, wanted 0 to 1", strength_));
     if (arguments_.find("calibration_function"))
       arguments_.fail("calibration_function", "a Python function cannot run here; leave it out");
-    arguments_.integer("num_calibration_steps", 0);  // deprecated there: every sample is used
+    arguments_.integer("num_calibration_steps", 0, 0, INT64_MAX);  // deprecated there: every sample is used
     if (const RecipeValue* mappings = arguments_.find("mappings")) read_mappings(*mappings);
     arguments_.finish();
   }
 
   std::string_view type() const override { return type_; }
+
+  std::vector<std::string> unmatched_ignores(std::span<const Module> modules) const override {
+    return unmatched_of(ignored_, modules);
+  }
+
+  std::vector<std::string> unused_mappings(const Graph& graph) const override {
+    std::vector<std::string> lines;
+    for (const Mapping& mapping : mappings_) {
+      const bool used = std::any_of(graph.blocks.begin(), graph.blocks.end(), [&](const Block& block) {
+        const std::vector<SmoothingPair> pairs = smoothing_pairs(block);
+        return std::any_of(pairs.begin(), pairs.end(), [&](const SmoothingPair& pair) {
+          return mapping.smooth.match(block.nodes[pair.smooth].name, "") != nullptr;
+        });
+      });
+      if (!used)
+        lines.push_back(fmt::format("recipe line {}: {}: smooth layer '{}' {}", mapping.line,
+                                    arguments_.what("mappings"), mapping.smooth_text,
+                                    why_unused(mapping, graph)));
+    }
+    return lines;
+  }
 
   std::vector<SmoothingPair> select(const Graph&, const Block& block) const override {
     std::vector<SmoothingPair> selected;
@@ -92,9 +116,25 @@ class SmoothQuant final : public Transform {
       if (!balance || !smooth)
         arguments_.fail("mappings", "wanted a list of [[balance layers], smooth layer]");
       const std::string what = arguments_.what("mappings");
-      mappings_.push_back(
-          {TargetMatcher(balance->as_strings(what)), TargetMatcher(smooth->as_strings(what))});
+      const std::vector<std::string> smooths = smooth->as_strings(what);
+      mappings_.push_back({TargetMatcher(balance->as_strings(what)), TargetMatcher(smooths),
+                           fmt::format("{}", fmt::join(smooths, "', '")), entry.line});
     }
+  }
+
+  static std::string why_unused(const Mapping& mapping, const Graph& graph) {
+    for (const Block& block : graph.blocks)
+      for (const Node& node : block.nodes)
+        if (!node.name.empty() && mapping.smooth.match(node.name, ""))
+          return fmt::format(
+              "is '{}', a {}; wanted a norm that only Linears of its own layer read: llmc moves scale out of "
+              "norms",
+              node.name,
+              node.norm()         ? "norm outside attention and MLP"
+                  : node.linear() ? "Linear"
+                                  : "table");
+    return fmt::format("matches no module of this model{}; wanted a norm that Linears read",
+                       nearest_name_hint(mapping.smooth_text, graph.modules));
   }
 
   // The pair is the mapping's when its norm and all of its readers are named; a norm with a reader left out
@@ -113,6 +153,7 @@ class SmoothQuant final : public Transform {
   std::string type_;
   bool rounds_like_reference_ = false;
   Arguments arguments_;
+  std::vector<std::string> ignored_;
   TargetMatcher ignore_;
   float strength_ = 0.5f;
   bool logarithmic_ = false;

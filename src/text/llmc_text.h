@@ -8,7 +8,8 @@
  * Ownership. What _open and _load give, the matching _free takes; text and ids go to llmc_text_free. NULL
  *            is fine for every _free. What a view points at belongs to the data set.
  * Threads.   A tokenizer and a data set are read-only once made: any number of threads may use one at a
- *            time. Only llmc_text_dataset_load starts threads, and they end before it returns.
+ *            time. Templates are compiled and rendered on threads with a stack of their own (256 MB of address
+ *            space, touched as needed), which end before the call returns.
  * Guest.     Nothing here prints, reads the clock or an environment variable, or lets a panic through. */
 #ifndef LLMC_TEXT_H
 #define LLMC_TEXT_H
@@ -29,15 +30,18 @@ typedef int32_t llmc_text_status;
 #define LLMC_TEXT_IO 3        /* the operating system refused */
 #define LLMC_TEXT_BAD_FILE 4 /* a row, tokenizer or template that breaks its format; what a template raised */
 #define LLMC_TEXT_UNSUPPORTED 5
-#define LLMC_TEXT_INTERNAL 10 /* a bug; also out of memory */
+#define LLMC_TEXT_CANCELLED 8
+#define LLMC_TEXT_INTERNAL 10 /* a bug; also out of memory for a result (elsewhere Rust ends the process) */
 
 typedef struct llmc_text_tokenizer llmc_text_tokenizer;
 typedef struct llmc_text_dataset llmc_text_dataset;
 
 /* Opens the tokenizer of a Hugging Face model folder: tokenizer.json (required), the special tokens of
  * tokenizer_config.json and special_tokens_map.json, and the chat template: `chat_template` (its text) if
- * not NULL, else chat_template.jinja, else the one of tokenizer_config.json (of several, the one named
- * "default"). A template that does not parse is reported by the first call that renders. */
+ * not NULL, else chat_template.jinja and additional_chat_templates/NAME.jinja, else those of
+ * tokenizer_config.json, chat_template.json or processor_config.json. Of several, the one named "default",
+ * and for conversations with tools the one named "tool_use". A template that does not parse is reported by
+ * the first call that renders. */
 llmc_text_status llmc_text_tokenizer_open(const char* model_dir,
                                           const char* chat_template,
                                           llmc_text_tokenizer** tokenizer,
@@ -84,18 +88,35 @@ typedef struct llmc_text_dataset_options {
   /* 1: all samples joined, then cut into sequences of exactly max_seq_length; the rest is dropped,
    * unless it is all there is */
   int32_t concatenate;
-  int64_t threads; /* 0 and 1: the calling thread only. The result does not depend on it. */
+  int64_t threads; /* threads to work on; the calling thread waits. The result does not depend on it. */
+  const char* tokenizer_dir; /* without a tokenizer: where one was looked for, for the error; or NULL */
+  /* asked before every row, from any thread; not 0 ends the call with LLMC_TEXT_CANCELLED. Or NULL */
+  int32_t (*is_cancelled)(const void* user_data);
+  const void* user_data;
 } llmc_text_dataset_options;
 
-/* Makes token ids of a file's rows. The first of these columns that a row has counts:
- *   input_ids          used as they are; the only kind for which `tokenizer` may be NULL
- *   text_column        when it is not "text"
- *   messages           through the chat template (with the row's `tools`), no special tokens added
- *   text               with special tokens
- *   prompt, completion joined, with special tokens
+/* Makes token ids of a file's rows. The first of these that a row has counts; null counts as absent:
+ *   input_ids                used as they are, but for those whose attention_mask is 0; the only kind for
+ *                            which `tokenizer` may be NULL
+ *   text_column              when it is not "text"
+ *   messages                 a chat
+ *   text                     with special tokens
+ *   prompt + completion      two texts joined, with special tokens; or two lists of messages, a chat
+ *   conversations            a chat, also as ShareGPT writes it (from, value), with the row's `system`
+ *   chosen                   after `prompt`, as completion; or alone, a text or a chat
+ *   instruction, question, query, prompt + output, response, answer
+ *                            a chat of two turns, with `input` or `context` below the first, and `system`;
+ *                            joined by line ends when the model has no chat template
+ *   prompt                   a text with special tokens, or a chat
+ * Chats go through the chat template, no special tokens added. Its variables are the row's `tools` and
+ * `documents` (also as JSON text), `enable_thinking`, `thinking`, `reasoning_effort`,
+ * `add_generation_prompt`, and what `chat_template_kwargs` holds. Content in parts goes to a template that
+ * walks through parts, and joined by line ends to others. Columns that matter and are not used, such as
+ * `images`, are named in a note.
  * Only the rows that are used are parsed, so an error in another row goes unseen. Rows without tokens (no
  * ids, no messages, empty text) are skipped and counted. Errors name file and line: "dataset:
- * chats.jsonl:17: expected ...". */
+ * chats.jsonl:17: expected ...". A rendering that takes more than its share of work, memory or depth is an
+ * error too. */
 llmc_text_status llmc_text_dataset_load(const llmc_text_tokenizer* tokenizer,
                                         const llmc_text_dataset_options* options,
                                         llmc_text_dataset** dataset,

@@ -21,6 +21,10 @@ void check(llmc_text_status status, char* const& error) {
   throw Error(static_cast<ErrorCode>(status), error ? error : "text: out of memory");
 }
 
+int32_t is_set(const void* flag) {
+  return static_cast<const std::atomic<bool>*>(flag)->load(std::memory_order_relaxed);
+}
+
 }  // namespace
 
 void Tokenizer::Closer::operator()(llmc_text_tokenizer* tokenizer) const {
@@ -75,6 +79,11 @@ Dataset load_dataset(const Tokenizer* tokenizer, const DatasetOptions& options) 
   raw.shuffle = options.shuffle_seed.has_value();
   raw.concatenate = options.concatenate;
   raw.threads = options.threads;
+  raw.tokenizer_dir = options.tokenizer_dir.empty() ? nullptr : options.tokenizer_dir.c_str();
+  if (options.cancel) {
+    raw.is_cancelled = is_set;
+    raw.user_data = options.cancel;
+  }
 
   llmc_text_dataset* loaded = nullptr;
   char* error = nullptr;

@@ -8,6 +8,7 @@
 //
 // In a build without LLMC_TEXT (text_stub.cpp) there is no tokenizer, and only rows with `input_ids` load.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -29,6 +30,8 @@ struct DatasetOptions {
   std::string text_column = "text";
   std::string template_date;  // what strftime_now formats, such as 2025-03-05; empty: 2024-07-26
   int threads = 1;            // the result does not depend on it
+  std::string tokenizer_dir;  // without a tokenizer: where one was looked for, for the error
+  const std::atomic<bool>* cancel = nullptr;  // looked at before every row; true -> Error(cancelled)
 };
 
 struct Dataset {

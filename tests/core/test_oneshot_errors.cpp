@@ -113,21 +113,41 @@ TEST_CASE("a target that matches nothing is an error") {
   CHECK_THAT(attempt.error(), Contains("re:.*wqkv"));
 }
 
-TEST_CASE("actorder group is refused with the name of the order that does the same, wherever it is said") {
-  for (const char* recipe : {"q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, actorder: group}}}",
-                             "q_stage: {q_modifiers: {GPTQModifier: {config_groups: {g: {targets: [Linear], "
-                             "weights: {num_bits: 4, group_size: 64, actorder: dynamic}}}}}}"}) {
-    Attempt attempt;
-    attempt.options.recipe = recipe;
-    CHECK_THAT(attempt.error(),
-               Contains("recipe line 1: GPTQModifier.actorder: 'group'") && Contains("wanted 'static'"));
-  }
-}
-
 TEST_CASE("a calibrated recipe without data says so") {
   Attempt attempt;
   attempt.options.calibration.reset();
   CHECK_THAT(attempt.error(), Contains("no tokens") && Contains("--dataset"));
+}
+
+TEST_CASE("data are asked for once, after the plan, and only by a recipe that needs them") {
+  Attempt attempt;
+  const TokenBatch tokens = *attempt.options.calibration;
+  attempt.options.calibration.reset();
+  int asked = 0;
+  attempt.options.load_calibration = [&](const std::function<void(const std::string&)>& note) {
+    ++asked;
+    note("two rows were skipped");
+    return tokens;
+  };
+  SECTION("a wrong recipe is told before") {
+    attempt.options.recipe = "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A16, targets: [wqkv]}}}";
+    CHECK_THAT(attempt.error(), Contains("wqkv"));
+    CHECK(asked == 0);
+  }
+  SECTION("a recipe without data leaves them alone, with a note") {
+    attempt.options.recipe.clear();
+    attempt.options.scheme = "FP8_DYNAMIC";
+    const auto backend = make_cpu_backend({});
+    CHECK_THAT(oneshot(attempt.options, *backend, {}).notes,
+               Catch::VectorContains(std::string("calibration: this recipe needs no data; none was read")));
+    CHECK(asked == 0);
+  }
+  SECTION("what they tell is a note of the run") {
+    const auto backend = make_cpu_backend({});
+    CHECK_THAT(oneshot(attempt.options, *backend, {}).notes,
+               Catch::VectorContains(std::string("two rows were skipped")));
+    CHECK(asked == 1);
+  }
 }
 
 TEST_CASE("a token id outside the vocabulary names id, position and vocabulary") {
@@ -143,6 +163,13 @@ TEST_CASE("a model that is already quantized is refused, with the method named")
   edit_config(attempt.options.model_dir, "quantization_config", {{"quant_method", "compressed-tensors"}});
   CHECK_THAT(attempt.error(),
              Contains("already quantized, by 'compressed-tensors'") && Contains("--dequantize"));
+  // as it was called in 2024, and methods that only their keys tell
+  edit_config(attempt.options.model_dir, "quantization_config", nullptr);
+  edit_config(attempt.options.model_dir, "compression_config", {{"quant_method", "compressed-tensors"}});
+  CHECK_THAT(attempt.error(), Contains("already quantized, by 'compressed-tensors'"));
+  edit_config(attempt.options.model_dir, "quantization_config",
+              {{"load_in_4bit", true}, {"bnb_4bit_quant_type", "nf4"}});
+  CHECK_THAT(attempt.error(), Contains("by 'bitsandbytes'") && Contains("model.dequantize()"));
 }
 
 TEST_CASE("an output folder that is not empty needs --overwrite, and is kept on failure") {

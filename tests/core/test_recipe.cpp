@@ -82,8 +82,7 @@ TEST_CASE("a recipe's mistakes are errors that name line, thing and wanted") {
   CHECK_THROWS_WITH(
       only_modifier("      scheme: W4A16\n      dampening_frac: much\n"),
       Catch::Contains("recipe line 5: GPTQModifier.dampening_frac: got 'much', wanted a number"));
-  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      actorder: group\n"),
-                    Catch::Contains("wanted 'static'"));
+  CHECK_THROWS_WITH(only_modifier("      {}\n", "SparseGPTModifier"), Catch::Contains("llmc does not prune"));
   CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      config_groups: {g: {targets: [Linear]}}\n"),
                     Catch::Contains("given together"));
   CHECK_THROWS_WITH(
@@ -117,4 +116,76 @@ TEST_CASE("GPTQ visits columns by static order unless told otherwise") {
   CHECK(order("") == ActOrder::weight);
   CHECK(order("      actorder: static\n") == ActOrder::weight);
   CHECK(order("      actorder: null\n") == ActOrder::none);
+  CHECK(order("      actorder: False\n") == ActOrder::none);
+  CHECK(order("      actorder: True\n") == ActOrder::weight);  // the group order, taken as static
+}
+
+TEST_CASE("numbers that do not fit are errors that name the bounds") {
+  const auto group = [](const std::string& weights) {
+    return only_modifier("      config_groups: {g: {targets: [Linear], weights: {" + weights + "}}}\n");
+  };
+  for (const char* number : {"4294967300", "-4294967292", "0", "9"})
+    CHECK_THROWS_WITH(group(std::string("num_bits: ") + number),
+                      Catch::Contains(std::string("num_bits: got '") + number + "', wanted 1 to 8"));
+  CHECK_THROWS_WITH(group("num_bits: 4, group_size: 4294967424"), Catch::Contains("wanted -1 to 2147483647"));
+  CHECK_THROWS_WITH(group("type: float, strategy: block, block_structure: [128, 99999999999]"),
+                    Catch::Contains("block_structure: got '99999999999', wanted 1 to 2147483647"));
+  CHECK_THROWS_WITH(group("type: float, strategy: block, block_structure: 128x99999999999999999999"),
+                    Catch::Contains("wanted an integer"));
+  CHECK_THROWS_WITH(only_modifier("      scheme: W4A16\n      block_size: 0\n"),
+                    Catch::Contains("block_size: got '0', wanted 1 to 2147483647"));
+  for (const char* number : {"nan", "inf", "1e999"})
+    CHECK_THROWS_WITH(
+        only_modifier(std::string("      scheme: W4A16\n      dampening_frac: ") + number + "\n"),
+        Catch::Contains("wanted a finite number"));
+}
+
+TEST_CASE("whatever a recipe's texts are, what is written reads back the same") {
+  const char* kOdd =
+      "a_stage:\n  b_modifiers:\n    QuantizationModifier:  # why\n      scheme: W4A16\n      ignore: "
+      "['re:.*lm_head', 'true', '123', '~', 'null', lm_head, \"two\\nlines\", 'it''s \"it\"', '1e3', "
+      "'\\d+', '# no', '']\n      observer: {'true': 1, 'a: b': null, x: 1.5}\n";
+  Recipe recipe = parse_recipe(kOdd);
+  CHECK(write_recipe(recipe) == kOdd);  // its own text, comments and all
+  recipe.text.clear();                  // as after --stage
+  const std::string written = write_recipe(recipe);
+  CHECK_THAT(written, Catch::Contains("QuantizationModifier:\n"));
+  Recipe again = parse_recipe(written);
+  const auto list = [](const Recipe& of) { return of.modifiers[0].arguments.find("ignore")->as_strings(""); };
+  CHECK(list(again) == list(recipe));
+  CHECK(list(again)[6] == "two\nlines");
+  const RecipeValue& observer = *again.modifiers[0].arguments.find("observer");
+  CHECK(observer.entries[0].first == "true");
+  CHECK(observer.entries[1].second.is_null());
+  CHECK(observer.entries[2].second.as_double("") == 1.5);
+  again.text.clear();
+  CHECK(write_recipe(again) == written);
+  CHECK(parse_recipe(std::string(kOdd) + "c_stage: {}\n", "a").text.empty());
+}
+
+TEST_CASE("merge keys fill in what a mapping does not say, the earlier of a list first") {
+  const RecipeValue value = parse_recipe_value(
+      "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2, <<: *a}\none: {<<: *a, y: 5}\nlist: {<<: [*a, *b], w: "
+      "0}\nquoted: {'<<': 3}\n");
+  const auto number = [&](const char* map, const char* key) {
+    return value.find(map)->find(key)->as_int("");
+  };
+  CHECK(number("b", "x") == 1);
+  CHECK(number("b", "y") == 2);
+  CHECK(number("one", "x") == 1);
+  CHECK(number("one", "y") == 5);
+  CHECK(number("list", "y") == 1);
+  CHECK(number("list", "z") == 2);
+  CHECK(value.find("list")->entries.size() == 4);
+  CHECK(number("quoted", "<<") == 3);
+  CHECK_THROWS_WITH(parse_recipe_value("a: {<<: 3}"), Catch::Contains("'<<' wants a mapping"));
+}
+
+TEST_CASE("tensor_group without scale_dtype takes the only one there is") {
+  const auto modifier = only_modifier(
+      "      config_groups: {g: {targets: [Linear], weights: {num_bits: 4, type: float, strategy: "
+      "tensor_group, "
+      "group_size: 16}}}\n",
+      "QuantizationModifier");
+  CHECK(dynamic_cast<const Quantizer&>(*modifier).schemes().at(0).weights->scale_dtype == DType::f8_e4m3);
 }

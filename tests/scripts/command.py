@@ -226,6 +226,18 @@ try:
         or __import__("signal").signal(__import__("signal").SIGXFSZ, __import__("signal").SIG_IGN),
     )
 
+    # Data are read after the recipe
+    refused(
+        "a wrong recipe is told before a data set is opened",
+        ["NoSuchModifier"],
+        "--model",
+        TINY,
+        "--recipe",
+        "q_stage: {q_modifiers: {NoSuchModifier: {}}}",
+        "--dataset",
+        "/nonexistent.jsonl",
+    )
+
     # Arguments
     refused("an unknown option", ["--no-such"], "--model", TINY, "--scheme", "W8A8", "--no-such", "1")
     refused(

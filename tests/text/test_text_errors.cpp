@@ -137,8 +137,9 @@ TEST_CASE("a conversation that is no JSON or no array, and a date that is none, 
 
 TEST_CASE("a row of unknown columns is named with file, line, keys and what was wanted") {
   CHECK(error_of("{\"text\": \"a\"}\n\n{\"foo\": 1, \"bar\": 2}\n") ==
-        ":3: expected one of 'messages', 'text', 'prompt', 'input_ids', got keys 'foo', 'bar'");
-  CHECK(error_of("{}") == ":1: expected one of 'messages', 'text', 'prompt', 'input_ids', got no keys");
+        ":3: expected one of 'messages', 'text', 'prompt', 'input_ids', 'conversations', 'instruction', "
+        "'question', 'chosen', got keys 'foo', 'bar'");
+  CHECK_THAT(error_of("{}"), Catch::EndsWith("'question', 'chosen', got no keys"));
 }
 
 TEST_CASE("malformed rows are named with file, line and reason") {
@@ -185,7 +186,10 @@ TEST_CASE("a file that is not there, a folder, and options out of range are refu
   CHECK_THROWS_WITH(load("/no/chats.jsonl"),
                     "dataset: cannot read '/no/chats.jsonl': No such file or directory (os error 2)");
   CHECK(code_of([] { load("/no/chats.jsonl"); }) == ErrorCode::not_found);
-  CHECK_THROWS_WITH(load(kTinyLlama), "dataset: '" + kTinyLlama + "' is not a file");
+  CHECK_THROWS_WITH(load(kTinyLlama),
+                    "dataset: '" + kTinyLlama +
+                        "' is not a file; it is a folder that holds 'calibration.jsonl', 'config.json', "
+                        "'eval_chat.jsonl'");
   DatasetOptions options;
   options.concatenate = true;
   CHECK_THROWS_WITH(load("any", options), "dataset: concatenate needs a max_seq_length above 0, got 0");

@@ -9,7 +9,7 @@ from . import _tensor
 def calibration(dataset, folder):
     """Fields of llmc_oneshot_options for a data set; rows are written to a file in `folder`, a scratch folder.
 
-    A path to a .jsonl file; an iterable of rows (dictionaries with messages, text, prompt/completion or input_ids; strings); an iterable of sequences of
+    A path to a .jsonl file; an iterable of rows (dictionaries with messages, conversations, text, prompt, instruction, question, chosen or input_ids; strings); an iterable of sequences of
     token ids (lists or integer arrays); or one integer array [sequences, length].
     """
     from ._library import text

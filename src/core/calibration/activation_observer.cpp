@@ -24,9 +24,9 @@ double averaging_constant(const QuantizationArgs& args) {
   const JsonValue* constant = kwargs.find("averaging_constant");
   if (!constant) return 0.01;
   const auto number = constant->as_double();
-  if (!number || !std::isfinite(*number))
+  if (!number || !(*number >= 0 && *number <= 1))
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("observer_kwargs: averaging_constant is {}, wanted a finite number",
+                fmt::format("observer_kwargs: averaging_constant is {}, wanted 0 to 1",
                             dump_json_compact(*constant)));
   return *number;
 }

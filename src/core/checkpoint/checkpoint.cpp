@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "core/checkpoint/quantization_config.hpp"
 #include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
@@ -74,14 +75,6 @@ std::map<std::string, std::string> read_index(const std::string& directory) {
   throw Error(
       ErrorCode::not_found,
       fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));
-}
-
-const JsonValue* find_quantization_config(const JsonValue& config) {
-  for (const JsonValue* place : {&config, config.find("text_config")}) {
-    const JsonValue* found = place ? place->find("quantization_config") : nullptr;
-    if (found && found->is(JsonValue::Kind::object)) return found;
-  }
-  return nullptr;
 }
 
 }  // namespace
@@ -178,9 +171,8 @@ void Checkpoint::read_config(std::string text, const std::string& place) {
   if (!config.is(JsonValue::Kind::object))
     throw Error(ErrorCode::bad_file, fmt::format("{}: is not a JSON object", place));
   const JsonValue* quantization = find_quantization_config(config);
-  is_quantized_ = quantization != nullptr;
-  const JsonValue* method = quantization ? quantization->find("quant_method") : nullptr;
-  quantization_method_ = method && method->is(JsonValue::Kind::string) ? method->text : "unnamed method";
+  is_quantized_ = quantization && quantization->is(JsonValue::Kind::object);
+  if (is_quantized_) quantization_method_ = llmc::quantization_method(*quantization);
   config_ = std::move(text);
 }
 

@@ -51,7 +51,7 @@ class Checkpoint {
 
   // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
   const std::string& config() const;
-  bool is_quantized() const;  // config.json has a quantization_config (top level or in text_config)
+  bool is_quantized() const;  // config.json says so (quantization_config.hpp: find_quantization_config)
   // its quant_method; "unnamed method" when it has none
   const std::string& quantization_method() const { return quantization_method_; }
   SideFiles side_files() const;  // none of a tensor source

@@ -41,10 +41,15 @@ const FormatRow& row_for(const std::string& module, const QuantizationArgs& args
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("{}: format '{}' cannot hold {} weights of {} bits", module, format_name(format),
                             args.type == NumberType::integer ? "integer" : "float", args.num_bits));
+  return *row;
+}
+
+// Files with a column index are read, not written.
+const FormatRow& writable_row_for(const std::string& module, const QuantizationArgs& args, Format format) {
   if (args.actorder == ActOrder::group)
     throw Error(ErrorCode::unsupported,
-                fmt::format("{}: actorder 'group' is not supported, use 'static'", module));
-  return *row;
+                fmt::format("{}: actorder 'group' is not written, use 'static'", module));
+  return row_for(module, args, format);
 }
 
 std::string codes_name(const std::string& module, const FormatRow& row) {
@@ -108,6 +113,23 @@ Tensor read_scales(const StoredTensors& from,
 
 float read_global_scale(const StoredTensors& from, const std::string& name) {
   return read_checked(from, name, {DType::f32}, {1}).as<float>()[0];
+}
+
+// weight_g_idx; nothing where the writer left it at -1, which means runs of columns.
+std::vector<int32_t> read_scale_column(const StoredTensors& from,
+                                       const std::string& module,
+                                       int64_t columns,
+                                       int64_t scale_columns) {
+  const std::string name = module + ".weight_g_idx";
+  const Tensor stored = read_checked(from, name, {DType::i32}, {columns});
+  const std::vector<int32_t> index(stored.as<int32_t>(), stored.as<int32_t>() + columns);
+  if (std::find(index.begin(), index.end(), -1) != index.end()) return {};
+  for (size_t k = 0; k < index.size(); ++k)
+    if (index[k] < 0 || index[k] >= scale_columns)
+      throw Error(ErrorCode::bad_file,
+                  fmt::format("{}: tensor '{}' has the group {} at {}, wanted 0 to {}", from.place(), name,
+                              index[k], k, scale_columns - 1));
+  return index;
 }
 
 class FolderTensors final : public StoredTensors {
@@ -184,6 +206,8 @@ std::vector<PlannedTensor> planned_tensors(const std::string& module,
   if (row.weight_shape) planned.push_back({module + ".weight_shape", DType::i64, {2}});
   if (args.strategy == Strategy::tensor_group)
     planned.push_back({module + ".weight_global_scale", DType::f32, {1}});
+  if (args.actorder == ActOrder::group)
+    planned.push_back({module + ".weight_g_idx", DType::i32, {weight_shape[1]}});
   for (PlannedTensor& tensor :
        planned_activation(module + ".input", scheme.input_activations, 1, model_dtype))
     planned.push_back(std::move(tensor));
@@ -199,7 +223,7 @@ void write_quantized(CheckpointWriter& writer,
                      Format format,
                      const ParallelFor& parallel) {
   const QuantizationArgs& args = matrix.args;
-  const FormatRow& row = row_for(module, args, format);
+  const FormatRow& row = writable_row_for(module, args, format);
   const std::string name = codes_name(module, row);
   const TensorView codes(matrix.codes);
   const auto write_tile = [&](int64_t begin, int64_t end) {
@@ -234,7 +258,7 @@ void write_parameters(CheckpointWriter& writer,
                       const Shape& shape,
                       const QuantizationParameters& parameters) {
   writer.write_tensor(module + ".weight_scale", parameters.scales);
-  if (!args.symmetric && zero_points_are_packed(row_for(module, args, format), args)) {
+  if (!args.symmetric && zero_points_are_packed(writable_row_for(module, args, format), args)) {
     const Tensor packed = pack_int_columns(parameters.zero_points, args.num_bits);
     writer.write_tensor(module + ".weight_zero_point", packed);
   } else if (!args.symmetric) {
@@ -244,7 +268,7 @@ void write_parameters(CheckpointWriter& writer,
 }
 
 StoredLayout stored_layout(const std::string& module, const QuantizationArgs& args, Format format) {
-  const FormatRow& row = row_for(module, args, format);
+  const FormatRow& row = writable_row_for(module, args, format);
   StoredLayout layout;
   layout.codes = codes_name(module, row);
   layout.scales = module + ".weight_scale";
@@ -260,7 +284,7 @@ void write_matrix_facts(CheckpointWriter& writer,
                         Format format,
                         const Shape& shape,
                         std::optional<float> global_scale) {
-  if (row_for(module, args, format).weight_shape)
+  if (writable_row_for(module, args, format).weight_shape)
     writer.write_tensor(module + ".weight_shape", TensorView(shape.data(), DType::i64, {2}));
   if (global_scale)
     writer.write_tensor(module + ".weight_global_scale", TensorView(&*global_scale, DType::f32, {1}));
@@ -294,7 +318,7 @@ std::vector<std::pair<std::string, Tensor>> stored_tensors(const std::string& mo
                                                            const ParallelFor& parallel) {
   constexpr int64_t kRowTile = 64;
   const QuantizationArgs& args = matrix.args;
-  const FormatRow& row = row_for(module, args, format);
+  const FormatRow& row = writable_row_for(module, args, format);
   const TensorView codes(matrix.codes);
   Tensor stored(stored_codes_dtype(row, args), stored_codes_shape(row, args, matrix.shape));
   const auto pack = [&](int64_t begin, int64_t end) {
@@ -369,6 +393,8 @@ QuantizedMatrix read_quantized(const StoredTensors& from,
   }
   if (args.strategy == Strategy::tensor_group)
     matrix.parameters.global_scale = read_global_scale(from, module + ".weight_global_scale");
+  if (args.actorder == ActOrder::group)
+    matrix.parameters.scale_column = read_scale_column(from, module, matrix.shape[1], scales.back());
   return matrix;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <set>
@@ -59,7 +60,7 @@ void drop_defaults(JsonValue& object) {
   std::erase_if(object.members, [](const auto& member) {
     const JsonValue& value = member.second;
     return (value.is(Kind::null) && member.first != "observer") ||
-        (value.is(Kind::object) && value.members.empty()) ||
+        (value.is(Kind::object) && value.members.empty() && member.first != "config_groups") ||
         (member.first == "dynamic" && value.is(Kind::boolean) && !value.truth);
   });
 }
@@ -136,10 +137,12 @@ class Reader {
     if (found && !found->is(Kind::string)) fail(fmt::format("has a '{}' that is not a string", key));
     return found ? std::optional(found->text) : std::nullopt;
   }
-  std::optional<int64_t> integer(std::string_view key) const {
+  std::optional<int64_t> integer_in(std::string_view key, int64_t low, int64_t high) const {
     const JsonValue* found = find(key);
     const auto number = found ? found->as_int() : std::nullopt;
     if (found && !number) fail(fmt::format("has a '{}' that is not a whole number", key));
+    if (number && (*number < low || *number > high))
+      fail(fmt::format("has the {} {}, wanted {} to {}", key, *number, low, high));
     return number;
   }
   std::optional<bool> boolean(std::string_view key) const {
@@ -188,6 +191,8 @@ class Reader {
   std::string where_;
 };
 
+constexpr int64_t kLargest = INT32_MAX;  // of group sizes and sides of blocks
+
 constexpr std::string_view kArgsKeys[] = {
     "actorder",        "block_structure", "dynamic",  "group_size", "num_bits", "observer",
     "observer_kwargs", "scale_dtype",     "strategy", "symmetric",  "type",     "zp_dtype"};
@@ -196,15 +201,22 @@ constexpr std::string_view kSchemeKeys[] = {"format", "input_activations", "outp
 
 std::optional<std::array<int64_t, 2>> parse_block(const JsonValue* value, const Reader& reader) {
   if (!value) return std::nullopt;
+  const auto bounded = [&](std::array<int64_t, 2> sides) {
+    for (const int64_t side : sides)
+      if (side < 1 || side > kLargest)
+        reader.fail(fmt::format("has the block_structure {} x {}, wanted sides of 1 to {}", sides[0],
+                                sides[1], kLargest));
+    return sides;
+  };
   std::array<int64_t, 2> block{};
   if (value->is(Kind::array) && value->items.size() == 2 && value->items[0].as_int() &&
       value->items[1].as_int())
-    return std::array{*value->items[0].as_int(), *value->items[1].as_int()};
+    return bounded({*value->items[0].as_int(), *value->items[1].as_int()});
   const char *begin = value->text.data(), *end = begin + value->text.size();
   const auto rows = std::from_chars(begin, end, block[0]);
   if (value->is(Kind::string) && rows.ec == std::errc{} && rows.ptr != end && *rows.ptr == 'x') {
     const auto columns = std::from_chars(rows.ptr + 1, end, block[1]);
-    if (columns.ec == std::errc{} && columns.ptr == end) return block;
+    if (columns.ec == std::errc{} && columns.ptr == end) return bounded(block);
   }
   reader.fail("has a 'block_structure' that is neither [rows, columns] nor \"ROWSxCOLUMNS\"");
 }
@@ -221,10 +233,10 @@ std::optional<QuantizationArgs> parse_args(const JsonValue* value, const std::st
   const Reader reader(*value, where);
   reader.allow_only(kArgsKeys);
   QuantizationArgs args;
-  args.num_bits = static_cast<int>(std::clamp<int64_t>(reader.integer("num_bits").value_or(8), 0, 1000));
+  args.num_bits = static_cast<int>(reader.integer_in("num_bits", 1, 8).value_or(8));
   args.type = reader.choice("type", kTypes).value_or(NumberType::integer);
   args.symmetric = reader.boolean("symmetric").value_or(true);
-  args.group_size = reader.integer("group_size");
+  args.group_size = reader.integer_in("group_size", -1, kLargest);
   const auto strategy = reader.choice("strategy", kStrategies);
   args.strategy = strategy.value_or(Strategy::tensor);
   args.block_structure = parse_block(reader.find("block_structure"), reader);
@@ -272,22 +284,49 @@ Scheme parse_scheme(const std::string& name, const JsonValue& value, const std::
   return scheme;
 }
 
-const JsonValue* find_quantization_config(const JsonValue& config) {
-  const auto find_in = [](const JsonValue* value) -> const JsonValue* {
-    const JsonValue* found = value ? value->find("quantization_config") : nullptr;
-    return found && !found->is(Kind::null) ? found : nullptr;
-  };
-  const JsonValue* found = find_in(&config);
-  return found ? found : find_in(config.find("text_config"));
-}
-
 JsonValue parse_config(std::string_view config_json) {
   JsonValue config = parse_json(config_json, "config.json");
   if (!config.is(Kind::object)) throw Error(ErrorCode::bad_file, "config.json: is not a JSON object");
   return config;
 }
 
+constexpr const char* kConfigKeys[] = {"quantization_config", "compression_config"};
+
+// Of configs that do not name their method.
+constexpr std::pair<const char*, const char*> kTellingKeys[] = {{"load_in_4bit", "bitsandbytes"},
+                                                                {"load_in_8bit", "bitsandbytes"},
+                                                                {"_load_in_4bit", "bitsandbytes"},
+                                                                {"_load_in_8bit", "bitsandbytes"},
+                                                                {"bnb_4bit_quant_type", "bitsandbytes"},
+                                                                {"desc_act", "gptq"},
+                                                                {"w_bit", "awq"},
+                                                                {"q_group_size", "awq"},
+                                                                {"quant_algo", "modelopt"}};
+
 }  // namespace
+
+const JsonValue* find_quantization_config(const JsonValue& config) {
+  for (const char* key : kConfigKeys)
+    for (const JsonValue* place : {&config, config.find("text_config")})
+      if (const JsonValue* found = place ? place->find(key) : nullptr; found && !found->is(Kind::null))
+        return found;
+  return nullptr;
+}
+
+void erase_quantization_config(JsonValue& config) {
+  for (const char* key : kConfigKeys) config.erase(key);
+  for (auto& [name, value] : config.members)
+    if (name == "text_config")
+      for (const char* key : kConfigKeys) value.erase(key);
+}
+
+std::string quantization_method(const JsonValue& quantization) {
+  const JsonValue* method = quantization.find("quant_method");
+  if (method && method->is(Kind::string)) return method->text;
+  for (const auto& [key, name] : kTellingKeys)
+    if (quantization.find(key)) return name;
+  return "unnamed method";
+}
 
 std::string write_quantization_config(const QuantizationConfig& config, ConfigFlavor flavor) {
   JsonValue groups = JsonValue::object();

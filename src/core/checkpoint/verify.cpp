@@ -9,6 +9,7 @@
 #include <set>
 
 #include "core/checkpoint/compressed_tensors.hpp"
+#include "core/checkpoint/conv1d.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
@@ -41,6 +42,7 @@ class FolderChecker {
       : check_(check),
         folder_(check.folder),
         config_(check.config ? *check.config : nothing_),
+        conv1d_(check.folder),
         matcher_(config_) {
     for (const std::string& name : folder_.names()) {
       const size_t dot = name.rfind('.');
@@ -49,14 +51,16 @@ class FolderChecker {
   }
 
   std::vector<Fault> run() {
-    check_names();
+    if (!check_.decoded_only) check_names();
     for (const auto& [module, parts] : parts_) {
       const bool quantized = has_small_weight(module, parts) ||
           std::any_of(parts.begin(), parts.end(),
                       [](const std::string& part) { return contains(kLinearParts, part); });
-      quantized ? check_quantized(module, parts) : check_plain(module, parts);
+      if (quantized) check_quantized(module, parts);
+      else if (!check_.decoded_only) check_plain(module, parts);
       check_cache(module, parts);
     }
+    for (const auto& [module, heads] : check_.known.heads) check_states(module);
     if (check_.read_plain) check_plain_values();
     return std::move(faults_);
   }
@@ -121,6 +125,9 @@ class FolderChecker {
       fault(module,
             fmt::format("a plain weight, though it is a target of '{}' and is not ignored", group->name),
             "a quantized weight, or its name in ignore");
+    else if (group && (group->scheme.input_activations || group->scheme.output_activations))
+      fault(module, fmt::format("'{}', which quantizes activations and has no weights", group->name),
+            "a group with weights, or attention modules as its targets");
   }
 
   void check_plain_values() {
@@ -159,6 +166,9 @@ class FolderChecker {
     if (!group || !group->scheme.weights)
       return fault(module, "quantized tensors, though no config group targets it",
                    "a plain weight, or a config group");
+    if (conv1d_.contains(module))
+      return fault(module, "a quantized Conv1D",
+                   fmt::format("a plain weight: it is [in, out] by {}", conv1d_.why()));
     const Scheme& scheme = group->scheme;
     try {
       const Shape shape = stored_weight_shape(folder_, module, *scheme.weights, *scheme.format);
@@ -312,22 +322,33 @@ class FolderChecker {
 
   // ---- KV cache and attention -----------------------------------------------------------------------------
 
-  bool has_attention_group() const {
-    return std::any_of(config_.groups.begin(), config_.groups.end(), [](const auto& group) {
-      return std::any_of(
-          group.scheme.targets.begin(), group.scheme.targets.end(), [](const std::string& target) {
-            return target.find("Attention") != std::string::npos || target.find("attn") != std::string::npos;
-          });
-    });
+  // What rounds the queries, keys and values of an attention module; null: nothing.
+  const QuantizationArgs* states_of(const std::string& module) const {
+    const auto* group = matcher_.match(module, class_of(module));
+    if (!group && !check_.known.class_of.count(module)) group = attention_group();
+    return group && !group->scheme.weights && group->scheme.input_activations
+        ? &*group->scheme.input_activations
+        : config_.kv_cache_scheme ? &*config_.kv_cache_scheme
+                                  : nullptr;
+  }
+
+  // The group that may mean any attention module whose class is not known; null: none.
+  const QuantizationConfig::Group* attention_group() const {
+    for (const auto& group : config_.groups)
+      for (const std::string& target : group.scheme.targets)
+        if (target.find("Attention") != std::string::npos || target.find("attn") != std::string::npos)
+          return &group;
+    return nullptr;
   }
 
   void check_cache(const std::string& module, const std::set<std::string>& parts) {
     for (const std::string& part : parts) {
       if (!contains(kCacheParts, part)) continue;
       const std::string name = fmt::format("{}.{}", module, part);
-      if (!config_.kv_cache_scheme && !has_attention_group())
-        fault(name, "a tensor", "none: the config has no kv_cache_scheme");
-      if (part.ends_with("_scale")) check_positive(name, folder_.read(name));
+      const QuantizationArgs* args = states_of(module);
+      if (!args && !attention_group()) fault(name, "a tensor", "none: the config has no kv_cache_scheme");
+      if (args) check_state(module, part, *args);
+      if (part.ends_with("_scale") && check_.read_quantized) check_positive(name, folder_.read(name));
     }
     const size_t dot = module.rfind('.');
     const bool makes_keys = dot != std::string::npos &&
@@ -338,12 +359,50 @@ class FolderChecker {
         fault(name, "nothing", "the scale that kv_cache_scheme asks for");
   }
 
+  // One scale for all, or [heads, 1, 1] with one per head; zero points as many as scales.
+  void check_state(const std::string& module, const std::string& part, const QuantizationArgs& args) {
+    const std::string name = fmt::format("{}.{}", module, part), state = part.substr(0, 1);
+    const TensorInfo info = folder_.info(name);
+    Shape wanted = {1};
+    if (args.strategy == Strategy::attn_head) {
+      const auto known = check_.known.heads.find(module);
+      const std::string scale = fmt::format("{}.{}_scale", module, state);
+      const Shape stored = folder_.contains(scale) ? folder_.info(scale).shape : info.shape;
+      const int64_t heads = known == check_.known.heads.end() ? (stored.empty() ? 1 : stored[0])
+          : state == "q"                                      ? known->second.queries
+                                                              : known->second.keys;
+      wanted = {heads, 1, 1};
+    }
+    const bool is_scale = part.ends_with("_scale");
+    const bool right_dtype = !is_scale || (is_floating(info.dtype) && item_size(info.dtype) > 1);
+    if ((info.shape != wanted && !(wanted == Shape{1} && info.shape.empty())) || !right_dtype)
+      return fault(name, describe(info.shape, dtype_name(info.dtype)),
+                   describe(wanted, is_scale ? "of the model's dtype" : "zero points"));
+    const std::string partner = fmt::format("{}.{}_zero_point", module, state);
+    if (is_scale && !args.symmetric && !folder_.contains(partner))
+      fault(partner, "nothing", describe(wanted, "zero points"));
+  }
+
+  // Scales that a group of attention modules asks for; those of kv_cache_scheme are asked for beside k_proj.
+  void check_states(const std::string& module) {
+    const auto* group = matcher_.match(module, class_of(module));
+    const bool fixed = group && !group->scheme.weights && group->scheme.input_activations &&
+        group->scheme.input_activations->dynamic == Dynamic::no;
+    if (!fixed) return;
+    for (const std::string_view part : {"q_scale", "k_scale", "v_scale"}) {
+      if (part != "q_scale" && config_.kv_cache_scheme) continue;
+      if (const std::string name = fmt::format("{}.{}", module, part); !folder_.contains(name))
+        fault(name, "nothing", fmt::format("the scale that '{}' asks for", group->name));
+    }
+  }
+
   static constexpr int64_t kTileRows = 256;
 
   const FolderCheck& check_;
   const Checkpoint& folder_;
   const QuantizationConfig nothing_;
   const QuantizationConfig& config_;
+  const Conv1dModules conv1d_;
   GroupMatcher matcher_;
   std::map<std::string, std::set<std::string>> parts_;  // module -> last name components of its tensors
   std::vector<Fault> faults_;
@@ -371,10 +430,11 @@ std::vector<Fault> check_folder(const FolderCheck& check) { return FolderChecker
 
 std::vector<std::string> verify_folder(const Checkpoint& compressed, bool values) {
   const auto config = parse_quantization_config(compressed.config(), compressed.directory() + "/config.json");
-  if (!config) return {fmt::format("{}/config.json: has no quantization_config", compressed.directory())};
   std::vector<std::string> lines;
-  for (const Fault& fault : check_folder(
-           {.folder = compressed, .config = &*config, .read_plain = false, .read_quantized = values}))
+  for (const Fault& fault : check_folder({.folder = compressed,
+                            .config = config ? &*config : nullptr,
+                            .read_plain = false,
+                            .read_quantized = values}))
     lines.push_back(to_line(fault));
   return lines;
 }

@@ -22,12 +22,17 @@ struct KnownModules {
   std::map<std::string, std::string> class_of;  // "lm_head" -> "Linear"
   // of every module that must have a weight, quantized or not
   std::map<std::string, Shape> weight_shape;
+  struct Heads {
+    int64_t queries = 0, keys = 0;
+  };
+  std::map<std::string, Heads> heads;  // of every attention module
 };
 
 struct FolderCheck {
   const Checkpoint& folder;
   const QuantizationConfig* config = nullptr;  // null: nothing is quantized
   KnownModules known = {};
+  bool decoded_only = false;   // look at what a reader decodes alone: quantized modules and the cache
   bool read_plain = true;      // also look for NaN and Inf in tensors that are not quantized
   bool read_quantized = true;  // false: only headers and config.json
   ParallelFor parallel = {};
@@ -40,9 +45,9 @@ struct FolderCheck {
 // Faults in module order; empty when all is well. One module in memory at a time.
 std::vector<Fault> check_folder(const FolderCheck& check);
 
-// What the writer asks of a folder it has just made: check_folder without tensors that were checked when they
-// were copied; values false: nor any others, for a folder whose values were checked while they were written.
-// One line per fault.
+// What the writer asks of a folder it has just made, compressed or plain: check_folder without tensors that
+// were checked when they were copied; values false: nor any others, for a folder whose values were checked
+// while they were written. One line per fault.
 std::vector<std::string> verify_folder(const Checkpoint& compressed, bool values = true);
 
 // "a.b.weight_scale": does a module's quantized weight or activation own this last component?

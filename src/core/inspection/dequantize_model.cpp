@@ -9,6 +9,7 @@
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
+#include "core/inspection/sound_folder.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
@@ -52,15 +53,9 @@ void check_transforms(const JsonValue& quantization, const std::string& director
 
 std::string plain_config(const Checkpoint& folder) {
   JsonValue config = parse_json(folder.config(), folder.directory() + "/config.json");
-  const auto strip = [&](JsonValue& object) {
-    if (const JsonValue* quantization = object.find("quantization_config");
-        quantization && quantization->is(JsonValue::Kind::object))
-      check_transforms(*quantization, folder.directory());
-    object.erase("quantization_config");
-  };
-  strip(config);
-  for (auto& [key, value] : config.members)
-    if (key == "text_config") strip(value);
+  if (const JsonValue* quantization = find_quantization_config(config))
+    check_transforms(*quantization, folder.directory());
+  erase_quantization_config(config);
   return dump_json_like_python(config);
 }
 
@@ -109,11 +104,7 @@ class Dequantizer {
       throw Error(ErrorCode::unsupported,
                   fmt::format("'{}': quant_method is '{}', wanted 'compressed-tensors'", folder.directory(),
                               table.method()));
-    for (const auto& [module, entry] : table.modules())
-      if (entry.stray)
-        throw Error(ErrorCode::bad_file,
-                    fmt::format("'{}': {} has quantized tensors, but config.json targets it with no group",
-                                folder.directory(), module));
+    require_sound(folder, &*table.config());
     return table;
   }
 

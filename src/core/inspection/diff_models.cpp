@@ -9,6 +9,7 @@
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
+#include "core/inspection/sound_folder.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "core/quantize/row_tiles.hpp"
@@ -103,6 +104,8 @@ class Differ {
         cancel_(cancel) {}
 
   DiffReport run() {
+    if (table_a_.config()) require_sound(a_, &*table_a_.config(), true);
+    if (table_b_.config()) require_sound(b_, &*table_b_.config(), true);
     compare_configs(parse_json(a_.config(), "config.json"), parse_json(b_.config(), "config.json"), "");
     for (const auto& [module, entry] : table_a_.modules()) compare_module(module, entry);
     for (const std::string& name : b_.names())

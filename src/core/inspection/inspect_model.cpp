@@ -8,6 +8,7 @@
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
+#include "core/inspection/sound_folder.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
@@ -159,6 +160,7 @@ InspectReport inspect_model(const std::string& model_dir) {
   InspectReport report;
   const Checkpoint folder(model_dir);
   const ModuleTable table(folder);
+  if (table.config()) require_sound(folder, &*table.config(), true);
   read_head(report, folder, table);
   report.files = static_cast<int64_t>(folder.files().size());
   report.tensors = static_cast<int64_t>(folder.names().size());

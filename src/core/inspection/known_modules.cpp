@@ -22,10 +22,13 @@ KnownModules known_modules(const Checkpoint& folder) {
     const Graph graph = graph_of(folder);
     for (const Module& module : graph.modules) known.class_of[module.name] = module.class_name;
     for (const Block& block : graph.blocks)
-      for (const Node& node : block.nodes)
+      for (const Node& node : block.nodes) {
+        if (const auto* attention = std::get_if<Attention>(&node.operation))
+          known.heads[attention->module] = {attention->heads, attention->kv_heads};
         if (const Shape shape = weight_shape(node);
             !node.name.empty() && !shape.empty() && node.weight_name() == node.name + ".weight")
           known.weight_shape[node.name] = shape;
+      }
   } catch (const Error&) {
     return {};  // another family: names have to do
   }

@@ -7,25 +7,11 @@
 #include "core/inspection/known_modules.hpp"
 
 namespace llmc {
-namespace {
-
-const JsonValue* find_quantization(const JsonValue& config) {
-  const JsonValue* found = config.find("quantization_config");
-  const JsonValue* text = config.find("text_config");
-  return found && found->is(JsonValue::Kind::object) ? found
-      : text                                         ? text->find("quantization_config")
-                                                     : nullptr;
-}
-
-}  // namespace
-
 ModuleTable::ModuleTable(const Checkpoint& folder) {
   const JsonValue config = parse_json(folder.config(), folder.directory() + "/config.json");
-  if (const JsonValue* quantization = find_quantization(config);
-      quantization && quantization->is(JsonValue::Kind::object)) {
-    const JsonValue* method = quantization->find("quant_method");
-    method_ = method ? method->as_string().value_or("unknown") : "unknown";
-  }
+  if (const JsonValue* quantization = find_quantization_config(config);
+      quantization && quantization->is(JsonValue::Kind::object))
+    method_ = quantization_method(*quantization);
   if (method_ == "compressed-tensors")
     config_ = parse_quantization_config(folder.config(), folder.directory() + "/config.json");
   known_ = known_modules(folder);
@@ -43,7 +29,6 @@ ModuleTable::ModuleTable(const Checkpoint& folder) {
     const auto* group = matcher.match(module,
                                       known == known_.class_of.end() ? class_by_name(module) : known->second);
     if (group && group->scheme.weights) entry.scheme = &group->scheme;
-    entry.stray = !entry.scheme;
   }
 }
 

@@ -21,7 +21,6 @@ class ModuleTable {
   struct Entry {
     std::set<std::string> parts;     // last name components: "weight_packed", "bias"
     const Scheme* scheme = nullptr;  // of a quantized module
-    bool stray = false;              // quantized tensors that no group of the config explains
   };
   const std::map<std::string, Entry>& modules() const { return modules_; }
   const std::optional<QuantizationConfig>& config() const { return config_; }

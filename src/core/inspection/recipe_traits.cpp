@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "core/checkpoint/file_io.hpp"
+#include "core/checkpoint/quantization_config.hpp"
 #include "core/json/json_value.hpp"
 
 namespace llmc {
@@ -45,7 +46,9 @@ RecipeTraits scan_recipe(std::string_view text) {
     const size_t begin = i;
     while (i < text.size() && is_word(text[i])) ++i;
     const std::string_view word = text.substr(begin, i - begin);
-    const bool is_key = i < text.size() && text[i] == ':' &&
+    size_t colon = i;  // after the quotes of a key, and blanks
+    while (colon < text.size() && (text[colon] == '"' || text[colon] == '\'' || text[colon] == ' ')) ++colon;
+    const bool is_key = colon < text.size() && text[colon] == ':' &&
         std::isupper(static_cast<unsigned char>(word[0])) &&
         (word.ends_with("Modifier") || word.ends_with("Gatherer"));
     if (!is_key) continue;
@@ -67,7 +70,7 @@ RecipeTraits traits_of_folder(const std::string& directory, std::string_view con
       ? scan_recipe(read_text_file(path.string()))
       : RecipeTraits{};
   const JsonValue config = parse_json(config_json, "config.json");
-  const JsonValue* quantization = config.find("quantization_config");
+  const JsonValue* quantization = find_quantization_config(config);
   const JsonValue* transforms = quantization ? quantization->find("transform_config") : nullptr;
   if (transforms && !transforms->members.empty()) traits.rotates = true;
   return traits;

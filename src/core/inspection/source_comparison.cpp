@@ -74,6 +74,53 @@ constexpr const char* word_for(Basis basis) {
   return "";
 }
 
+// Columns in the order of their groups, for a matrix whose groups are no runs of columns; empty otherwise.
+std::vector<int64_t> group_order(const QuantizedMatrix& matrix) {
+  const std::vector<int32_t>& group = matrix.parameters.scale_column;
+  std::vector<int64_t> order(group.size());
+  for (size_t k = 0; k < order.size(); ++k) order[k] = static_cast<int64_t>(k);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return group[static_cast<size_t>(a)] < group[static_cast<size_t>(b)];
+  });
+  return order;
+}
+
+Tensor reordered(const Tensor& matrix, const std::vector<int64_t>& order) {
+  Tensor out(matrix.dtype(), matrix.shape());
+  const auto item = static_cast<int64_t>(item_size(matrix.dtype())), columns = matrix.columns();
+  for (int64_t row = 0; row < matrix.rows(); ++row)
+    for (int64_t k = 0; k < columns; ++k)
+      std::copy_n(matrix.data() + (row * columns + order[static_cast<size_t>(k)]) * item, item,
+                  out.data() + (row * columns + k) * item);
+  return out;
+}
+
+// Each group is a run of columns then, if all of them are equally long.
+QuantizedMatrix reordered(const QuantizedMatrix& matrix, const std::vector<int64_t>& order) {
+  QuantizedMatrix out{matrix.args, matrix.shape, reordered(matrix.codes, order), matrix.parameters.copy()};
+  std::vector<int32_t>& group = out.parameters.scale_column;
+  std::sort(group.begin(), group.end());
+  bool runs = true;
+  for (size_t k = 0; k < group.size(); ++k)
+    runs = runs && group[k] == static_cast<int32_t>(static_cast<int64_t>(k) / *matrix.args.group_size);
+  if (runs) group.clear();
+  return out;
+}
+
+std::vector<float> reordered(const std::vector<float>& values, const std::vector<int64_t>& order) {
+  if (values.size() != order.size()) return values;
+  std::vector<float> out(values.size());
+  for (size_t k = 0; k < order.size(); ++k) out[k] = values[static_cast<size_t>(order[k])];
+  return out;
+}
+
+std::vector<float> put_back(const std::vector<float>& values, const std::vector<int64_t>& order) {
+  if (values.size() != order.size()) return values;
+  std::vector<float> out(values.size());
+  for (size_t k = 0; k < order.size(); ++k) out[static_cast<size_t>(order[k])] = values[k];
+  return out;
+}
+
 }  // namespace
 
 SourceComparison::SourceComparison(const Checkpoint& folder,
@@ -184,9 +231,18 @@ void SourceComparison::compare(const std::string& module,
                                fmt::format("{}, as in the source", to_string(source.shape()))});
     if (first_non_finite(source))
       return notes.push_back(fmt::format("{}: the source holds NaN or Inf: not compared", module));
-    MatrixComparison result = compare_matrix(
-        module, matrix, source, basis(),
-        traits_.smooths ? rescaling_of(module, matrix.shape[1]) : Rescaling{}, parallel_);
+    Rescaling rescaling = traits_.smooths ? rescaling_of(module, matrix.shape[1]) : Rescaling{};
+    const std::vector<int64_t> order = group_order(matrix);
+    std::optional<QuantizedMatrix> in_order;
+    if (!order.empty()) {
+      in_order = reordered(matrix, order);
+      source = reordered(source, order);
+      for (std::vector<float>& norm : rescaling.norms) norm = reordered(norm, order);
+    }
+    MatrixComparison result = compare_matrix(module, in_order ? *in_order : matrix, source, basis(),
+                                             rescaling, parallel_);
+    for (std::vector<float>* factors : {&result.channel_factors, &result.channel_errors})
+      *factors = put_back(*factors, order);
     row = {module,
            row.scheme,
            word_for(basis()),

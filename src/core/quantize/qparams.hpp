@@ -26,9 +26,12 @@ struct QuantizationParameters {
   Tensor scales;       // ValueRanges' shape; model dtype, or f8_e4m3 (NVFP4), or u8 exponents (MX)
   Tensor zero_points;  // i8, the same shape; empty when symmetric
   std::optional<float> global_scale;  // NVFP4: real scale = scales / global_scale
+  // [K] the scale column of each column, in files written with actorder group (weight_g_idx); empty where
+  // groups are runs of columns
+  std::vector<int32_t> scale_column = {};
   QuantizationParameters copy() const {
     return {Tensor::copy_of(scales), zero_points.empty() ? Tensor() : Tensor::copy_of(zero_points),
-            global_scale};
+            global_scale, scale_column};
   }
 };
 

@@ -30,6 +30,18 @@ void for_each_segment(const ScaleLayout& layout, int64_t row, int64_t columns, B
     body(begin, std::min(layout.columns_per_scale, columns - begin), cell);
 }
 
+// The same where a table says the scale of each column.
+template <class Body>
+void for_each_run(const ScaleLayout& layout,
+                  const std::vector<int32_t>& scale_column,
+                  int64_t row,
+                  int64_t columns,
+                  Body body) {
+  if (scale_column.empty()) return for_each_segment(layout, row, columns, body);
+  const int64_t first = row / layout.rows_per_scale * layout.scale_columns;
+  for (int64_t k = 0; k < columns; ++k) body(k, 1, first + scale_column[static_cast<size_t>(k)]);
+}
+
 struct Expanded {  // parameters of the whole matrix as floats, by scale index
   std::vector<float> scales, zero_points;
   ScaleLayout layout;
@@ -148,20 +160,25 @@ void dequantize_rows(const TensorView& codes,
                 fmt::format("rounding: codes are {}, wanted {}", dtype_name(codes.dtype),
                             dtype_name(code_dtype(args))));
   const Expanded grid = expand(codes, first_row, parameters, args);
+  if (!parameters.scale_column.empty() &&
+      static_cast<int64_t>(parameters.scale_column.size()) != codes.columns())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("rounding: {} columns have {} entries of scale_column", codes.columns(),
+                            parameters.scale_column.size()));
   const DType product = product_dtype(parameters, out);
   const int64_t columns = codes.columns(), row_bytes = columns * static_cast<int64_t>(item_size(out));
   std::vector<float> row_values(static_cast<size_t>(columns));
   std::vector<std::byte> rounded(static_cast<size_t>(columns) * item_size(product));
   for (int64_t row = 0; row < codes.rows(); ++row) {
     codes_to_float(codes.data + row * columns, codes.dtype, columns, row_values.data());
-    for_each_segment(
-        grid.layout, local_row(grid.layout, first_row, row), columns,
-        [&](int64_t begin, int64_t count, int64_t cell) {
-          const float scale = grid.scales[static_cast<size_t>(cell)],
-                      zero_point = grid.zero_points[static_cast<size_t>(cell)];
-          for (int64_t i = begin; i < begin + count; ++i)
-            row_values[static_cast<size_t>(i)] = (row_values[static_cast<size_t>(i)] - zero_point) * scale;
-        });
+    for_each_run(grid.layout, parameters.scale_column, local_row(grid.layout, first_row, row), columns,
+                 [&](int64_t begin, int64_t count, int64_t cell) {
+                   const float scale = grid.scales[static_cast<size_t>(cell)],
+                               zero_point = grid.zero_points[static_cast<size_t>(cell)];
+                   for (int64_t i = begin; i < begin + count; ++i)
+                     row_values[static_cast<size_t>(i)] = (row_values[static_cast<size_t>(i)] - zero_point) *
+                         scale;
+                 });
     if (product != out) {
       from_float(row_values.data(), columns, product, rounded.data());
       to_float(rounded.data(), product, columns, row_values.data());

@@ -236,6 +236,8 @@ Format infer_format(const Scheme& scheme) {
 
 void complete_and_check(QuantizationArgs& args, bool strategy_given, std::string_view where) {
   if (!strategy_given) args.strategy = infer_strategy(args);
+  // the only one there is
+  if (args.strategy == Strategy::tensor_group && !args.scale_dtype) args.scale_dtype = DType::f8_e4m3;
   check_structure(args, where);
   check_numbers(args, where);
   if (args.dynamic == Dynamic::yes) args.observer.reset();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdint>
 
 #include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
@@ -14,6 +15,8 @@ namespace {
 [[noreturn]] void fail(const RecipeValue& value, const std::string& what, const std::string& problem) {
   throw Error(ErrorCode::invalid_argument, fmt::format("recipe line {}: {}: {}", value.line, what, problem));
 }
+
+constexpr int64_t kLargest = INT32_MAX;  // of sizes: rows and columns of a block or a group
 
 template <class T>
 struct Named {
@@ -44,13 +47,14 @@ T pick(const Named<T> (&table)[N], const RecipeValue& value, const std::string& 
 
 std::array<int64_t, 2> read_block(const RecipeValue& value, const std::string& what) {
   if (value.kind == RecipeValue::Kind::list && value.items.size() == 2)
-    return {value.items[0].as_int(what), value.items[1].as_int(what)};
-  long long rows = 0, columns = 0;
-  char rest = 0;
-  if (value.kind == RecipeValue::Kind::string &&
-      std::sscanf(value.scalar.c_str(), "%lldx%lld%c", &rows, &columns, &rest) == 2)
-    return {rows, columns};
-  fail(value, what, "wanted [rows, columns] or 'RxC'");
+    return {int_in(value.items[0], what, 1, kLargest), int_in(value.items[1], what, 1, kLargest)};
+  const size_t cross = value.scalar.find('x');
+  if (value.kind != RecipeValue::Kind::string || cross == std::string::npos)
+    fail(value, what, "wanted [rows, columns] or 'RxC'");
+  RecipeValue rows = value, columns = value;
+  rows.scalar = value.scalar.substr(0, cross);
+  columns.scalar = value.scalar.substr(cross + 1);
+  return {int_in(rows, what, 1, kLargest), int_in(columns, what, 1, kLargest)};
 }
 
 DType read_dtype(const RecipeValue& value, const std::string& what) {
@@ -97,7 +101,14 @@ std::string read_observer_kwargs(const RecipeValue& value, const std::string& wh
 }  // namespace
 
 ActOrder parse_actorder(const RecipeValue& value, const std::string& what) {
+  // as old recipes say it
+  if (value.kind == RecipeValue::Kind::boolean) return value.as_bool(what) ? ActOrder::group : ActOrder::none;
   return pick(kActOrders, value, what);
+}
+
+std::string actorder_text(const RecipeValue& value, ActOrder order) {
+  if (value.kind != RecipeValue::Kind::boolean) return value.scalar;
+  return order == ActOrder::group ? "group" : "";
 }
 
 QuantizationArgs read_quantization_args(const RecipeValue& value,
@@ -111,10 +122,10 @@ QuantizationArgs read_quantization_args(const RecipeValue& value,
   for (const auto& [key, item] : value.entries) {
     const std::string name = what + "." + key;
     if (item.is_null()) continue;
-    if (key == "num_bits") args.num_bits = static_cast<int>(item.as_int(name));
+    if (key == "num_bits") args.num_bits = static_cast<int>(int_in(item, name, 1, 8));
     else if (key == "type") args.type = pick(kTypes, item, name);
     else if (key == "symmetric") args.symmetric = item.as_bool(name);
-    else if (key == "group_size") args.group_size = item.as_int(name);
+    else if (key == "group_size") args.group_size = int_in(item, name, -1, kLargest);
     else if (key == "strategy") {
       args.strategy = pick(kStrategies, item, name);
       strategy_given = true;
@@ -124,8 +135,8 @@ QuantizationArgs read_quantization_args(const RecipeValue& value,
           : item.as_bool(name)              ? Dynamic::yes
                                             : Dynamic::no;
     else if (key == "actorder") {
-      args.actorder = pick(kActOrders, item, name);
-      args.actorder_text = item.scalar;
+      args.actorder = parse_actorder(item, name);
+      args.actorder_text = actorder_text(item, *args.actorder);
     } else if (key == "scale_dtype") args.scale_dtype = read_dtype(item, name);
     else if (key == "zp_dtype") args.zp_dtype = read_dtype(item, name);
     else if (key == "observer") args.observer = item.as_string(name);

@@ -15,7 +15,10 @@ QuantizationArgs read_quantization_args(const RecipeValue& value,
                                         const std::string& what,
                                         std::optional<std::string> observer = "memoryless_minmax");
 
-// "static" | "weight" | "group" | "dynamic"; null or absent is for the caller.
+// "static" | "weight" | "group" | "dynamic", or as a boolean: true for group, false for none; null or absent is
+// for the caller.
 ActOrder parse_actorder(const RecipeValue& value, const std::string& what);
+// as config.json spells it
+std::string actorder_text(const RecipeValue& value, ActOrder order);
 
 }  // namespace llmc

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -34,18 +35,7 @@ class YamlConverter {
         break;
       case YAML::NodeType::Map:
         out.kind = RecipeValue::Kind::map;
-        for (const auto& entry : node) {
-          if (!entry.first.IsScalar())
-            throw Error(ErrorCode::invalid_argument,
-                        fmt::format("recipe line {}: a key that is not text", line_of(entry.first)));
-          const std::string key = entry.first.Scalar();
-          if (out.find(key))
-            throw Error(ErrorCode::invalid_argument,
-                        fmt::format("recipe line {}: key '{}' occurs twice", line_of(entry.first), key));
-          RecipeValue value = convert(entry.second, depth + 1);
-          value.line = line_of(entry.first);
-          out.entries.emplace_back(key, std::move(value));
-        }
+        convert_map(node, depth, out);
         break;
       case YAML::NodeType::Scalar:
         convert_scalar(node, out);
@@ -59,10 +49,55 @@ class YamlConverter {
  private:
   static int line_of(const YAML::Node& node) { return node.Mark().line + 1; }
 
+  // YAML's merge key: what the map says itself wins, then the earlier of the maps in a list.
+  static bool is_merge(const YAML::Node& key) { return key.Scalar() == "<<" && key.Tag() != "!"; }
+
+  void convert_map(const YAML::Node& node, int depth, RecipeValue& out) {
+    for (const auto& entry : node) {
+      if (!entry.first.IsScalar())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("recipe line {}: a key that is not text", line_of(entry.first)));
+      if (is_merge(entry.first)) merge(entry.second, depth, out);
+    }
+    std::vector<std::string> own;
+    for (const auto& entry : node) {
+      if (is_merge(entry.first)) continue;
+      const std::string key = entry.first.Scalar();
+      if (std::find(own.begin(), own.end(), key) != own.end())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("recipe line {}: key '{}' occurs twice", line_of(entry.first), key));
+      own.push_back(key);
+      RecipeValue value = convert(entry.second, depth + 1);
+      value.line = line_of(entry.first);
+      set(out, key, std::move(value));
+    }
+  }
+
+  void merge(const YAML::Node& from, int depth, RecipeValue& out) {
+    if (from.IsSequence()) {
+      for (size_t i = from.size(); i-- > 0;) merge(from[i], depth + 1, out);
+      return;
+    }
+    if (!from.IsMap())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("recipe line {}: '<<' wants a mapping or a list of mappings", line_of(from)));
+    RecipeValue merged = convert(from, depth + 1);
+    for (auto& [key, value] : merged.entries) set(out, key, std::move(value));
+  }
+
+  static void set(RecipeValue& map, const std::string& key, RecipeValue&& value) {
+    for (auto& [name, there] : map.entries)
+      if (name == key) {
+        there = std::move(value);
+        return;
+      }
+    map.entries.emplace_back(key, std::move(value));
+  }
+
   static void convert_scalar(const YAML::Node& node, RecipeValue& out) {
     out.scalar = node.Scalar();
     out.kind = RecipeValue::Kind::string;
-    if (node.Tag() == "!") return;  // quoted
+    if (node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str") return;  // quoted, or said to be text
     bool flag;
     int64_t integer;
     double number;
@@ -94,7 +129,7 @@ std::string front_matter(const std::string& text) {
   for (const char* fence : {"---", "+++"}) {
     if (text.rfind(fence, 0) != 0) continue;
     const size_t end = text.find(std::string("\n") + fence, 3);
-    if (end != std::string::npos) return "   " + text.substr(3, end - 3);
+    if (end != std::string::npos) return "   " + text.substr(3, end - 3) + "\n";
   }
   throw Error(ErrorCode::invalid_argument,
               "recipe: a .md recipe needs front matter between two lines of ---");
@@ -136,13 +171,15 @@ RecipeValue parse_recipe_value(const std::string& text) {
 }
 
 Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
-  const RecipeValue root = parse_recipe_value(recipe_text(file_or_text));
+  const std::string text = recipe_text(file_or_text);
+  const RecipeValue root = parse_recipe_value(text);
   if (root.kind != RecipeValue::Kind::map)
     throw Error(ErrorCode::invalid_argument,
                 "recipe: got text that is not a mapping, wanted '<name>_stage: <group>_modifiers: Modifier: "
                 "{...}' or an existing file");
 
   Recipe recipe;
+  bool cut = false;  // by `stage`
   std::string stages;
   for (const auto& [stage_name, stage_value] : root.entries) {
     if (!stage_name.ends_with("stage")) {
@@ -152,7 +189,10 @@ Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
       continue;
     }
     stages += (stages.empty() ? "" : ", ") + stage_name;
-    if (stage_name.rfind(stage, 0) != 0) continue;
+    if (stage_name.rfind(stage, 0) != 0) {
+      cut = true;
+      continue;
+    }
     for (const auto& [group_name, group_value] : want_map(stage_value, stage_name).entries) {
       if (!group_name.ends_with("modifiers")) {
         recipe.notes.push_back(fmt::format(
@@ -177,6 +217,7 @@ Recipe parse_recipe(const std::string& file_or_text, std::string_view stage) {
                                                  : recipe.notes.front();
     throw Error(ErrorCode::invalid_argument, fmt::format("recipe: no modifiers in it; {}", why));
   }
+  if (!cut) recipe.text = text;
   return recipe;
 }
 

@@ -1,8 +1,9 @@
 #include <fmt/format.h>
 
-#include <cerrno>
+#include <algorithm>
+#include <cctype>
 #include <charconv>
-#include <cstdlib>
+#include <cmath>
 
 #include "llmc/error.hpp"
 #include "llmc/recipe.hpp"
@@ -11,7 +12,7 @@ namespace llmc {
 
 namespace {
 
-[[noreturn]] void wrong(const RecipeValue& value, std::string_view what, const char* wanted) {
+[[noreturn]] void wrong(const RecipeValue& value, std::string_view what, const std::string& wanted) {
   const char* shape = value.kind == RecipeValue::Kind::list ? "a list"
       : value.kind == RecipeValue::Kind::map                ? "a mapping"
                                                             : "null";
@@ -20,31 +21,46 @@ namespace {
               fmt::format("recipe line {}: {}: got {}, wanted {}", value.line, what, got, wanted));
 }
 
-bool plain(const std::string& text) {
-  return text.find_first_of(":#[]{},&*!|>'\"%@`\n") == std::string::npos && !text.empty() &&
-      text.front() != ' ' && text.front() != '-' && text.back() != ' ';
+// As JSON escapes it, which YAML's double quotes read.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') out += std::string{'\\', c};
+    else if (c == '\n') out += "\\n";
+    else if (c == '\t') out += "\\t";
+    else if (c == '\r') out += "\\r";
+    else if (code < 0x20 || code == 0x7F) out += fmt::format("\\u{:04x}", code);
+    else out += c;
+  }
+  return out + '"';
 }
 
-std::string scalar_text(const RecipeValue& value) {
-  if (value.kind == RecipeValue::Kind::null) return "null";
-  if (value.kind != RecipeValue::Kind::string || plain(value.scalar)) return value.scalar;
-  std::string quoted;
-  for (char c : value.scalar) quoted.append(c == '\'' ? 2 : 1, c);
-  return fmt::format("'{}'", quoted);
+// Keys are nearly always names of modifiers and arguments: those stay bare.
+std::string key_text(const std::string& key) {
+  const auto is_letter = [](unsigned char c) { return std::isalpha(c) || c == '_'; };
+  const bool is_name = !key.empty() && is_letter(static_cast<unsigned char>(key[0])) && key.size() > 5 &&
+      std::all_of(key.begin(), key.end(), [&](unsigned char c) { return is_letter(c) || std::isdigit(c); });
+  return is_name ? key : quoted(key);
 }
 
 std::string flow_text(const RecipeValue& value) {
   std::string out;
-  if (value.kind == RecipeValue::Kind::list) {
-    for (const auto& item : value.items) out += (out.empty() ? "" : ", ") + flow_text(item);
-    return "[" + out + "]";
+  switch (value.kind) {
+    case RecipeValue::Kind::list:
+      for (const auto& item : value.items) out += (out.empty() ? "" : ", ") + flow_text(item);
+      return "[" + out + "]";
+    case RecipeValue::Kind::map:
+      for (const auto& [key, item] : value.entries)
+        out += (out.empty() ? "" : ", ") + key_text(key) + ": " + flow_text(item);
+      return "{" + out + "}";
+    case RecipeValue::Kind::null:
+      return "null";
+    case RecipeValue::Kind::string:
+      return quoted(value.scalar);
+    default:
+      return value.scalar;
   }
-  if (value.kind == RecipeValue::Kind::map) {
-    for (const auto& [key, item] : value.entries)
-      out += (out.empty() ? "" : ", ") + key + ": " + flow_text(item);
-    return "{" + out + "}";
-  }
-  return scalar_text(value);
 }
 
 }  // namespace
@@ -73,8 +89,9 @@ int64_t RecipeValue::as_int(std::string_view what) const {
 double RecipeValue::as_double(std::string_view what) const {
   double value = 0;
   const auto [end, error] = std::from_chars(scalar.data(), scalar.data() + scalar.size(), value);
-  if (error != std::errc() || end != scalar.data() + scalar.size() || scalar.empty())
+  if (error == std::errc::invalid_argument || end != scalar.data() + scalar.size() || scalar.empty())
     wrong(*this, what, "a number");
+  if (error != std::errc() || !std::isfinite(value)) wrong(*this, what, "a finite number");
   return value;
 }
 
@@ -91,17 +108,30 @@ std::vector<std::string> RecipeValue::as_strings(std::string_view what) const {
   return out;
 }
 
+int64_t int_in(const RecipeValue& value, std::string_view what, int64_t low, int64_t high) {
+  const int64_t number = value.as_int(what);
+  if (number < low || number > high) wrong(value, what, fmt::format("{} to {}", low, high));
+  return number;
+}
+
+double number_in(const RecipeValue& value, std::string_view what, double low, double high) {
+  const double number = value.as_double(what);
+  if (number < low || number > high) wrong(value, what, fmt::format("{} to {}", low, high));
+  return number;
+}
+
 std::string write_recipe(const Recipe& recipe) {
+  if (!recipe.text.empty()) return recipe.text.ends_with('\n') ? recipe.text : recipe.text + '\n';
   std::string out, stage, group;
   for (const ModifierSpec& spec : recipe.modifiers) {
     if (spec.stage != stage) {
-      out += (stage = spec.stage) + ":\n";
+      out += key_text(stage = spec.stage) + ":\n";
       group.clear();
     }
-    if (spec.group != group) out += "  " + (group = spec.group) + ":\n";
-    out += "    " + spec.type + (spec.arguments.entries.empty() ? ": {}\n" : ":\n");
+    if (spec.group != group) out += "  " + key_text(group = spec.group) + ":\n";
+    out += "    " + key_text(spec.type) + (spec.arguments.entries.empty() ? ": {}\n" : ":\n");
     for (const auto& [key, value] : spec.arguments.entries)
-      out += "      " + key + ": " + flow_text(value) + "\n";
+      out += "      " + key_text(key) + ": " + flow_text(value) + "\n";
   }
   return out;
 }

@@ -1,78 +1,64 @@
 //! A model's chat template, rendered as `transformers.apply_chat_template` renders it.
 
+use crate::content_parts::ContentReader;
 use crate::error::{Error, Result, Status};
 use crate::generation_tag::rewrite_generation_tags;
-use crate::python_json::{float_repr, tojson};
-use crate::python_methods::call_python_method;
-use crate::strftime::DateTime;
+use crate::jinja_builtins::{self, Raised};
+use crate::operators::rewrite_operators;
+use crate::strftime::{DateTime, DEFAULT_DATE};
+use crate::template_limits::{self, MAX_SOURCE_BYTES};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, Value, ValueKind};
+use minijinja::value::{Serde, Value};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
-use std::fmt;
 
 const PLACE: &str = "chat template";
 const NAME: &str = "chat_template";
-
-/// Marks what `raise_exception` threw, whose text is reported alone: it is the template author's own message.
-#[derive(Debug)]
-struct Raised(String);
-
-impl fmt::Display for Raised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Raised {}
 
 pub struct ChatTemplate {
     environment: Environment<'static>,
     /// bos_token, eos_token and their like, by the name templates know them by.
     special_tokens: Vec<(String, Json)>,
+    content: ContentReader,
 }
 
 impl ChatTemplate {
     pub fn compile(source: &str, special_tokens: Vec<(String, Json)>) -> Result<Self> {
+        if source.len() > MAX_SOURCE_BYTES {
+            let got = source.len();
+            let message = format!("{PLACE}: it has {got} bytes, wanted at most {MAX_SOURCE_BYTES}");
+            return Err(Error::new(Status::Unsupported, message));
+        }
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| describe(&error))?);
-        environment.set_unknown_method_callback(call_python_method);
-        environment.add_filter("tojson", tojson);
-        // Jinja2 asks for a length and an index, which strings and dicts have too.
-        environment.add_test("sequence", |value: &Value| {
-            matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
-        });
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<Value, minijinja::Error> {
-                let error = minijinja::Error::new(ErrorKind::InvalidOperation, message.clone());
-                Err(error.with_source(Raised(message)))
-            },
-        );
-        environment.set_formatter(|out, state, value| {
-            // Only floats differ from Python here: the exponent of very large and very small ones.
-            if value.kind() == ValueKind::Number && !value.is_integer() {
-                if let Ok(number) = f64::try_from(value.clone()) {
-                    if number.is_finite() {
-                        out.write_str(&float_repr(number))?;
-                        return Ok(());
-                    }
-                }
-            }
-            minijinja::escape_formatter(out, state, value)
-        });
+        jinja_builtins::install(&mut environment);
+        template_limits::install(&mut environment);
         // Jinja2 reads every line end as \n.
         let source = rewrite_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        let source = rewrite_operators(&source);
         environment.add_template_owned(NAME, source).map_err(|error| describe(&error))?;
-        Ok(ChatTemplate { environment, special_tokens })
+        Ok(ChatTemplate { environment, special_tokens, content: ContentReader::default() })
     }
 
     /// Renders `messages`; `variables` are further template variables (tools, enable_thinking, ...), which win
     /// over the defaults.
     pub fn render(
+        &self,
+        messages: &Json,
+        variables: &Map<String, Json>,
+        add_generation_prompt: bool,
+        date: DateTime,
+    ) -> Result<String> {
+        let trial = |messages: &Json| self.render_as_given(messages, &Map::new(), false, DEFAULT_DATE);
+        let prepared = self.content.prepare(messages, &trial)?;
+        let messages = prepared.as_ref().unwrap_or(messages);
+        self.render_as_given(messages, variables, add_generation_prompt, date)
+    }
+
+    fn render_as_given(
         &self,
         messages: &Json,
         variables: &Map<String, Json>,
@@ -98,14 +84,19 @@ impl ChatTemplate {
 }
 
 fn describe(error: &minijinja::Error) -> Error {
+    let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(Raised(message)) = inner.downcast_ref::<Raised>() {
             return Error::new(Status::BadFile, format!("{PLACE}: {message}"));
         }
+        if inner.downcast_ref::<minijinja::Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel)
+        {
+            let message = format!("{PLACE}: {line}it asks for more work or memory than a rendering may take");
+            return Error::new(Status::BadFile, message);
+        }
         cause = inner.source();
     }
-    let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
     let detail = error.detail().map_or(String::new(), |detail| format!(": {detail}"));
     Error::new(Status::BadFile, format!("{PLACE}: {line}{}{detail}", error.kind()))
 }
@@ -142,6 +133,73 @@ mod tests {
         assert_eq!(render("[{{ nothing }}{{ messages.nothing }}]{{ tools is none }}").unwrap(), "[]True");
         let error = render("\n{{ nothing.at_all }}").unwrap_err();
         assert_eq!(error.message, "chat template: line 2: undefined value");
+    }
+
+    #[test]
+    fn what_only_jinja2_has_answers_as_there() {
+        assert_eq!(
+            render("{{ none is iterable }} {{ 1 is iterable }} {{ 'a' is iterable }} {{ none_at_all is iterable }}")
+                .unwrap(),
+            "False False True True"
+        );
+        assert_eq!(
+            render("{% macro m() %}{% endmacro %}{{ m is callable }} {{ range is callable }} {{ {} is callable }}")
+                .unwrap(),
+            "True True False"
+        );
+        assert_eq!(
+            render("{{ '%s-%03d' % ('a', 7) }} {{ +1 }} {{ 'a b-c'|wordcount }} {{ 'é'.encode() }}").unwrap(),
+            "a-007 1 3 b'\\xc3\\xa9'"
+        );
+        assert_eq!(
+            render(
+                "{% set j = joiner() %}{{ j() }}a{{ j() }}b|{{ 'ab'|center(5) }}|{{ '%(x)s'|format(x=1) }}"
+            )
+            .unwrap(),
+            "a, b|  ab |1"
+        );
+    }
+
+    #[test]
+    fn what_costs_too_much_is_an_error_and_not_the_end_of_the_process() {
+        let limit = "chat template: line 1: it asks for more work or memory than a rendering may take";
+        let twice =
+            "{% set ns = namespace(a=[1]) %}{% for i in range(50) %}{% set ns.a = STEP %}{% endfor %}";
+        let nested = twice.replace("STEP", "[ns.a, ns.a]");
+        for source in [
+            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}".to_string(),
+            "{{ 'a'.ljust(10000000000) }}".into(),
+            "{{ 'a'|center(10000000000) }}".into(),
+            "{{ '{:10000000000}'.format(1) }}".into(),
+            "{{ '%10000000000d' % 1 }}".into(),
+            "{{ 'a' * 10000000000 }}".into(),
+            "{% set a = 'a' * 1000000 %}{{ a.replace('', a) }}".into(),
+            "{% set a = 'a' * 1000000 %}{{ a.join(a) }}".into(),
+            "{{ ('a' * 50000000).split('a') }}".into(),
+            "{{ ([1] * 100000000) }}".into(),
+            "{{ ([1] * 100000000)|tojson }}".into(),
+            twice.replace("STEP", "ns.a + ns.a"),
+            nested.clone() + "{{ ns.a }}",
+            nested.clone() + "{{ ns.a|tojson }}",
+            nested.clone() + "{{ ns.a|string }}",
+            nested + "{{ ns.a|join }}",
+        ] {
+            assert_eq!(render(&source).unwrap_err().message, limit, "{source}");
+        }
+        let error = render("{{ [1]|tojson(indent=100000000000) }}").unwrap_err();
+        assert_eq!(
+            error.message,
+            "chat template: line 1: invalid operation: tojson: indent must be at most 100"
+        );
+        let deep =
+            "{% set ns = namespace(a=[]) %}{% for i in range(300) %}{% set ns.a = [ns.a] %}{% endfor %}";
+        assert!(render(&(deep.to_string() + "{{ ns.a }}"))
+            .unwrap_err()
+            .message
+            .contains("nested more than 250"));
+        let macros = render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").unwrap_err();
+        assert!(macros.message.ends_with("recursion limit exceeded"), "{}", macros.message);
+        assert!(render(&"x".repeat(600_000)).unwrap_err().message.contains("600000 bytes"));
     }
 
     #[test]

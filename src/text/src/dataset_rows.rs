@@ -1,7 +1,9 @@
 //! Where the rows of a data set file are. Only their places are kept: of a file with 200,000 chats, the few that
 //! are asked for are read and parsed.
 
+use crate::dataset::IsCancelled;
 use crate::error::{Error, Result, Status};
+use crate::file_format::{refuse_folder, refuse_other_formats, HEAD_BYTES};
 use serde_json::value::RawValue;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -9,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// How often the caller is asked whether to go on.
+const LINES_BETWEEN_POLLS: u64 = 1000;
 
 struct Span {
     offset: u64,
@@ -25,10 +29,14 @@ pub struct RowFile {
 }
 
 impl RowFile {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, is_cancelled: IsCancelled) -> Result<Self> {
         let io = |error: std::io::Error| Error::from_io("dataset", path, &error);
         let file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
+        let metadata = file.metadata().map_err(io)?;
+        if metadata.is_dir() {
+            return Err(refuse_folder(path));
+        }
+        if !metadata.is_file() {
             return Err(Error::new(
                 Status::InvalidArgument,
                 format!("dataset: '{}' is not a file", path.display()),
@@ -40,10 +48,12 @@ impl RowFile {
             reader.consume(BYTE_ORDER_MARK.len());
             offset = BYTE_ORDER_MARK.len() as u64;
         }
+        let head = reader.fill_buf().map_err(io)?;
+        refuse_other_formats(path, &head[..head.len().min(HEAD_BYTES)])?;
         let spans = if starts_array(reader.fill_buf().map_err(io)?) {
             index_array(path, reader, offset)?
         } else {
-            index_lines(reader, offset).map_err(io)?
+            index_lines(path, reader, offset, is_cancelled)?
         };
         if spans.is_empty() {
             return Err(Error::new(Status::BadFile, format!("dataset: {}: no rows", path.display())));
@@ -81,14 +91,31 @@ fn starts_array(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
-fn index_lines(mut reader: impl BufRead, mut offset: u64) -> std::io::Result<Vec<Span>> {
+fn index_lines(
+    path: &Path,
+    mut reader: impl BufRead,
+    mut offset: u64,
+    is_cancelled: IsCancelled,
+) -> Result<Vec<Span>> {
+    let io = |error: std::io::Error| Error::from_io("dataset", path, &error);
     let mut spans = Vec::new();
     let mut text = Vec::new();
     for line in 1.. {
         text.clear();
-        let bytes = reader.read_until(b'\n', &mut text)?;
+        let bytes = reader.read_until(b'\n', &mut text).map_err(io)?;
         if bytes == 0 {
             break;
+        }
+        if line % LINES_BETWEEN_POLLS == 0 && is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        if spans.is_empty() && text.trim_ascii() == b"{" {
+            let message = format!(
+                "dataset: {}:{line}: an object over several lines, wanted one object per line, or one array of \
+                 them",
+                path.display()
+            );
+            return Err(Error::new(Status::BadFile, message));
         }
         if !text.iter().all(u8::is_ascii_whitespace) {
             spans.push(Span { offset, bytes, line });

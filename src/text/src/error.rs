@@ -11,6 +11,7 @@ pub enum Status {
     Io = 3,
     BadFile = 4,
     Unsupported = 5,
+    Cancelled = 8,
     Internal = 10,
 }
 
@@ -38,6 +39,10 @@ impl Error {
             _ => Status::Io,
         };
         Error::new(status, format!("{place}: cannot read '{}': {error}", path.display()))
+    }
+
+    pub fn cancelled() -> Self {
+        Error::new(Status::Cancelled, "dataset: cancelled")
     }
 
     /// The same error with the place it happened in put in front.

@@ -30,6 +30,24 @@ pub struct DatasetOptions {
     shuffle: i32,
     concatenate: i32,
     threads: i64,
+    tokenizer_dir: *const c_char,
+    is_cancelled: Option<extern "C" fn(*const c_void) -> i32>,
+    user_data: *const c_void,
+}
+
+/// The caller's question whether to end, for any thread.
+struct Cancellation {
+    is_cancelled: Option<extern "C" fn(*const c_void) -> i32>,
+    user_data: *const c_void,
+}
+
+// The header asks for a function that any thread may call.
+unsafe impl Sync for Cancellation {}
+
+impl Cancellation {
+    fn ask(&self) -> bool {
+        self.is_cancelled.is_some_and(|is_cancelled| is_cancelled(self.user_data) != 0)
+    }
 }
 
 /// `llmc_text_dataset_view`
@@ -243,8 +261,14 @@ pub unsafe extern "C" fn llmc_text_dataset_load(
             text_column: if column.is_empty() { "text" } else { column }.to_string(),
             date: DateTime::parse(string_of(given.template_date, "template_date")?)?,
             threads: count_of(given.threads, "threads")?,
+            tokenizer_dir: match given.tokenizer_dir.is_null() {
+                true => None,
+                false => Some(path_of(given.tokenizer_dir, "tokenizer_dir")?.to_path_buf()),
+            },
         };
-        let loaded = load_dataset(tokenizer.as_ref(), path_of(given.path, "path")?, &options)?;
+        let path = path_of(given.path, "path")?;
+        let cancellation = Cancellation { is_cancelled: given.is_cancelled, user_data: given.user_data };
+        let loaded = load_dataset(tokenizer.as_ref(), path, &options, &|| cancellation.ask())?;
         let notes: Vec<CString> = loaded
             .notes
             .iter()

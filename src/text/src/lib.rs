@@ -5,15 +5,21 @@
 #![deny(unsafe_code)]
 
 pub mod chat_template;
+pub mod content_parts;
 pub mod dataset;
 pub mod dataset_rows;
 pub mod error;
 #[allow(unsafe_code)]
 mod ffi;
+pub mod file_format;
 pub mod generation_tag;
+pub mod jinja_builtins;
 pub mod model_folder;
+pub mod operators;
 pub mod python_json;
 pub mod python_methods;
+pub mod row_forms;
 pub mod shuffle;
 pub mod strftime;
+pub mod template_limits;
 pub mod tokenizer;

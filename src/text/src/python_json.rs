@@ -1,8 +1,14 @@
 //! `tojson` as transformers' templates have it: Python's `json.dumps`, not Jinja's HTML-safe filter.
 
+use crate::template_limits::{check_level, collect_bounded, ensure_bytes, most_items};
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
+use std::cell::Cell;
 use std::fmt::Write;
+
+/// Spaces or characters of one level; Python takes any number.
+const LONGEST_INDENT: usize = 100;
+const FUEL_PER_VALUE: u64 = 2;
 
 /// `json.dumps`' layout: separators, and the indentation when there is one.
 struct Layout {
@@ -11,18 +17,27 @@ struct Layout {
     indent: Option<String>,
     ensure_ascii: bool,
     sort_keys: bool,
+    /// How many more values may be written.
+    items_left: Cell<usize>,
 }
 
 /// The filter `value | tojson(indent=2, ensure_ascii=false, separators=(',', ':'), sort_keys=true)`.
-pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+pub fn tojson(state: &State, value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     let indent = match kwargs.get::<Option<Value>>("indent")? {
         None => None,
         Some(indent) if indent.is_none() => None,
         Some(indent) => Some(match indent.as_str() {
             Some(text) => text.to_string(),
-            None => " ".repeat(i64::try_from(indent)?.max(0) as usize),
+            None => {
+                let spaces = usize::try_from(i64::try_from(indent)?.max(0)).unwrap_or(usize::MAX);
+                " ".repeat(spaces.min(LONGEST_INDENT + 1))
+            }
         }),
     };
+    if indent.as_ref().is_some_and(|indent| indent.len() > LONGEST_INDENT) {
+        let message = format!("tojson: indent must be at most {LONGEST_INDENT}");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let (item_separator, key_separator) = match separators.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
@@ -37,34 +52,49 @@ pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
         indent,
         ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
         sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        items_left: Cell::new(most_items(state)),
     };
     kwargs.assert_all_used()?;
     let mut out = String::new();
-    write_value(&mut out, value, &layout, 0)?;
+    write_value(state, &mut out, value, &layout, 0)?;
     Ok(Value::from(out))
 }
 
-fn write_value(out: &mut String, value: &Value, layout: &Layout, depth: usize) -> Result<(), Error> {
+fn write_value(
+    state: &State,
+    out: &mut String,
+    value: &Value,
+    layout: &Layout,
+    depth: usize,
+) -> Result<(), Error> {
+    // Looked at before every value: one list may hold another many times over.
+    let items_left = layout.items_left.get().checked_sub(1);
+    layout.items_left.set(items_left.ok_or_else(|| Error::from(ErrorKind::OutOfFuel))?);
+    state.consume_fuel(FUEL_PER_VALUE)?;
+    let escaped = value.as_str().map_or(0, |text| text.len().saturating_mul(6));
+    ensure_bytes(state, out.len().saturating_add(escaped))?;
     match value.kind() {
         ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
         ValueKind::Number => out.push_str(&number_text(value)),
         ValueKind::String => write_string(out, value.as_str().unwrap_or_default(), layout.ensure_ascii),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter()?.collect::<Vec<_>>();
+            check_level(depth)?;
+            let items = collect_bounded(state, value)?;
             write_items(out, layout, depth, ['[', ']'], &items, |out, item| {
-                write_value(out, item, layout, depth + 1)
+                write_value(state, out, item, layout, depth + 1)
             })?;
         }
         ValueKind::Map => {
-            let mut keys = value.try_iter()?.collect::<Vec<_>>();
+            check_level(depth)?;
+            let mut keys = collect_bounded(state, value)?;
             if layout.sort_keys {
                 keys.sort();
             }
             write_items(out, layout, depth, ['{', '}'], &keys, |out, key| {
                 write_string(out, &key_text(key)?, layout.ensure_ascii);
                 out.push_str(&layout.key_separator);
-                write_value(out, &value.get_item(key)?, layout, depth + 1)
+                write_value(state, out, &value.get_item(key)?, layout, depth + 1)
             })?;
         }
         kind => {
@@ -141,6 +171,28 @@ pub fn float_repr(number: f64) -> String {
     } else {
         plain + ".0"
     }
+}
+
+/// Python's `repr` of bytes.
+pub fn bytes_repr(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' };
+    let mut out = format!("b{quote}");
+    for byte in bytes {
+        match *byte {
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            b'\\' => out.push_str("\\\\"),
+            byte if char::from(byte) == quote => out.extend(['\\', quote]),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out.push(quote);
+    out
 }
 
 fn write_string(out: &mut String, text: &str, ensure_ascii: bool) {

@@ -1,9 +1,10 @@
 //! A model's tokenizer and chat template, opened once and then only read: safe to share between threads.
 
 use crate::chat_template::ChatTemplate;
-use crate::error::{Error, Result, Status};
+use crate::error::{quote_names, Error, Result, Status};
 use crate::model_folder::read_model_folder;
 use crate::strftime::DateTime;
+use crate::template_limits::on_large_stack;
 use serde_json::{Map, Value as Json};
 use std::path::{Path, PathBuf};
 use tokenizers::{PostProcessor, TruncationDirection};
@@ -15,6 +16,10 @@ pub struct Tokenizer {
     folder: PathBuf,
     /// A template that does not compile is an error of the first render, not of opening the model.
     chat_template: Option<Result<ChatTemplate>>,
+    /// The one that transformers takes for conversations with tools.
+    tool_template: Option<Result<ChatTemplate>>,
+    /// Of the folder's templates, when they have names.
+    template_names: Vec<String>,
 }
 
 /// Token ids and whether they were cut.
@@ -34,9 +39,18 @@ impl Tokenizer {
         // As transformers calls it: what the file says about padding and truncation does not apply.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(internal)?;
-        let chat_template =
-            files.chat_template.map(|source| ChatTemplate::compile(&source, files.special_tokens));
-        Ok(Tokenizer { inner, folder: folder.to_path_buf(), chat_template })
+        let templates = files.chat_templates;
+        let compile = |source: &Option<String>| {
+            let tokens = || files.special_tokens.clone();
+            source.as_ref().map(|source| on_large_stack(|| ChatTemplate::compile(source, tokens())))
+        };
+        Ok(Tokenizer {
+            inner,
+            folder: folder.to_path_buf(),
+            chat_template: compile(&templates.default),
+            tool_template: compile(&templates.tool_use),
+            template_names: templates.names,
+        })
     }
 
     /// The number of distinct tokens, added ones included.
@@ -99,7 +113,7 @@ impl Tokenizer {
                 "expected an array of messages, or an object with one under 'messages'".into(),
             ));
         }
-        self.render(&messages, &variables, add_generation_prompt, date)
+        on_large_stack(|| self.render(&messages, &variables, add_generation_prompt, date))
     }
 
     pub fn render(
@@ -109,17 +123,24 @@ impl Tokenizer {
         add_generation_prompt: bool,
         date: DateTime,
     ) -> Result<String> {
-        match &self.chat_template {
+        let has_tools = variables.get("tools").is_some_and(|tools| !tools.is_null());
+        match self.tool_template.as_ref().filter(|_| has_tools).or(self.chat_template.as_ref()) {
             Some(Ok(template)) => template.render(messages, variables, add_generation_prompt, date),
             Some(Err(error)) => Err(error.clone()),
-            None => Err(Error::new(
-                Status::NotFound,
-                format!(
-                    "chat template: '{}' has none (no chat_template.jinja, none in tokenizer_config.json)",
-                    self.folder.display()
-                ),
-            )),
+            None => Err(self.no_template()),
         }
+    }
+
+    fn no_template(&self) -> Error {
+        let folder = self.folder.display();
+        let reason = match self.template_names.is_empty() {
+            true => format!("'{folder}' has none (no chat_template.jinja, none in tokenizer_config.json)"),
+            false => {
+                let names = quote_names(self.template_names.iter().map(String::as_str));
+                format!("'{folder}' has none named 'default', which is the one used; it has {names}")
+            }
+        };
+        Error::new(Status::NotFound, format!("chat template: {reason}"))
     }
 }
 

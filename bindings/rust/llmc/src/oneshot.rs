@@ -104,7 +104,7 @@ impl<'a> Oneshot<'a> {
         self.text("stage", stage)
     }
 
-    /// JSONL with messages, text, prompt/completion or input_ids.
+    /// JSONL, or a JSON array, of chats, texts or token ids (docs/oneshot-arguments.md).
     pub fn dataset(self, file: impl AsRef<Path>) -> Self {
         self.text("dataset", file.as_ref())
     }
