@@ -10,7 +10,7 @@ namespace llmc {
 void require_sound(const Checkpoint& folder, const QuantizationConfig* config, bool decoded_only) {
   const std::vector<Fault> faults = check_folder({.folder = folder,
                                                   .config = config,
-                                                  .known = known_modules(folder.config()),
+                                                  .known = known_modules(folder),
                                                   .decoded_only = decoded_only,
                                                   .read_plain = false,
                                                   .read_quantized = false});
