@@ -1,5 +1,5 @@
 // Any bytes as the config.json of a compressed folder that is sound otherwise, through everything that reads such
-// folders: verify, inspect, eval, forward, diff, dequantize. The first byte chooses the folder.
+// folders: verify and inspect, eval, diff, dequantize. The first byte chooses the folder and the reader.
 #include <array>
 #include <fstream>
 #include <string>
@@ -58,7 +58,9 @@ constexpr const char* kKeys[] = {"quantization_config",
                                  "dtype"};
 
 constexpr const char* kRecipes[] = {
-    "QuantizationModifier: {scheme: W4A16, group_size: 16, targets: [Linear], ignore: [lm_head]}",
+    "QuantizationModifier: {config_groups: {a: {targets: [Linear], weights: {num_bits: 4, type: int, "
+    "strategy: group, "
+    "group_size: 16}}}, ignore: [lm_head]}",
     "QuantizationModifier: {scheme: W8A8, targets: [Linear], ignore: []}",
     "QuantizationModifier: {scheme: FP8_DYNAMIC, targets: [Linear], ignore: [lm_head]}",
     "QuantizationModifier: {scheme: NVFP4A16, targets: [Linear], ignore: [lm_head]}",
@@ -71,7 +73,7 @@ constexpr const char* kRecipes[] = {
     "QuantizationModifier: {config_groups: {a: {targets: [Linear], weights: {num_bits: 8, type: float, "
     "strategy: "
     "block, block_structure: [8, 8]}}}, ignore: [lm_head]}"};
-constexpr size_t kFolders = std::size(kRecipes);
+constexpr size_t kFolders = std::size(kRecipes), kReaders = 4;
 
 Backend& backend() {
   static const auto cpu = make_cpu_backend({.threads = 1, .cpu_isa = ""});
@@ -124,8 +126,9 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
   configs();
   // LLMC_FUZZ_SEEDS=DIR writes the seeds of the corpus and goes on
   if (const char* seeds = std::getenv("LLMC_FUZZ_SEEDS"))
-    for (size_t i = 0; i < kFolders; ++i)
-      std::ofstream(fmt::format("{}/folder_{}.json", seeds, i)) << static_cast<char>('0' + i) << configs()[i];
+    for (size_t i = 0; i < kFolders * kReaders; ++i)
+      std::ofstream(fmt::format("{}/folder_{}_reader_{}", seeds, i % kFolders, i / kFolders))
+          << static_cast<char>(i) << configs()[i % kFolders];
   return 0;
 }
 
@@ -135,24 +138,31 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (!size) return 0;
-  const size_t which = bytes[0] % kFolders;
+  const size_t which = bytes[0] % kFolders, reader = bytes[0] / kFolders % kReaders;
   const std::string sound = folder(which), twin = sound + "-twin",
                     plain = (fuzz::scratch() / "plain").string();
   std::ofstream(twin + "/config.json")
       .write(reinterpret_cast<const char*>(bytes) + 1, static_cast<std::streamsize>(size - 1));
-  expect_error_only([&] { to_json(verify_model({twin, {}}, backend())); });
-  expect_error_only([&] { to_json(inspect_model(twin)); });
-  expect_error_only([&] { to_json(diff_models(sound, twin, backend())); });
-  for (const DType dtype : {DType::f32, DType::bf16})
+  const auto eval = [&](DType dtype) {
+    EvaluateOptions options;
+    options.model_dir = twin;
+    options.token_ids = {1, 2, 3, 4, 5, 6, 7, 8};
+    options.window = 4;
+    options.value_dtype = dtype;
+    evaluate(options, backend());
+  };
+  if (reader == 0) {
+    expect_error_only([&] { to_json(verify_model({twin, {}}, backend())); });
+    expect_error_only([&] { to_json(inspect_model(twin)); });
+  } else if (reader == 1) {
+    expect_error_only([&] { eval(DType::f32); });
+    expect_error_only([&] { eval(DType::bf16); });
+  } else if (reader == 2) {
+    expect_error_only([&] { to_json(diff_models(sound, twin, backend())); });
+  } else {
     expect_error_only([&] {
-      EvaluateOptions options;
-      options.model_dir = twin;
-      options.token_ids = {1, 2, 3, 4, 5, 6, 7, 8};
-      options.window = 4;
-      options.value_dtype = dtype;
-      evaluate(options, backend());
+      dequantize_model({.model_dir = twin, .output_dir = plain, .overwrite = true}, backend(), {});
     });
-  expect_error_only(
-      [&] { dequantize_model({.model_dir = twin, .output_dir = plain, .overwrite = true}, backend(), {}); });
+  }
   return 0;
 }

@@ -129,18 +129,19 @@ std::string mutated_json(const std::string& text, const Keys& keys, std::mt19937
     std::vector<JsonValue*> all;
     collect(root, all);
     JsonValue& chosen = *all[dice() % all.size()];
+    JsonValue other = *all[dice() % all.size()];  // a copy: it may lie inside of what it takes the place of
     if (chosen.is(JsonValue::Kind::object)) {
       const unsigned what = dice() % 4;
       if (what == 0 && !chosen.members.empty())
         chosen.members.erase(chosen.members.begin() +
                              static_cast<std::ptrdiff_t>(dice() % chosen.members.size()));
       else if (what == 1 && !chosen.members.empty())
-        chosen.members[dice() % chosen.members.size()].second = *all[dice() % all.size()];
+        chosen.members[dice() % chosen.members.size()].second = std::move(other);
       else if (what == 2) chosen.set(keys[dice() % std::size(keys)], another_value({}, dice));
-      else chosen.set(keys[dice() % std::size(keys)], *all[dice() % all.size()]);
+      else chosen.set(keys[dice() % std::size(keys)], std::move(other));
     } else if (chosen.is(JsonValue::Kind::array) && dice() % 2 && !chosen.items.empty()) {
       if (dice() % 2) chosen.items.pop_back();
-      else chosen.items.push_back(chosen.items[dice() % chosen.items.size()]);
+      else chosen.items.push_back(std::move(other));
     } else {
       chosen = another_value(chosen, dice);
     }

@@ -201,6 +201,37 @@ TEST_CASE("device: attention over ragged sequences, grouped heads, windows and e
     }
 }
 
+TEST_CASE("device: a window wider than the tokens hides nothing, however wide it is") {
+  for (const int64_t window : {int64_t{10}, int64_t{1} << 31, (int64_t{1} << 32) + 1, INT64_MAX}) {
+    CAPTURE(window);
+    Job job;
+    job.batch = {std::vector<int32_t>(10, 0), {0, 6, 10}};
+    add_input(job, 2 * 16, 44);
+    add_input(job, 16, 45);
+    add_input(job, 16, 46);
+    job.values = 4;
+    const auto with = [&](int64_t width) {
+      job.nodes = {node_of("", Attention{2, 1, 16, 0.25, width, "a"}, {0, 1, 2}, 3)};
+      return run(*cuda_backend(), job, DType::f32);
+    };
+    CHECK(with(window) == with(0));
+    check_against_cpu(job);
+  }
+}
+
+TEST_CASE("device: a rotation of more channels than a head has is refused") {
+  for (const int64_t rotary : {int64_t{40}, int64_t{7}, int64_t{-2}}) {
+    RopeSpec spec;
+    spec.rotary_dim = rotary;
+    Job job;
+    job.batch = {{0, 0}, {0, 2}};
+    add_input(job, 32, 31);
+    job.nodes = {node_of("r", Rope{spec, 1, 32}, {0}, 2)};
+    CHECK_THROWS_WITH(run(*cuda_backend(), job, DType::f32),
+                      Catch::Contains("wanted an even number of at most 32"));
+  }
+}
+
 TEST_CASE("device: scores of attention are capped softly, with and without a window") {
   Dice dice(41);
   for (const DType dtype : {DType::f32, DType::bf16})

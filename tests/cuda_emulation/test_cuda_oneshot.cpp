@@ -8,6 +8,7 @@
 #include "core/checkpoint/compressed_tensors.hpp"
 #include "core/run_tools.hpp"
 #include "cuda_test_tools.hpp"
+#include "inspection/folder_editor.hpp"
 #include "llmc/evaluate.hpp"
 
 using namespace llmc;
@@ -43,6 +44,23 @@ double perplexity(const std::string& folder, Backend& backend) {
 }
 
 }  // namespace
+
+TEST_CASE("device: a float16 model is calibrated, and what it stores is float16") {
+  const auto cuda = cuda_backend();
+  const ScratchFolder scratch;
+  FolderEditor folder(golden("micro-llama"));
+  for (auto& [name, tensor] : folder.tensors) tensor = converted(tensor, DType::f16);
+  folder.config.set("dtype", JsonValue::from_string("float16"));
+  folder.save(scratch / "model");
+  OneshotOptions options = micro_llama(scratch / "out");
+  options.model_dir = scratch / "model";
+  options.recipe = kSmoothAndGptq;
+  oneshot(options, *cuda, {});
+  const Checkpoint out(scratch / "out");
+  CHECK(out.info("model.layers.0.mlp.up_proj.weight_scale").dtype == DType::f16);
+  CHECK(out.info("model.norm.weight").dtype == DType::f16);
+  CHECK(perplexity(scratch / "out", *cuda) < 0.02);
+}
 
 TEST_CASE("device: every preset without calibration is written as llm-compressor writes it") {
   const auto cuda = cuda_backend();
