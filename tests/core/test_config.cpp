@@ -234,7 +234,8 @@ TEST_CASE("what config.json leaves out is what the family's class in transformer
 TEST_CASE("vLLM's spellings of Llama's biases are followed") {
   const auto biases = [](const nlohmann::json& changes) {
     std::string found;
-    for (const Node& node : graph_with(tiny(), changes).blocks[1].nodes)
+    const Graph graph = graph_with(tiny(), changes);
+    for (const Node& node : graph.blocks[1].nodes)
       if (node.linear() && node.linear()->bias) found += node.name.substr(node.name.rfind('.') + 1, 1);
     return found;
   };
