@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/checkpoint/name_list.hpp"
 #include "core/checkpoint/verify.hpp"
 #include "llmc/error.hpp"
 

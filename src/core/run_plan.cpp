@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/checkpoint/compressed_tensors.hpp"
+#include "core/checkpoint/name_list.hpp"
 #include "core/plan_check.hpp"
 #include "core/recipe/nearest_name.hpp"
 #include "core/vllm_lint.hpp"
@@ -16,7 +17,6 @@ namespace llmc {
 
 namespace {
 
-constexpr size_t kNamesInError = 8;
 constexpr const char* kHead = "lm_head";
 constexpr const char* kHeadWeight = "lm_head.weight";
 
@@ -416,13 +416,6 @@ std::string planned_config(const RunPlan& plan, const Checkpoint& source, const 
     text = merge_quantization_config(text, write_quantization_config(plan.config, flavor));
   }
   return plan.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
-}
-
-std::string some_of(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), kNamesInError); ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > kNamesInError) text += fmt::format(" and {} more", names.size() - kNamesInError);
-  return text;
 }
 
 }  // namespace llmc

@@ -80,7 +80,4 @@ RunPlan make_plan(const Checkpoint& checkpoint,
 // The output's config.json.
 std::string planned_config(const RunPlan& plan, const Checkpoint& source, const OneshotOptions& options);
 
-// "a, b, c and 4 more": at most eight names
-std::string some_of(const std::vector<std::string>& names);
-
 }  // namespace llmc

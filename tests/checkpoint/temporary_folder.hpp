@@ -22,6 +22,7 @@ struct TemporaryFolder {
 
   std::string operator/(const std::string& name) const { return (path / name).string(); }
   std::string write(const std::string& name, std::string_view contents) const {
+    std::filesystem::create_directories((path / name).parent_path());
     std::ofstream(path / name, std::ios::binary) << contents;
     return *this / name;
   }

@@ -10,10 +10,7 @@ namespace {
 // A system whose control groups say what a test wants them to.
 struct System {
   TemporaryFolder root;
-  void put(const std::string& name, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(root / name).parent_path());
-    root.write(name, text);
-  }
+  void put(const std::string& name, const std::string& text) const { root.write(name, text); }
   int cores() const { return usable_cores(root.path.string() + "/"); }
 };
 

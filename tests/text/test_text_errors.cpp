@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "checkpoint/temporary_folder.hpp"
 #include "llmc/error.hpp"
 #include "text/text.hpp"
 
@@ -17,19 +18,7 @@ using llmc::text::Tokenizer;
 
 const std::string kTinyLlama = std::string(LLMC_SOURCE_DIR) + "/examples/tiny-llama";
 
-// A folder that lives as long as the test.
-struct Folder {
-  fs::path path;
-  Folder() {  // of its own: tests run side by side
-    std::string name = (fs::temp_directory_path() / "llmc-test-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path / name, std::ios::binary) << text;
-    return path / name;
-  }
-};
+using Folder = TemporaryFolder;
 
 const Tokenizer& tiny_llama() {
   static const Tokenizer tokenizer(kTinyLlama);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "checkpoint/temporary_folder.hpp"
 #include "llmc/error.hpp"
 #include "text/text.hpp"
 
@@ -17,20 +18,7 @@ using llmc::text::Tokenizer;
 
 const std::string kTinyLlama = std::string(LLMC_SOURCE_DIR) + "/examples/tiny-llama";
 
-// A folder that lives as long as the test.
-struct Folder {
-  fs::path path;
-  Folder() {  // of its own: tests run side by side
-    std::string name = (fs::temp_directory_path() / "llmc-test-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string write(const std::string& name, const std::string& text) const {
-    fs::create_directories((path / name).parent_path());
-    std::ofstream(path / name, std::ios::binary) << text;
-    return path / name;
-  }
-};
+using Folder = TemporaryFolder;
 
 Dataset load_rows(const std::string& rows, const Tokenizer* tokenizer, DatasetOptions options = {}) {
   Folder folder;

@@ -57,21 +57,24 @@ std::map<std::string, std::string> read_index(const std::string& directory) {
 }
 
 [[noreturn]] void refuse_without_weights(const std::string& directory) {
-  constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
-      {".bin", "PyTorch's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
-      {".pt", "PyTorch's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
-      {".pth", "PyTorch's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
-      {".gguf", "quantized for llama.cpp; take the model as its makers published it"},
-      {".h5",
-       "TensorFlow's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
-      {".msgpack", "Flax's format; transformers' from_pretrained and save_pretrained make safetensors of it"},
-      {".onnx", "an ONNX graph; take the model as its makers published it"},
+  constexpr std::string_view kConvert =
+      "; transformers' from_pretrained and save_pretrained make safetensors of it";
+  constexpr std::string_view kPublished = "; take the model as its makers published it";
+  constexpr struct {
+    std::string_view ending, format, way_out;
+  } kOthers[] = {
+      {".bin", "PyTorch's format", kConvert},   {".pt", "PyTorch's format", kConvert},
+      {".pth", "PyTorch's format", kConvert},   {".gguf", "quantized for llama.cpp", kPublished},
+      {".h5", "TensorFlow's format", kConvert}, {".msgpack", "Flax's format", kConvert},
+      {".onnx", "an ONNX graph", kPublished},
   };
-  for (const auto& [ending, what] : kOthers)
-    for (const std::string& name : list_files(directory))
-      if (name.ends_with(ending) && name != "training_args.bin")
+  const std::vector<std::string> files = list_files(directory);
+  for (const auto& other : kOthers)
+    for (const std::string& name : files)
+      if (name.ends_with(other.ending) && name != "training_args.bin")
         throw Error(ErrorCode::unsupported,
-                    fmt::format("{}: holds no safetensors file but {}, {}", directory, name, what));
+                    fmt::format("{}: holds no safetensors file but {}, {}{}", directory, name, other.format,
+                                other.way_out));
   throw Error(
       ErrorCode::not_found,
       fmt::format("{}: holds no safetensors file, wanted {} or {}", directory, kSingleFile, kIndexFile));

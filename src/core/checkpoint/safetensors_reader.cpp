@@ -38,10 +38,8 @@ class HeaderReader {
     throw Error(ErrorCode::bad_file, fmt::format("{}: safetensors: {}", file_.path(), message));
   }
 
-  void refuse_foreign(int64_t file_bytes) const {
-    std::string first(static_cast<size_t>(std::min<int64_t>(file_bytes, 64)), '\0');
-    file_.read_at(0, reinterpret_cast<std::byte*>(first.data()), static_cast<int64_t>(first.size()));
-    if (const std::string what = describe_foreign(first); !what.empty())
+  void refuse_foreign() const {
+    if (const std::string what = describe_foreign(first_bytes(file_)); !what.empty())
       throw Error(ErrorCode::bad_file, fmt::format("{}: {}", file_.path(), what));
   }
 
@@ -52,7 +50,7 @@ class HeaderReader {
     file_.read_at(0, reinterpret_cast<std::byte*>(word), 8);
     uint64_t length = 0;
     for (int i = 7; i >= 0; --i) length = length << 8 | word[i];
-    if (length > static_cast<uint64_t>(std::min(kMaxHeaderBytes, file_bytes - 8))) refuse_foreign(file_bytes);
+    if (length > static_cast<uint64_t>(std::min(kMaxHeaderBytes, file_bytes - 8))) refuse_foreign();
     if (length == 0) fail("header has 0 bytes");
     if (length > static_cast<uint64_t>(kMaxHeaderBytes))
       fail(fmt::format("header has {} bytes, wanted at most {}", length, kMaxHeaderBytes));

@@ -1,13 +1,11 @@
 #include "core/checkpoint/side_files.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "core/checkpoint/file_io.hpp"
 #include "core/checkpoint/foreign_file.hpp"
+#include "core/checkpoint/name_list.hpp"
 #include "core/json/json_value.hpp"
 #include "llmc/error.hpp"
 
@@ -16,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kNamesInNote = 8;
 constexpr std::string_view kTemplateFolder =
     "additional_chat_templates";  // as transformers 5 saves named ones
 
@@ -168,12 +165,7 @@ SideFiles find_side_files(const std::string& directory, std::string_view config)
 
 std::string describe_left(const SideFiles& files) {
   if (files.left.empty()) return {};
-  std::string names;
-  for (size_t i = 0; i < std::min(files.left.size(), kNamesInNote); ++i)
-    names += (i ? ", " : "") + files.left[i];
-  if (files.left.size() > kNamesInNote)
-    names += fmt::format(" and {} more", files.left.size() - kNamesInNote);
-  return "not copied, as no part of the compressed model: " + names;
+  return "not copied, as no part of the compressed model: " + some_of(files.left);
 }
 
 bool is_model_file(std::string_view name) {
