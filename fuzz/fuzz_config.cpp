@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/checkpoint/quantization_config.hpp"
+#include "core/formats/quantization_config.hpp"
 #include "core/families/decoder_spec.hpp"
 #include "core/json/json_value.hpp"
 #include "json_mutator.hpp"

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-#include "core/model_outline.hpp"
-#include "core/run_plan.hpp"
+#include "core/model/model_outline.hpp"
+#include "core/plan/run_plan.hpp"
 #include "llmc/error.hpp"
 #include "llmc/recipe.hpp"
 #include "tiny_model.hpp"

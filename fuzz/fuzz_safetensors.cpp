@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/checkpoint/safetensors_reader.hpp"
+#include "core/files/safetensors_reader.hpp"
 #include "llmc/error.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The layer law: every #include goes downwards. usage: check_layers.py [CHECKOUT]
 
-cli, bindings -> capi -> oneshot -> {recipe, calibration, modifiers, checkpoint, families, text} -> {quantize} -> {backend, graph, scheme} -> {tensor, error}
+cli, bindings -> capi -> src/core/oneshot.cpp -> the rooms of src/core, in the order of ROOMS below -> include/llmc
 A modifier includes no other modifier; nothing but a backend itself includes src/cpu or src/cuda; third-party types stay out of include/ and capi's headers.
 """
 import os, re, sys
@@ -10,24 +10,42 @@ ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.pat
 HELPERS_OF_MODIFIERS = {"arguments", "joint_scales", "quantization_scope", "registry", "round_to_nearest"}
 THIRD_PARTY = re.compile(r"^(Eigen|yaml-cpp|fmt|nlohmann|hwy|pcre2|CLI)\b")
 # folder -> prefixes of project includes it may use (longest folder wins)
+# room of src/core -> the rooms under it that it may include
+ROOMS = {
+    "values": [],
+    "json": [],
+    "progress": ["json"],
+    "quantize": ["json"],
+    "recipe": ["json"],
+    "families": ["json"],
+    "files": ["json"],
+    "formats": ["files", "quantize", "json"],
+    "matrix": ["formats", "files", "quantize", "json"],
+    "model": ["families", "formats", "files", "quantize", "json"],
+    "inspection": ["model", "formats", "files", "quantize", "recipe", "json"],
+    "plan": ["model", "formats", "files", "quantize", "recipe", "json"],
+    "output": ["plan", "formats", "files", "quantize", "values"],
+    "data_free": ["plan", "formats", "files", "quantize", "progress"],
+    "calibration": ["output", "plan", "model", "files", "quantize", "progress", "json"],
+}
+# folder -> prefixes of project includes it may use (longest folder wins)
 MAY_INCLUDE = {
     "include/llmc": ["llmc/"],
-    "src/core/json": ["llmc/error.hpp", "core/json/"],
-    "src/core/quantize": ["llmc/", "core/json/", "core/quantize/", "hwy/"],
-    "src/core/checkpoint": ["llmc/", "core/json/", "core/quantize/", "core/checkpoint/"],
-    "src/core/recipe": ["llmc/", "core/json/", "core/recipe/"],
-    "src/core/families": ["llmc/", "core/json/", "core/families/"],
-    "src/core/calibration": ["llmc/", "core/"],
     "src/core": ["llmc/", "core/"],
+    **{
+        f"src/core/{room}": ["llmc/", "hwy/", f"core/{room}/"] + [f"core/{below}/" for below in under]
+        for room, under in ROOMS.items()
+    },
     "src/modifiers": ["llmc/", "core/quantize/", "core/recipe/", "modifiers/"],
     "src/cpu": [
         "llmc/",
         "core/quantize/number_formats.hpp",
+        "core/quantize/finite.hpp",
         "core/quantize/smoothing.hpp",
         "core/quantize/scale_grid.hpp",
         "core/quantize/activation_grid.hpp",
         "core/quantize/gptq_problem.hpp",
-        "core/rope_tables.hpp",
+        "core/model/rope_tables.hpp",
         "cpu/",
         "hwy/",
     ],
@@ -39,7 +57,7 @@ MAY_INCLUDE = {
         "core/quantize/candidate_value.hpp",
         "core/quantize/activation_grid.hpp",
         "core/quantize/gptq_problem.hpp",
-        "core/rope_tables.hpp",
+        "core/model/rope_tables.hpp",
         "cuda/",
     ],
     "src/text": ["llmc/error.hpp", "text/", "llmc_text.h"],
@@ -70,6 +88,13 @@ MAY_INCLUDE = {
     ],
 }
 faults = []
+for room in sorted(os.listdir(os.path.join(ROOT, "src/core"))):
+    if os.path.isdir(os.path.join(ROOT, "src/core", room)) and room not in ROOMS:
+        faults.append(f"src/core/{room}: a room without a row here")
+for i, (room, under) in enumerate(ROOMS.items()):  # each row names earlier ones alone: no cycle is possible
+    for below in under:
+        if below not in list(ROOMS)[:i]:
+            faults.append(f"the row of {room} names {below}, which does not stand above it")
 for top in ("include", "src", "capi", "cli"):
     for folder, _, files in os.walk(os.path.join(ROOT, top)):
         for name in files:

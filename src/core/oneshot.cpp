@@ -5,13 +5,13 @@
 
 #include "core/calibration/calibrated_run.hpp"
 #include "core/calibration/statistics_run.hpp"
-#include "core/compressed_output.hpp"
+#include "core/output/compressed_output.hpp"
 #include "core/data_free/data_free.hpp"
-#include "core/model_outline.hpp"
+#include "core/model/model_outline.hpp"
 #include "core/quantize/qparams.hpp"
-#include "core/run_clock.hpp"
-#include "core/run_plan.hpp"
-#include "core/run_reporter.hpp"
+#include "core/progress/run_clock.hpp"
+#include "core/plan/run_plan.hpp"
+#include "core/progress/run_reporter.hpp"
 #include "llmc/error.hpp"
 #include "llmc/model.hpp"
 

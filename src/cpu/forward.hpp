@@ -1,6 +1,6 @@
 // Backend::execute on the CPU: runs nodes of the graph one after another.
 #pragma once
-#include "core/rope_tables.hpp"
+#include "core/model/rope_tables.hpp"
 #include "cpu/gemm.hpp"
 #include "llmc/backend.hpp"
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/quantize/finite.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/scale_grid.hpp"
 #include "cpu/quantize_kernels.hpp"

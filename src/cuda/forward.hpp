@@ -1,7 +1,7 @@
 // Backend::execute on a device: runs nodes of the graph one after another, neighbours as one kernel where
 // nobody else reads what lies between them.
 #pragma once
-#include "core/rope_tables.hpp"
+#include "core/model/rope_tables.hpp"
 #include "cuda/device_heap.hpp"
 #include "cuda/products.hpp"
 #include "llmc/backend.hpp"

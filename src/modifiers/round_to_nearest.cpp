@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/quantize/finite.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/joint_scales.hpp"

@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "capi/model_tools.hpp"
-#include "core/checkpoint/checkpoint.hpp"
+#include "core/files/checkpoint.hpp"
 #include "llmc/matrix.hpp"
 
 using Catch::Contains;

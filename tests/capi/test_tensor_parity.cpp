@@ -6,8 +6,8 @@
 
 #include "capi/tensor_tools.hpp"
 #include "core/calibration/token_tiles.hpp"
-#include "core/checkpoint/checkpoint.hpp"
-#include "core/model_outline.hpp"
+#include "core/files/checkpoint.hpp"
+#include "core/model/model_outline.hpp"
 #include "core/run_tools.hpp"
 #include "llmc/backend.hpp"
 

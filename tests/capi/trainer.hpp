@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "core/checkpoint/checkpoint.hpp"
+#include "core/files/checkpoint.hpp"
 #include "core/run_tools.hpp"
 #include "llmc_tensor.h"
 

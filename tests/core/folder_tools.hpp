@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint/safetensors_reader.hpp"
+#include "core/files/safetensors_reader.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/run_tools.hpp"
 

@@ -7,7 +7,7 @@
 #include <sstream>
 #include <string>
 
-#include "core/checkpoint/checkpoint.hpp"
+#include "core/files/checkpoint.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/oneshot.hpp"
 

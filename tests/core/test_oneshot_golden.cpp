@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "core/checkpoint/compressed_tensors.hpp"
-#include "core/checkpoint/quantization_config.hpp"
+#include "core/formats/compressed_tensors.hpp"
+#include "core/formats/quantization_config.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "core/run_tools.hpp"

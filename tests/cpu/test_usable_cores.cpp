@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "checkpoint/temporary_folder.hpp"
+#include "files/temporary_folder.hpp"
 #include "cpu/usable_cores.hpp"
 
 using llmc::cpu::usable_cores;

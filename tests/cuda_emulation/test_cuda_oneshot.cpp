@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
 #include "core/run_tools.hpp"
 #include "cuda_test_tools.hpp"
 #include "inspection/folder_editor.hpp"

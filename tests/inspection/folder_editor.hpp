@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint/checkpoint_writer.hpp"
+#include "core/files/checkpoint_writer.hpp"
 #include "core/json/json_value.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/run_tools.hpp"

@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <set>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
 #include "folder_editor.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/quantize/finite.hpp"
 #include "core/quantize/number_formats.hpp"
 
 using namespace llmc;

@@ -2,8 +2,8 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
-#include "core/checkpoint/quantization_config.hpp"
-#include "core/checkpoint/safetensors_reader.hpp"
+#include "core/formats/quantization_config.hpp"
+#include "core/files/safetensors_reader.hpp"
 #include "core/quantize/candidate_error.hpp"
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cstdio>
 
-#include "core/checkpoint/checkpoint.hpp"
+#include "core/files/checkpoint.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "checkpoint/temporary_folder.hpp"
+#include "files/temporary_folder.hpp"
 #include "llmc/error.hpp"
 #include "text/text.hpp"
 

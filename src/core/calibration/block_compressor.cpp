@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/run_clock.hpp"
+#include "core/progress/run_clock.hpp"
 
 namespace llmc {
 

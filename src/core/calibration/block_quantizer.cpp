@@ -4,7 +4,7 @@
 
 #include "core/calibration/static_activations.hpp"
 #include "core/quantize/row_tiles.hpp"
-#include "core/run_clock.hpp"
+#include "core/progress/run_clock.hpp"
 
 namespace llmc {
 

@@ -2,7 +2,8 @@
 
 #include <system_error>
 
-#include "core/compressed_output.hpp"
+#include "core/output/compressed_output.hpp"
+#include "core/quantize/finite.hpp"
 #include "llmc/error.hpp"
 #include "llmc/memory.hpp"
 

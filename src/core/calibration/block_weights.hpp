@@ -4,7 +4,7 @@
 #include <future>
 #include <vector>
 
-#include "core/checkpoint/checkpoint.hpp"
+#include "core/files/checkpoint.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc {

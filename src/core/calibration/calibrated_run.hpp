@@ -1,10 +1,10 @@
 // Compression with calibration data, block by block: read, observe, transform, quantize, write. One block's
 // weights in memory at a time.
 #pragma once
-#include "core/checkpoint/checkpoint.hpp"
-#include "core/compressed_output.hpp"
-#include "core/run_plan.hpp"
-#include "core/run_reporter.hpp"
+#include "core/files/checkpoint.hpp"
+#include "core/output/compressed_output.hpp"
+#include "core/plan/run_plan.hpp"
+#include "core/progress/run_reporter.hpp"
 
 namespace llmc {
 

@@ -9,7 +9,7 @@
 #include "core/calibration/block_weights.hpp"
 #include "core/calibration/static_activations.hpp"
 #include "core/calibration/statistics_folder.hpp"
-#include "core/run_clock.hpp"
+#include "core/progress/run_clock.hpp"
 #include "llmc/matrix.hpp"
 
 namespace llmc {

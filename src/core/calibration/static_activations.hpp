@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/run_plan.hpp"
+#include "core/plan/run_plan.hpp"
 #include "llmc/graph.hpp"
 
 namespace llmc {

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "core/checkpoint/safetensors_reader.hpp"
+#include "core/files/safetensors_reader.hpp"
 #include "llmc/error.hpp"
 #include "llmc/matrix.hpp"
 

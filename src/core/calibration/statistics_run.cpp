@@ -5,7 +5,7 @@
 
 #include "core/calibration/block_weights.hpp"
 #include "core/calibration/calibrator.hpp"
-#include "core/checkpoint/output_folder.hpp"
+#include "core/files/output_folder.hpp"
 #include "llmc/error.hpp"
 #include "llmc/matrix.hpp"
 

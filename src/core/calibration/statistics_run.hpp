@@ -3,8 +3,8 @@
 #include <string>
 
 #include "core/calibration/statistics_folder.hpp"
-#include "core/checkpoint/checkpoint.hpp"
-#include "core/run_reporter.hpp"
+#include "core/files/checkpoint.hpp"
+#include "core/progress/run_reporter.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc {

@@ -5,8 +5,9 @@
 #include <unordered_map>
 
 #include "core/data_free/matrix_tiles.hpp"
+#include "core/quantize/finite.hpp"
 #include "core/quantize/row_tiles.hpp"
-#include "core/run_clock.hpp"
+#include "core/progress/run_clock.hpp"
 
 namespace llmc {
 namespace {

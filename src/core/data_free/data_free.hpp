@@ -8,14 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint/checkpoint_writer.hpp"
-#include "core/run_plan.hpp"
+#include "core/files/checkpoint_writer.hpp"
+#include "core/plan/run_plan.hpp"
 
 namespace llmc {
-
-struct TensorCopy {
-  std::string from, to;  // names in the source and in the output
-};
 
 struct DataFreeRun {
   const Checkpoint& source;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/quantize/finite.hpp"
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/packing.hpp"
@@ -23,12 +24,6 @@ double largest_code(const QuantizationArgs& args) {
 }
 
 }  // namespace
-
-void refuse_non_finite(const std::string& place, const std::string& tensor, int64_t element) {
-  throw Error(ErrorCode::numeric,
-              fmt::format("'{}': tensor '{}' holds NaN or Inf at element {}; wanted finite numbers", place,
-                          tensor, element));
-}
 
 struct MatrixTiles::Parts {
   TileBuffer scales, zero_points;  // scales as on disk; zero points i8, not packed

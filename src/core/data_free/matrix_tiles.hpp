@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "core/data_free/tile_pipeline.hpp"
-#include "core/checkpoint/compressed_tensors.hpp"
-#include "core/run_plan.hpp"
+#include "core/formats/compressed_tensors.hpp"
+#include "core/plan/run_plan.hpp"
 
 namespace llmc {
 
@@ -63,8 +63,5 @@ class MatrixTiles {
   QuantizationParameters tensor_parameters_;  // Strategy::tensor
   double error_ = 0, energy_ = 0;
 };
-
-// Error(numeric): the same words wherever a tensor is not finite.
-[[noreturn]] void refuse_non_finite(const std::string& place, const std::string& tensor, int64_t element);
 
 }  // namespace llmc

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/checkpoint/checkpoint_writer.hpp"
+#include "core/files/checkpoint_writer.hpp"
 #include "llmc/memory.hpp"
 
 namespace llmc {

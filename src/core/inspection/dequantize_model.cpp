@@ -5,11 +5,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "core/checkpoint/checkpoint_writer.hpp"
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/files/checkpoint_writer.hpp"
+#include "core/formats/compressed_tensors.hpp"
+#include "core/files/quantization_method.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
-#include "core/inspection/sound_folder.hpp"
+#include "core/model/sound_folder.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"

@@ -6,10 +6,10 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
-#include "core/inspection/sound_folder.hpp"
+#include "core/model/sound_folder.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/rounding.hpp"
 #include "core/quantize/row_tiles.hpp"

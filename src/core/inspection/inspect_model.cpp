@@ -5,10 +5,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
-#include "core/inspection/sound_folder.hpp"
+#include "core/model/sound_folder.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/checkpoint/verify.hpp"
+#include "core/formats/verify.hpp"
 #include "core/quantize/qparams.hpp"
 
 namespace llmc {

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/files/quantization_method.hpp"
 #include "core/json/json_value.hpp"
-#include "core/inspection/known_modules.hpp"
+#include "core/model/known_modules.hpp"
 
 namespace llmc {
 ModuleTable::ModuleTable(const Checkpoint& folder) {

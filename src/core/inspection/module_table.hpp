@@ -5,9 +5,9 @@
 #include <set>
 #include <string>
 
-#include "core/checkpoint/checkpoint.hpp"
-#include "core/checkpoint/quantization_config.hpp"
-#include "core/checkpoint/verify.hpp"
+#include "core/files/checkpoint.hpp"
+#include "core/formats/quantization_config.hpp"
+#include "core/formats/verify.hpp"
 
 namespace llmc {
 

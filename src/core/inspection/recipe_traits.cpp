@@ -5,8 +5,9 @@
 #include <filesystem>
 #include <iterator>
 
-#include "core/checkpoint/file_io.hpp"
-#include "core/checkpoint/quantization_config.hpp"
+#include "core/files/file_io.hpp"
+#include "core/formats/quantization_config.hpp"
+#include "core/files/quantization_method.hpp"
 #include "core/json/json_value.hpp"
 
 namespace llmc {

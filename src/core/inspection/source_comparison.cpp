@@ -9,7 +9,8 @@
 
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
-#include "core/model_outline.hpp"
+#include "core/model/model_outline.hpp"
+#include "core/quantize/finite.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"

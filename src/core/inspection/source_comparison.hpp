@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/checkpoint/verify.hpp"
+#include "core/formats/verify.hpp"
 #include "core/inspection/matrix_comparison.hpp"
 #include "core/inspection/recipe_traits.hpp"
 #include "llmc/inspection.hpp"

@@ -1,7 +1,7 @@
 // llmc verify: everything that can be wrong with a folder, told at once.
 #include <nlohmann/json.hpp>
 
-#include "core/inspection/known_modules.hpp"
+#include "core/model/known_modules.hpp"
 #include "core/inspection/source_comparison.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
 #include "core/matrix/compressed_matrix_parts.hpp"
+#include "core/quantize/finite.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 

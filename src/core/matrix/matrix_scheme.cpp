@@ -2,7 +2,8 @@
 // matrices.
 #include <fmt/format.h>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
+#include "core/quantize/finite.hpp"
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"

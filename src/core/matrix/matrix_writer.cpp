@@ -9,10 +9,11 @@
 #include <set>
 #include <utility>
 
-#include "core/checkpoint/compressed_tensors.hpp"
+#include "core/formats/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
-#include "core/checkpoint/verify.hpp"
+#include "core/formats/verify.hpp"
 #include "core/matrix/compressed_matrix_parts.hpp"
+#include "core/quantize/finite.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/quantize/finite.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/smoothing.hpp"
 #include "llmc/error.hpp"

@@ -10,8 +10,8 @@
 #include <random>
 #include <system_error>
 
-#include "core/checkpoint/checksum.hpp"
-#include "core/checkpoint/safetensors_reader.hpp"
+#include "core/files/checksum.hpp"
+#include "core/files/safetensors_reader.hpp"
 #include "llmc/error.hpp"
 #include "llmc/matrix.hpp"
 

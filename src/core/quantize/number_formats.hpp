@@ -118,7 +118,4 @@ void to_float(const std::byte* source, DType dtype, int64_t count, float* destin
 void from_float(const float* source, int64_t count, DType dtype, std::byte* destination);
 Tensor converted(const TensorView& source, DType dtype);  // same shape
 
-// Index of the first NaN or infinity in row-major order. Integers have none.
-std::optional<int64_t> first_non_finite(const TensorView& values);
-
 }  // namespace llmc

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/quantize/finite.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/packing.hpp"
 #include "core/quantize/scale_grid.hpp"

@@ -1,0 +1,51 @@
+// A plain or compressed folder as its server would run it: weights decoded, activation and KV-cache
+// quantization emulated.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/files/checkpoint.hpp"
+#include "core/formats/quantization_config.hpp"
+#include "llmc/backend.hpp"
+#include "llmc/graph.hpp"
+
+namespace llmc {
+
+class ServedModel {
+ public:
+  explicit ServedModel(const std::string& directory);
+
+  const Graph& graph() const { return graph_; }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  const Backend::ActivationRounding& rounding() const { return rounding_; }
+  // Decoded weights: codes times scales in `dtype` (float32: unrounded, as the kernels that scale their
+  // float32 sums see them; else the model's own rounding).
+  WeightTable load(const Block& block, DType dtype) const;
+
+  // Runs every block but the head over each tile; returns the head block's input per tile. `visit`, when
+  // given, sees the output of each block as it is made.
+  using Visit = std::function<void(size_t block, size_t tile, const Tensor& output)>;
+  std::vector<Tensor> run_body(Backend& backend,
+                               const std::vector<TokenBatch>& tiles,
+                               const ForwardOptions& options,
+                               const Visit& visit = {}) const;
+  // One block over one tile; returns its values (only the block's own are alive).
+  Tensor run_block(Backend& backend,
+                   const Block& block,
+                   const WeightTable& weights,
+                   const TokenBatch& tile,
+                   const ForwardOptions& options,
+                   Tensor input) const;
+
+ private:
+  void round_activations();
+
+  Checkpoint checkpoint_;
+  Graph graph_;
+  std::optional<QuantizationConfig> quantization_;
+  std::unique_ptr<GroupMatcher> groups_;
+  Backend::ActivationRounding rounding_;
+};
+
+}  // namespace llmc

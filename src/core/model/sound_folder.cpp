@@ -1,0 +1,23 @@
+#include "core/model/sound_folder.hpp"
+
+#include <fmt/format.h>
+
+#include "core/model/known_modules.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+void require_sound(const Checkpoint& folder, const QuantizationConfig* config, bool decoded_only) {
+  const std::vector<Fault> faults = check_folder({.folder = folder,
+                                                  .config = config,
+                                                  .known = known_modules(folder),
+                                                  .decoded_only = decoded_only,
+                                                  .read_plain = false,
+                                                  .read_quantized = false});
+  if (faults.empty()) return;
+  throw Error(ErrorCode::bad_file,
+              fmt::format("'{}': not sound: {} ({} fault(s); llmc verify lists them)", folder.directory(),
+                          to_line(faults.front()), faults.size()));
+}
+
+}  // namespace llmc

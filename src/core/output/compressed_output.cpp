@@ -1,0 +1,137 @@
+#include "core/output/compressed_output.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "core/formats/compressed_tensors.hpp"
+#include "core/formats/verify.hpp"
+#include "core/quantize/finite.hpp"
+#include "core/quantize/rounding.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+constexpr int64_t kRowTile = 256, kWriteBehindBytes = int64_t{1} << 30;
+
+// Everything the run reads: none of it may be lost to its own output.
+std::vector<InputPath> inputs_of(const Checkpoint& source, const OneshotOptions& options) {
+  std::vector<InputPath> inputs;
+  if (source.is_folder()) inputs.push_back({"the model's folder", source.directory()});
+  for (const std::string& folder : options.statistics) inputs.push_back({"the statistics' folder", folder});
+  for (const std::string& path : options.data_paths) inputs.push_back({"the calibration data's", path});
+  return inputs;
+}
+
+}  // namespace
+
+CompressedOutput::CompressedOutput(const Checkpoint& source,
+                                   const RunPlan& plan,
+                                   const OneshotOptions& options,
+                                   Backend& backend,
+                                   bool read_back_from_disk,
+                                   std::function<void()> poll)
+    : source_(source),
+      plan_(plan),
+      options_(options),
+      backend_(backend),
+      poll_(std::move(poll)),
+      side_files_(source.side_files()),
+      writer_({.output_dir = options.output_dir,
+               .inputs = inputs_of(source, options),
+               .overwrite = options.overwrite,
+               .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes
+                                                          : CheckpointWriter::Options{}.max_shard_bytes,
+               .read_back_from_disk = read_back_from_disk}),
+      copyable_(plan.copied.begin(), plan.copied.end()),
+      behind_(kWriteBehindBytes) {
+  writer_.plan(plan.tensors);
+}
+
+std::vector<std::string> CompressedOutput::notes() const {
+  std::vector<std::string> notes = writer_.notes();
+  if (std::string left = describe_left(side_files_); !left.empty()) notes.push_back(std::move(left));
+  return notes;
+}
+
+void CompressedOutput::parallel_for(int64_t count,
+                                    int64_t grain,
+                                    const std::function<void(int64_t, int64_t)>& body) const {
+  backend_.parallel_for(count, grain, [&](int64_t begin, int64_t end) {
+    poll_();
+    body(begin, end);
+  });
+}
+
+void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
+  if (matrix.codes.device() != Device{}) return put_from_device(assignment, matrix);
+  const std::string& module = assignment.weight.module.name;
+  if (options_.save_compressed)
+    return write_quantized(writer_, module, matrix, assignment.format,
+                           [this](auto... work) { parallel_for(work...); });
+  for (int64_t row = 0; row < matrix.shape[0]; row += kRowTile) {
+    const int64_t end = std::min(matrix.shape[0], row + kRowTile);
+    Tensor tile(assignment.weight.dtype, {end - row, matrix.shape[1]});
+    dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args,
+                    tile.dtype(), tile.data());
+    writer_.write_rows(module + ".weight", row, tile);
+  }
+}
+
+void CompressedOutput::put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix) {
+  const std::string& module = assignment.weight.module.name;
+  if (!options_.save_compressed) {
+    QuantizedMatrix here{matrix.args, matrix.shape, backend_.to_host(matrix.codes), matrix.parameters.copy()};
+    return put_quantized(assignment, here);
+  }
+  const StoredLayout layout = stored_layout(module, matrix.args, assignment.format);
+  std::optional<Tensor> packed = layout.code_layout == CodeLayout::packed
+      ? backend_.pack_codes(matrix.codes, matrix.args)
+      : backend_.to_host(matrix.codes);
+  const auto bytes = std::make_shared<const Tensor>(std::move(packed).value());
+  const auto parameters = std::make_shared<const QuantizationParameters>(matrix.parameters.copy());
+  behind_.add(bytes->bytes(),
+              [this, module, codes = layout.codes, bytes, parameters, args = matrix.args,
+               format = assignment.format, shape = matrix.shape] {
+                writer_.write_bytes(codes, 0, bytes->data(), bytes->bytes());
+                write_parameters(writer_, module, args, format, shape, *parameters);
+              });
+}
+
+void CompressedOutput::put_activation(const std::string& name, const QuantizationParameters& parameters) {
+  if (options_.save_compressed) write_activation(writer_, name, parameters);
+}
+
+void CompressedOutput::put_tensor(const std::string& name, const TensorView& values) {
+  if (!copyable_.count(name) || !put_.insert(name).second) return;
+  const HostView host(values, backend_);
+  check_finite(options_.output_dir, name, *host);
+  writer_.write_tensor(name, *host);
+}
+
+std::vector<TensorCopy> CompressedOutput::take_rest() {
+  std::vector<TensorCopy> rest;
+  for (const std::string& name : plan_.copied)
+    if (put_.insert(name).second) rest.push_back({name, name});
+  if (plan_.untie && !plan_.find("lm_head") && put_.insert("lm_head.weight").second)
+    rest.push_back({plan_.tied_tensor, "lm_head.weight"});
+  return rest;
+}
+
+void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
+  behind_.finish();
+  writer_.write_file("config.json", planned_config(plan_, source_, options_));
+  writer_.write_file("recipe.yaml", write_recipe(recipe));
+  for (const std::string& file : side_files_.copied) writer_.copy_file(source_.directory(), file);
+  const auto faults = verify_folder(Checkpoint(writer_.partial_directory()), !values_checked);
+  if (!faults.empty())
+    throw Error(ErrorCode::internal,
+                fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))",
+                            faults.front(), faults.size()));
+  writer_.finish([this](auto... work) { parallel_for(work...); });
+}
+
+}  // namespace llmc

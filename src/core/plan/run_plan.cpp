@@ -1,0 +1,421 @@
+#include "core/plan/run_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/formats/compressed_tensors.hpp"
+#include "core/files/name_list.hpp"
+#include "core/plan/plan_check.hpp"
+#include "core/recipe/nearest_name.hpp"
+#include "core/plan/vllm_lint.hpp"
+#include "llmc/error.hpp"
+
+namespace llmc {
+
+namespace {
+
+constexpr const char* kHead = "lm_head";
+constexpr const char* kHeadWeight = "lm_head.weight";
+
+void assign_attentions(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers) {
+  for (const Module& module : model.modules) {
+    if (!module.class_name.ends_with("Attention")) continue;
+    for (const Quantizer* quantizer : modifiers.quantizers) {
+      const Scheme* scheme = quantizer->scheme_for(module);
+      const QuantizationArgs* cache = quantizer->kv_cache_scheme();
+      if (!scheme && !cache) continue;
+      const bool added = plan.attentions
+                             .insert(
+                                 {module.name,
+                                  {scheme ? *scheme->input_activations : *cache, scheme != nullptr, scheme}})
+                             .second;
+      if (!added || (scheme && cache))
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("recipe: the states of '{}' get two schemes (a group and kv_cache_scheme, or "
+                                "two modifiers); wanted one",
+                                module.name));
+    }
+  }
+}
+
+void check_embedding(const Module& module, const Scheme& scheme) {
+  const auto is_fixed = [](const std::optional<QuantizationArgs>& args) { return args && args->is_static(); };
+  if (module.class_name == "Embedding" &&
+      (is_fixed(scheme.input_activations) || is_fixed(scheme.output_activations)))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe: '{}' is an Embedding and has no activations to fix a scale for; wanted "
+                            "a scheme of weights alone",
+                            module.name));
+}
+
+void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifiers, ConfigFlavor flavor) {
+  for (const Quantizer* quantizer : modifiers.quantizers) {
+    const auto unmatched = quantizer->unmatched_targets(model.modules);
+    if (!unmatched.empty())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("recipe: {}: no module of this model matches target '{}'{}", quantizer->type(),
+                              some_of(unmatched), nearest_name_hint(unmatched.front(), model.modules)));
+    for (const WeightModule& weight : model.weights)
+      if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
+        check_embedding(weight.module, *scheme);
+        const auto [at, added] = plan.assignments.insert(
+            {weight.module.name, {quantizer, scheme, choose_format(*scheme, flavor), weight}});
+        if (!added)
+          throw Error(ErrorCode::invalid_argument,
+                      fmt::format("recipe: '{}' is targeted by {} and by {}; a module gets one scheme",
+                                  weight.module.name, at->second.quantizer->type(), quantizer->type()));
+      }
+  }
+  for (const WeightModule& weight : model.weights)
+    if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
+  assign_attentions(plan, model, modifiers);
+  const bool wanted = std::any_of(
+      modifiers.quantizers.begin(), modifiers.quantizers.end(), [](const Quantizer* quantizer) {
+        return std::any_of(quantizer->schemes().begin(), quantizer->schemes().end(),
+                           [](const Scheme& scheme) { return scheme.weights.has_value(); });
+      });  // not by UNQUANTIZED
+  if (plan.order.empty() && plan.attentions.empty() && wanted)
+    throw Error(ErrorCode::invalid_argument,
+                "recipe: every targeted module is ignored; nothing would be quantized");
+}
+
+void batch(RunPlan& plan, const ModelOutline& model) {
+  std::unordered_map<std::string, size_t> fused_set;
+  for (size_t set = 0; set < model.fused.size(); ++set)
+    for (const std::string& module : model.fused[set]) fused_set[module] = set;
+  std::map<std::pair<size_t, const Scheme*>, size_t> batch_of;  // (fused set, scheme) -> batch
+  for (const std::string& name : plan.order) {
+    const Scheme* scheme = plan.assignments.at(name).scheme;
+    const auto set = fused_set.find(name);
+    if (scheme->weights->strategy == Strategy::tensor_group && set != fused_set.end()) {
+      const auto [at, added] = batch_of.insert({{set->second, scheme}, plan.batches.size()});
+      if (!added) {
+        plan.batches[at->second].push_back(name);
+        continue;
+      }
+    }
+    plan.batches.push_back({name});
+  }
+}
+
+void check_divisibility(const RunPlan& plan) {
+  std::vector<std::pair<std::string, int64_t>> odd;  // with their group sizes
+  for (const std::string& name : plan.order) {
+    const Assignment& assignment = plan.assignments.at(name);
+    const QuantizationArgs& args = *assignment.scheme->weights;
+    const bool grouped = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group;
+    if (grouped && assignment.weight.shape[1] % *args.group_size) odd.emplace_back(name, *args.group_size);
+  }
+  if (odd.empty()) return;
+  const bool one_size = std::all_of(odd.begin(), odd.end(),
+                                    [&](const auto& layer) { return layer.second == odd[0].second; });
+  std::vector<std::string> layers;
+  for (const auto& [name, size] : odd)
+    layers.push_back(fmt::format("{} ({} columns{})", name, plan.assignments.at(name).weight.shape[1],
+                                 one_size ? "" : fmt::format(", group size {}", size)));
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format("recipe: {} layer(s) have columns that are no multiple of {}: {}; ignore them or "
+                  "choose another group_size",
+                  odd.size(), one_size ? fmt::format("the group size {}", odd[0].second) : "their group size",
+                  some_of(layers)));
+}
+
+// A tied head and its embedding stay one tensor when both are left alone, or when both get the same codes.
+// Otherwise the head gets tensors of its own.
+void decide_tie(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
+  if (!model.tied_embeddings) return;
+  if (const WeightModule* tied = model.find(kHead)) plan.tied_tensor = tied->tensor;
+  const Assignment* head = plan.find(kHead);
+  const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) {
+    return plan.assignments.at(name).weight.module.class_name == "Embedding";
+  });
+  const Assignment* table = embedding == plan.order.end() ? nullptr : plan.find(*embedding);
+  plan.head_is_embedding = options.tie_word_embeddings && head && table && head->scheme == table->scheme &&
+      !head->quantizer->needs_gram();
+  plan.untie = !plan.head_is_embedding && (!options.tie_word_embeddings || head || table);
+  if (!plan.head_is_embedding) return;
+  plan.assignments.erase(kHead);
+  std::erase(plan.order, kHead);
+}
+
+// Beside the first Linear of the block that has them.
+template <class FileOf>
+void plan_attention_scales(RunPlan& plan, const Graph& graph, const FileOf& file_of) {
+  for (const Block& block : graph.blocks)
+    for (const Node& node : block.nodes) {
+      const auto* attention = std::get_if<Attention>(&node.operation);
+      const auto scales = attention ? plan.attentions.find(attention->module) : plan.attentions.end();
+      if (scales == plan.attentions.end()) continue;
+      for (const auto& state : scales->second.states(*attention))
+        for (PlannedTensor& tensor :
+             planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) {
+          tensor.file = file_of(std::find_if(block.nodes.begin(), block.nodes.end(), [](const Node& other) {
+                                  return other.linear();
+                                })->weight_name());
+          plan.tensors.push_back(std::move(tensor));
+        }
+    }
+}
+
+void plan_tensors(RunPlan& plan,
+                  const Checkpoint& checkpoint,
+                  const ModelOutline& model,
+                  const OneshotOptions& options) {
+  std::unordered_map<std::string, const Assignment*> replaced;  // source tensor -> who replaces it
+  for (const auto& [name, assignment] : plan.assignments)
+    if (assignment.weight.tensor == name + ".weight") replaced[assignment.weight.tensor] = &assignment;
+  const auto file_of = [&](const std::string& source_tensor) {
+    return options.max_shard_bytes ? std::string() : checkpoint.info(source_tensor).file;
+  };
+  const auto add_quantized = [&](const Assignment& assignment) {
+    const std::string file = file_of(assignment.weight.tensor);
+    if (!options.save_compressed)
+      return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype,
+                                     assignment.weight.shape, file});
+    for (PlannedTensor& tensor :
+         planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme,
+                         assignment.format, assignment.weight.dtype)) {
+      tensor.file = file;
+      plan.tensors.push_back(std::move(tensor));
+    }
+  };
+  if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph, file_of);
+  // some tied folders carry an lm_head.weight nobody reads
+  const bool drops_stale_head = model.tied_embeddings && plan.untie;
+  for (const std::string& name : checkpoint.names()) {
+    if (const auto it = replaced.find(name); it != replaced.end()) {
+      add_quantized(*it->second);
+    } else if (!(drops_stale_head && name == kHeadWeight)) {
+      const TensorInfo info = checkpoint.info(name);
+      plan.tensors.push_back({name, info.dtype, info.shape, file_of(name)});
+      plan.copied.push_back(name);
+    }
+  }
+  if (!plan.untie) return;
+  if (const Assignment* head = plan.find(kHead)) add_quantized(*head);
+  else if (const WeightModule* head_weight = model.find(kHead))
+    plan.tensors.push_back(
+        {kHeadWeight, head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
+}
+
+void plan_config(RunPlan& plan,
+                 const ModelOutline& model,
+                 const ModifierList& modifiers,
+                 const OneshotOptions& options) {
+  std::vector<const Scheme*> used;  // in the order of their first module
+  std::set<std::string> quantized_classes;
+  std::map<std::string, std::vector<std::string>> left_out;  // by class
+  std::vector<std::string> classes;
+  for (const Module& module : model.modules) {
+    const Assignment* assignment = plan.find(module.name);
+    const auto attention = plan.attentions.find(module.name);
+    const Scheme* scheme = assignment        ? assignment->scheme
+        : attention != plan.attentions.end() ? attention->second.scheme
+                                             : nullptr;
+    if (plan.head_is_embedding && module.name == kHead) continue;
+    if (!assignment && attention == plan.attentions.end()) {
+      // as their reader sees them
+      const std::string class_name = module.class_name == "Router" || module.class_name == "Head"
+          ? "Linear"
+          : module.class_name;
+      if (left_out[class_name].empty()) classes.push_back(class_name);
+      left_out[class_name].push_back(module.name);
+      continue;
+    }
+    quantized_classes.insert(module.class_name);
+    if (!scheme || std::find(used.begin(), used.end(), scheme) != used.end()) continue;
+    used.push_back(scheme);
+    QuantizationConfig::Group group{fmt::format("group_{}", used.size() - 1), *scheme};
+    group.scheme.format = assignment ? assignment->format : Format::dense;
+    if (!assignment) {
+      plan.config.kv_cache_scheme = scheme->input_activations;
+      // the one group without weights that vLLM passes over is named after the class
+      if (options.compat == Compat::vllm) group.scheme.targets = {module.class_name};
+    }
+    plan.config.groups.push_back(std::move(group));
+  }
+  // vLLM's head is no "Linear" to its target matching: name it, so that a quantized one is found.
+  if (const Assignment* head = plan.find(kHead); head && options.compat == Compat::vllm) {
+    auto& targets =
+        plan.config
+            .groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())]
+            .scheme.targets;
+    if (std::find(targets.begin(), targets.end(), kHead) == targets.end()) targets.push_back(kHead);
+  }
+  for (const std::string& name : classes)
+    if (quantized_classes.count(name))
+      plan.config.ignore.insert(plan.config.ignore.end(), left_out[name].begin(), left_out[name].end());
+  for (const Quantizer* quantizer : modifiers.quantizers)
+    if (const QuantizationArgs* cache = quantizer->kv_cache_scheme()) plan.config.kv_cache_scheme = *cache;
+}
+
+// llm-compressor writes what vLLM cannot load; --compat vllm does not.
+void lint(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
+  const auto add = [&](const std::vector<std::string>& lines) {
+    plan.notes.insert(plan.notes.end(), lines.begin(), lines.end());
+  };
+  const std::vector<std::string> unequal = unequal_fused_parts(plan, model);
+  if (options.compat == Compat::reference) return add(unequal);
+  if (!unequal.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", unequal.front()));
+  if (options.save_compressed) add(vllm_notes(plan, model));
+}
+
+// Names of the recipe that do nothing: most often they are mistyped.
+void check_names(RunPlan& plan,
+                 const ModelOutline& model,
+                 const ModifierList& modifiers,
+                 const OneshotOptions& options) {
+  for (const auto& modifier : modifiers.all) {
+    std::string list;
+    for (const std::string& entry : modifier->unmatched_ignores(model.modules))
+      list += fmt::format("{}'{}'{}", list.empty() ? "" : ", ", entry,
+                          nearest_name_hint(entry, model.modules));
+    if (!list.empty() && options.compat == Compat::vllm)
+      plan.notes.push_back(fmt::format("recipe: {}: ignore entries that match no module of this model: {}",
+                                       modifier->type(), list));
+  }
+  for (const Transform* transform : modifiers.transforms) {
+    if (!model.graph) continue;
+    const std::vector<std::string> unused = transform->unused_mappings(*model.graph);
+    if (!unused.empty() && options.compat == Compat::vllm)
+      throw Error(ErrorCode::invalid_argument, unused.front());
+    plan.notes.insert(plan.notes.end(), unused.begin(), unused.end());
+  }
+}
+
+bool has_argument(const ModifierSpec& spec, std::string_view key) {
+  const RecipeValue* value = spec.arguments.find(key);
+  return value && !value->is_null();
+}
+
+// The QuantizationModifier before a GPTQModifier without a scheme says what is quantized; GPTQModifier how. Both
+// become one GPTQModifier.
+ModifierSpec with_scheme_of(const ModifierSpec& gptq, const ModifierSpec& what) {
+  const auto texts = [](const ModifierSpec& spec, const char* key) {
+    const RecipeValue* value = spec.arguments.find(key);
+    return value ? value->as_strings(fmt::format("{}.{}", spec.type, key)) : std::vector<std::string>{};
+  };
+  const std::vector<std::string> targets = texts(gptq, "targets"), ignored = texts(what, "ignore");
+  bool same = targets.empty() || targets == std::vector<std::string>{"Linear"} ||
+      targets == texts(what, "targets");
+  for (const std::string& entry : texts(gptq, "ignore"))
+    same = same && std::find(ignored.begin(), ignored.end(), entry) != ignored.end();
+  if (!same)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("recipe line {}: {} has no scheme and takes that of {} (line {}), but has other "
+                            "targets or ignores more; wanted its own scheme, or the same modules",
+                            gptq.line, gptq.type, what.type, what.line));
+  ModifierSpec merged = gptq;
+  std::erase_if(merged.arguments.entries,
+                [](const auto& entry) { return entry.first == "targets" || entry.first == "ignore"; });
+  for (const auto& [key, value] : what.arguments.entries)
+    if (!has_argument(merged, key)) {
+      std::erase_if(merged.arguments.entries,
+                    [&, name = key](const auto& entry) { return entry.first == name; });
+      merged.arguments.entries.emplace_back(key, value);
+    }
+  return merged;
+}
+
+std::vector<ModifierSpec> with_schemes(const std::vector<ModifierSpec>& modifiers,
+                                       std::vector<std::string>& notes) {
+  const auto says_what = [](const ModifierSpec& spec) {
+    return has_argument(spec, "scheme") || has_argument(spec, "config_groups");
+  };
+  std::vector<ModifierSpec> all;
+  for (const ModifierSpec& spec : modifiers) {
+    const bool bare = spec.type == "GPTQModifier" && !says_what(spec) &&
+        !has_argument(spec, "kv_cache_scheme");
+    const auto what = std::find_if(all.rbegin(), all.rend(), [&](const ModifierSpec& before) {
+      return bare && before.type == "QuantizationModifier" && says_what(before);
+    });
+    if (what == all.rend()) {
+      all.push_back(spec);
+      continue;
+    }
+    notes.push_back(
+        fmt::format("recipe line {}: {} has no scheme and takes that of {} (line {}), which does "
+                    "nothing else",
+                    spec.line, spec.type, what->type, what->line));
+    ModifierSpec merged = with_scheme_of(spec, *what);
+    all.erase(std::next(what).base());
+    all.push_back(std::move(merged));
+  }
+  return all;
+}
+
+}  // namespace
+
+ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
+  for (const ModifierSpec& spec : with_schemes(recipe.modifiers, notes)) {
+    all.push_back(make_modifier(spec, policy));
+    if (const auto* quantizer = dynamic_cast<const Quantizer*>(all.back().get()))
+      quantizers.push_back(quantizer);
+    if (const auto* transform = dynamic_cast<const Transform*>(all.back().get())) {
+      if (!quantizers.empty())
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("recipe line {}: {} comes after {}; it changes weights, so it must come first",
+                        spec.line, spec.type, quantizers.back()->type()));
+      transforms.push_back(transform);
+    }
+  }
+}
+
+bool ModifierList::need_calibration() const {
+  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) {
+    return q->needs_gram() || q->needs_calibration();
+  });
+}
+
+std::vector<AttentionScales::State> AttentionScales::states(const Attention& attention) const {
+  std::vector<State> all{{1, attention.module + ".k", attention.kv_heads},
+                         {2, attention.module + ".v", attention.kv_heads}};
+  if (queries) all.insert(all.begin(), {0, attention.module + ".q", attention.heads});
+  return all;
+}
+
+const Assignment* RunPlan::find(const std::string& module) const {
+  const auto it = assignments.find(module);
+  return it == assignments.end() ? nullptr : &it->second;
+}
+
+RunPlan make_plan(const Checkpoint& checkpoint,
+                  const ModelOutline& model,
+                  const ModifierList& modifiers,
+                  const OneshotOptions& options) {
+  refuse_quantized_parts(checkpoint);
+  RunPlan plan;
+  plan.notes = modifiers.notes;
+  for (const auto& modifier : modifiers.all)
+    for (const std::string& line : modifier->notes()) plan.notes.push_back(line);
+  assign(plan, model, modifiers,
+         options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
+  check_names(plan, model, modifiers, options);
+  check_divisibility(plan);
+  check_shared_inputs(plan, model);
+  decide_tie(plan, model, options);
+  batch(plan, model);
+  plan_tensors(plan, checkpoint, model, options);
+  plan_config(plan, model, modifiers, options);
+  if (options.save_compressed) ignore_copied_matrices(plan, checkpoint);
+  lint(plan, model, options);
+  check_planned_folder(plan, checkpoint, options);
+  return plan;
+}
+
+std::string planned_config(const RunPlan& plan, const Checkpoint& source, const OneshotOptions& options) {
+  std::string text = source.config();
+  if (options.save_compressed && plan.quantizes()) {
+    const ConfigFlavor flavor = options.compat == Compat::reference ? ConfigFlavor::reference
+                                                                    : ConfigFlavor::vllm;
+    text = merge_quantization_config(text, write_quantization_config(plan.config, flavor));
+  }
+  return plan.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
+}
+
+}  // namespace llmc

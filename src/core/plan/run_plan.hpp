@@ -1,0 +1,87 @@
+// Everything decided before the first byte of weights is read: who quantizes what, and what the output folder
+// will hold.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/files/checkpoint_writer.hpp"
+#include "core/formats/quantization_config.hpp"
+#include "core/model/model_outline.hpp"
+#include "llmc/modifier.hpp"
+#include "llmc/oneshot.hpp"
+
+namespace llmc {
+
+// The recipe's steps, sorted into their two kinds.
+struct ModifierList {
+  ModifierList(const Recipe& recipe, const RunPolicy& policy);
+  bool need_calibration() const;
+
+  std::vector<std::unique_ptr<Modifier>> all;  // owner, in recipe order
+  std::vector<const Transform*> transforms;
+  std::vector<const Quantizer*> quantizers;
+  std::vector<std::string> notes;
+};
+
+struct Assignment {
+  const Quantizer* quantizer = nullptr;
+  const Scheme* scheme = nullptr;
+  Format format = Format::dense;
+  WeightModule weight;
+};
+
+// Fixed scales of what an attention reads.
+struct AttentionScales {
+  std::optional<QuantizationArgs> args;
+  bool queries = false;            // and of the queries; otherwise keys and values alone, the KV cache
+  const Scheme* scheme = nullptr;  // the group that asks for them; null: kv_cache_scheme
+
+  struct State {
+    size_t input;      // of the Attention node
+    std::string name;  // "model.layers.3.self_attn.k"
+    int64_t heads;
+  };
+  std::vector<State> states(const Attention& attention) const;
+};
+
+struct TensorCopy {
+  std::string from, to;  // names in the source and in the output
+};
+
+struct RunPlan {
+  std::unordered_map<std::string, Assignment> assignments;      // by module name
+  std::unordered_map<std::string, AttentionScales> attentions;  // by module name
+  std::vector<std::string> order;                               // assigned modules in model order
+  // the same, together where they must be quantized together (a shared global scale)
+  std::vector<std::vector<std::string>> batches;
+  std::vector<PlannedTensor> tensors;  // the output's, in file order
+  // source tensors that go over unchanged (a transform may still rewrite them)
+  std::vector<std::string> copied;
+  // a tied head whose tensors are those of the quantized embedding
+  bool head_is_embedding = false;
+  // lm_head gets tensors of its own; config.json says so
+  bool untie = false;
+  std::string tied_tensor;  // the embedding that a tied head reads
+  QuantizationConfig config;
+  std::vector<std::string> notes;  // what a reader of the folder may stumble over
+
+  const Assignment* find(const std::string& module) const;
+  // weights, the cache or both: config.json then has a quantization_config
+  bool quantizes() const { return !config.groups.empty() || config.kv_cache_scheme; }
+};
+
+// Throws Error(invalid_argument): a target that matches nothing, columns not divisible by the group, nothing
+// to quantize, a source that holds parts of quantized weights, a folder that verify would refuse; and unless
+// --compat reference: fused parts with different schemes, mappings that cannot be applied.
+RunPlan make_plan(const Checkpoint& checkpoint,
+                  const ModelOutline& model,
+                  const ModifierList& modifiers,
+                  const OneshotOptions& options);
+
+// The output's config.json.
+std::string planned_config(const RunPlan& plan, const Checkpoint& source, const OneshotOptions& options);
+
+}  // namespace llmc
