@@ -80,14 +80,8 @@ std::optional<WeightTable> weights_of(const Graph& graph) {
   };
   for (const Block& block : graph.blocks)
     for (const Node& node : block.nodes) {
-      bool fits = true;
-      if (const Linear* linear = node.linear())
-        fits = add(node.weight_name(), {linear->out_features, linear->in_features}) &&
-            (!linear->bias || add(node.name + ".bias", {linear->out_features}));
-      else if (const Norm* norm = node.norm()) fits = add(node.weight_name(), {norm->width});
-      else if (const auto* table = std::get_if<Embedding>(&node.operation))
-        fits = add(node.weight_name(), {table->vocabulary, table->width});
-      if (!fits) return std::nullopt;
+      for (const NodeWeight& weight : node.weights)
+        if (!add(weight.name, weight_shape(node, weight.role))) return std::nullopt;
     }
   return weights;
 }

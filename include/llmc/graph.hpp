@@ -41,7 +41,30 @@ RopeFrequencies rope_frequencies(const RopeSpec& spec, int64_t sequence_length);
 enum class NormKind { rms, rms_plus_one, layer };
 enum class ActivationKind { silu, gelu, gelu_tanh, relu };
 
-// Weights are looked up as node.name + ".weight" and node.name + ".bias".
+// ---- weights ----------------------------------------------------------------------------------------------
+
+// Where a checkpoint keeps one matrix or vector: a whole tensor, or a part of one. A matrix is [out, in].
+struct WeightRef {
+  std::string tensor;
+  int64_t index = -1;                // of a stack [count, ...]: which of its matrices; -1: no stack
+  int64_t first_row = 0, rows = -1;  // of a fused one: its rows; -1: all
+  bool transposed = false;           // it lies there as [in, out]; index and rows count in what it stands for
+
+  bool is_whole() const { return index < 0 && first_row == 0 && rows < 0 && !transposed; }
+  bool operator==(const WeightRef&) const = default;
+};
+
+enum class WeightRole { weight, bias };
+
+// A weight that a node reads.
+struct NodeWeight {
+  WeightRole role = WeightRole::weight;
+  std::string name;  // in a WeightTable: "<module>.weight"; of another module when it is tied to that one
+  WeightRef source;
+};
+
+// ---- operations -------------------------------------------------------------------------------------------
+
 // [vocabulary, width]; reads the batch's token ids, no input value
 struct Embedding {
   int64_t vocabulary = 0, width = 0;
@@ -52,11 +75,10 @@ struct Norm {
   double epsilon = 1e-6;
   int64_t width = 0;
 };
-// [out, in]; weight_name set when tied to another module's tensor
+// [out, in]
 struct Linear {
   int64_t in_features = 0, out_features = 0;
   bool bias = false;
-  std::string weight_name;
 };
 struct Rope {
   RopeSpec spec;
@@ -73,8 +95,12 @@ struct Activation {
 };
 struct Multiply {};
 struct Add {};
+// `width` channels from `first` on: one part of what a fused Linear makes
+struct Slice {
+  int64_t first = 0, width = 0;
+};
 
-using Operation = std::variant<Embedding, Norm, Linear, Rope, Attention, Activation, Multiply, Add>;
+using Operation = std::variant<Embedding, Norm, Linear, Rope, Attention, Activation, Multiply, Add, Slice>;
 
 enum class Part { other, attention, mlp };  // which half of a decoder layer a node belongs to
 
@@ -84,11 +110,15 @@ struct Node {
   std::vector<ValueId> inputs;
   ValueId output = -1;
   Part part = Part::other;
+  std::vector<NodeWeight> weights = {};
 
+  const NodeWeight* weight(WeightRole role) const;  // null: it has none of this role
   const Linear* linear() const { return std::get_if<Linear>(&operation); }
   const Norm* norm() const { return std::get_if<Norm>(&operation); }
-  std::string weight_name() const;  // the tensor that holds the weight
 };
+
+// What the operation wants of a weight of that role: [out, in], [vocabulary, width], [width], [out].
+Shape weight_shape(const Node& node, WeightRole role);
 
 struct Value {
   std::string name;   // for error messages and debugging

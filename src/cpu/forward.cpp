@@ -76,7 +76,8 @@ class Forward {
   }
 
   void apply(const Node& node, const Embedding& embedding) {
-    const Tensor& table = weight(node, node.weight_name(), {embedding.vocabulary, embedding.width});
+    const Tensor& table = weight(node, node.weight(WeightRole::weight)->name,
+                                 {embedding.vocabulary, embedding.width});
     const int64_t width = embedding.width, source_item = static_cast<int64_t>(item_size(table.dtype()));
     for (size_t i = 0; i < batch_.token_ids.size(); ++i)
       if (batch_.token_ids[i] < 0 || batch_.token_ids[i] >= embedding.vocabulary)
@@ -103,7 +104,7 @@ class Forward {
     if (norm.width <= 0 || x.columns() % norm.width != 0)
       fail(node,
            "norm over " + std::to_string(norm.width) + " of " + std::to_string(x.columns()) + " channels");
-    std::vector<float> scale = floats(weight(node, node.name + ".weight", {norm.width}));
+    std::vector<float> scale = floats(weight(node, node.weight(WeightRole::weight)->name, {norm.width}));
     if (norm.kind == NormKind::rms_plus_one)
       for (float& value : scale) value += 1.0f;
     std::vector<float> bias;
@@ -139,7 +140,8 @@ class Forward {
         fail(node,
              "input of " + std::to_string(x.columns()) + " channels, wanted " +
                  std::to_string(linear.in_features));
-      const Tensor& matrix = weight(node, node.weight_name(), {linear.out_features, linear.in_features});
+      const Tensor& matrix = weight(node, node.weight(WeightRole::weight)->name,
+                                    {linear.out_features, linear.in_features});
       if (linear.bias) biases[i] = floats(weight(node, node.name + ".bias", {linear.out_features}));
       products.push_back({operand_of(matrix),
                           linear.bias ? biases[i].data() : nullptr,
@@ -213,6 +215,20 @@ class Forward {
 
   void apply(const Node& node, const Multiply&) { combine(node, engine_.elements.multiply); }
   void apply(const Node& node, const Add&) { combine(node, engine_.elements.add); }
+
+  void apply(const Node& node, const Slice& slice) {
+    const Tensor& x = input(node, 0);
+    if (slice.first < 0 || slice.width < 1 || slice.first > x.columns() - slice.width)
+      fail(node,
+           "channels [" + std::to_string(slice.first) + ", " + std::to_string(slice.first + slice.width) +
+               ") of " + std::to_string(x.columns()));
+    const auto from = rows_of(x);
+    const auto to = rows_of(output(node, slice.width));
+    engine_.pool.parallel_for(batch_.tokens(), kRowGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t)
+        std::memcpy(to[t], from[t] + slice.first * item_, static_cast<size_t>(slice.width * item_));
+    });
+  }
 
   void combine(const Node& node, void (*kernel)(const void*, const void*, DType, int64_t, void*)) {
     const Tensor &x = input(node, 0), &y = input(node, 1);

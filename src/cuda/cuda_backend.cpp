@@ -109,9 +109,10 @@ class CudaBackend final : public Backend {
     select();
     WeightTable moved;
     for (const Node& node : nodes)
-      for (const std::string& name : {node.weight_name(), node.name + ".bias"}) {
+      for (const NodeWeight& weight : node.weights) {
+        const std::string& name = weight.name;
         const auto found = weights.find(name);
-        if (node.name.empty() || found == weights.end() || moved.contains(name)) continue;
+        if (found == weights.end() || moved.contains(name)) continue;
         const Tensor& tensor = found->second;
         moved.emplace(name,
                       tensor.device() == device()      ? Tensor(tensor.dtype(), tensor.shape(),

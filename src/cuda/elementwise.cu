@@ -97,6 +97,13 @@ __global__ void add_bias(T* values, const float* bias, int64_t rows, int64_t wid
     values[i] = from_float<T>(to_float(values[i]) + bias[i % width]);
 }
 
+template <class T>
+__global__ void slice_rows(const T* x, int64_t x_width, int64_t rows, int64_t width, T* out) {
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * width;
+       i += int64_t{gridDim.x} * kThreads)
+    out[i] = x[i / width * x_width + i % width];
+}
+
 template <class From, class To>
 __global__ void gather_rows(const From* table, const int32_t* ids, To* out, int64_t width) {
   const From* const row = table + ids[blockIdx.x] * width;
@@ -175,6 +182,24 @@ void add_bias_to_rows(void* values,
   else
     LLMC_LAUNCH((add_bias<float>), blocks, kThreads, 0, stream, static_cast<float*>(values), bias, rows,
                 width);
+}
+
+void slice_channels(const void* x,
+                    DType dtype,
+                    int64_t rows,
+                    int64_t x_width,
+                    int64_t first,
+                    int64_t width,
+                    void* out,
+                    cudaStream_t stream) {
+  if (rows * width == 0) return;
+  const auto blocks = static_cast<unsigned>(least(divide_up(rows * width, kThreads), 4096));
+  if (dtype == DType::bf16)
+    LLMC_LAUNCH((slice_rows<Bf16>), blocks, kThreads, 0, stream, static_cast<const Bf16*>(x) + first, x_width,
+                rows, width, static_cast<Bf16*>(out));
+  else
+    LLMC_LAUNCH((slice_rows<float>), blocks, kThreads, 0, stream, static_cast<const float*>(x) + first,
+                x_width, rows, width, static_cast<float*>(out));
 }
 
 void gather_embeddings(const void* table,

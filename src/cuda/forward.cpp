@@ -84,7 +84,8 @@ class Forward {
                     "token id " + std::to_string(batch_.token_ids[i]) + " at position " + std::to_string(i) +
                         " is outside the vocabulary of " + std::to_string(embedding.vocabulary));
     Tensor holder;
-    const Tensor& table = weight(node, node.weight_name(), {embedding.vocabulary, embedding.width}, holder);
+    const Tensor& table = weight(node, node.weight(WeightRole::weight)->name,
+                                 {embedding.vocabulary, embedding.width}, holder);
     const Tensor ids = engine_.heap.upload(batch_.token_ids, DType::i32);
     gather_embeddings(table.data(), table.dtype(), ids.as<int32_t>(), batch_.tokens(), embedding.width,
                       output(node, embedding.width).data(), dtype_, engine_.stream);
@@ -106,7 +107,7 @@ class Forward {
       fail(node,
            "norm over " + std::to_string(norm.width) + " of " + std::to_string(x.columns()) + " channels");
     Tensor weight_holder, bias_holder;
-    const Tensor& scale = weight(node, node.name + ".weight", {norm.width}, weight_holder);
+    const Tensor& scale = weight(node, node.weight(WeightRole::weight)->name, {norm.width}, weight_holder);
     const bool biased = norm.kind == NormKind::layer && weights_.contains(node.name + ".bias");
     const float* const bias = biased
         ? weight(node, node.name + ".bias", {norm.width}, bias_holder).as<float>()
@@ -124,8 +125,8 @@ class Forward {
       fail(node,
            "input of " + std::to_string(x.columns()) + " channels, wanted " +
                std::to_string(linear.in_features));
-    const Tensor& matrix = weight(node, node.weight_name(), {linear.out_features, linear.in_features},
-                                  weight_holder);
+    const Tensor& matrix = weight(node, node.weight(WeightRole::weight)->name,
+                                  {linear.out_features, linear.in_features}, weight_holder);
     Tensor& out = output(node, linear.out_features);
     multiply(x, matrix, out);
     if (linear.bias)
@@ -262,6 +263,16 @@ class Forward {
 
   void apply(const Node& node, const Multiply&) { combine(node, multiply_values); }
   void apply(const Node& node, const Add&) { combine(node, add_values); }
+
+  void apply(const Node& node, const Slice& slice) {
+    const Tensor& x = input(node, 0);
+    if (slice.first < 0 || slice.width < 1 || slice.first > x.columns() - slice.width)
+      fail(node,
+           "channels [" + std::to_string(slice.first) + ", " + std::to_string(slice.first + slice.width) +
+               ") of " + std::to_string(x.columns()));
+    slice_channels(x.data(), dtype_, x.rows(), x.columns(), slice.first, slice.width,
+                   output(node, slice.width).data(), engine_.stream);
+  }
 
   void combine(const Node& node,
                void (*kernel)(const void*, const void*, DType, int64_t, void*, cudaStream_t)) {

@@ -44,6 +44,15 @@ void add_bias_to_rows(void* values,
                       int64_t rows,
                       int64_t width,
                       cudaStream_t stream);
+// out [rows, width] = channels [first, first + width) of x [rows, x_width]
+void slice_channels(const void* x,
+                    DType dtype,
+                    int64_t rows,
+                    int64_t x_width,
+                    int64_t first,
+                    int64_t width,
+                    void* out,
+                    cudaStream_t stream);
 void gather_embeddings(const void* table,
                        DType from,
                        const int32_t* ids,

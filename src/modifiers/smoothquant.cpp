@@ -87,21 +87,22 @@ class SmoothQuant final : public Transform {
                            WeightTable& weights,
                            Backend& backend) const override {
     const Node& norm = block.nodes[pair.smooth];
-    Tensor& smooth = weights.at(norm.weight_name());
+    const auto weight_of = [&](const Node& node) -> Tensor& {
+      return weights.at(node.weight(WeightRole::weight)->name);
+    };
+    Tensor& smooth = weight_of(norm);
     const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? smooth.dtype() : DType::f32};
     std::vector<float> largest;
-    for (size_t node : pair.balance)
-      backend.raise_column_maxima(weights.at(block.nodes[node].weight_name()), largest);
+    for (size_t node : pair.balance) backend.raise_column_maxima(weight_of(block.nodes[node]), largest);
     const std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max,
                                                        largest, rule, type_);
     for (size_t node : pair.balance)
-      backend.use_smoothing_scales(weights.at(block.nodes[node].weight_name()), scales,
-                                   SmoothingUse::multiply);
+      backend.use_smoothing_scales(weight_of(block.nodes[node]), scales, SmoothingUse::multiply);
     backend.use_smoothing_scales(
         smooth, scales,
         norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
-    if (const auto bias = weights.find(norm.name + ".bias"); bias != weights.end())
-      backend.use_smoothing_scales(bias->second, scales, SmoothingUse::divide);
+    if (const NodeWeight* bias = norm.weight(WeightRole::bias))
+      backend.use_smoothing_scales(weights.at(bias->name), scales, SmoothingUse::divide);
     return scales;
   }
 

@@ -85,12 +85,14 @@ class OwnRun {
   void compress(const Block& block) {
     WeightTable weights;
     for (const Node& node : block.nodes)
-      if (!node.name.empty()) weights.emplace(node.weight_name(), source_.read(node.weight_name()));
+      for (const NodeWeight& weight : node.weights)
+        weights.emplace(weight.name, source_.read(weight.source.tensor));
     forward(block, weights);
     for (const SharedInput& shared : shared_inputs(block)) {
       std::vector<std::string> names;
       for (const size_t node : shared.nodes)
-        if (is_quantized(block.nodes[node].weight_name())) names.push_back(block.nodes[node].weight_name());
+        if (const std::string& name = block.nodes[node].weight(WeightRole::weight)->name; is_quantized(name))
+          names.push_back(name);
       if (names.empty()) continue;
       test::OwnedGram gram = test::new_gram(model_.graph->values[static_cast<size_t>(shared.value)].width);
       for (ValueTable& values : values_)

@@ -58,8 +58,15 @@ inline std::unique_ptr<Backend> backend(const std::string& isa = "", int threads
   return make_cpu_backend(options);
 }
 
+// With weights of its own: "<name>.weight", and "<name>.bias" of a Linear that has one and of a layer norm.
 inline Node node_of(std::string name, Operation operation, std::vector<ValueId> inputs, ValueId output) {
   Node node;
+  const auto* linear = std::get_if<Linear>(&operation);
+  const auto* norm = std::get_if<Norm>(&operation);
+  if (linear || norm || std::holds_alternative<Embedding>(operation))
+    node.weights.push_back({WeightRole::weight, name + ".weight", {name + ".weight"}});
+  if ((linear && linear->bias) || (norm && norm->kind == NormKind::layer))
+    node.weights.push_back({WeightRole::bias, name + ".bias", {name + ".bias"}});
   node.name = std::move(name);
   node.operation = std::move(operation);
   node.inputs = std::move(inputs);

@@ -289,7 +289,7 @@ TEST_CASE("device: Linears with weights of every dtype and with biases, and tied
     add_input(job, in, 51);
     job.weights.emplace("l.weight", random_tensor(dtype, {out, in}, 52));
     job.weights.emplace("l.bias", random_tensor(DType::f32, {out}, 53));
-    job.nodes = {node_of("l", Linear{in, out, true, ""}, {0}, 2)};
+    job.nodes = {node_of("l", Linear{in, out, true}, {0}, 2)};
     check_against_cpu(job);
     for (int32_t& id : job.batch.token_ids) id = static_cast<int32_t>(dice.below(out));
     job.nodes = {node_of("l", Embedding{out, in}, {}, 2)};
@@ -315,7 +315,7 @@ TEST_CASE("device: activations are rounded as the CPU rounds them") {
     add_input(job, 64, 61);
     add_input(job, 64, 62);
     job.weights.emplace("l.weight", random_tensor(DType::bf16, {5, 64}, 63));
-    job.nodes = {node_of("l", Linear{64, 5, false, ""}, {0}, 2)};
+    job.nodes = {node_of("l", Linear{64, 5, false}, {0}, 2)};
     job.rounding["l.input"] = how;
     check_against_cpu(job);
   }

@@ -321,3 +321,53 @@ TEST_CASE("the pipeline keeps the order of its steps and writes everything behin
   CHECK(next == 1024);
   CHECK(same_bytes(Checkpoint(scratch / "out").read(name), source.read(name)));
 }
+
+TEST_CASE("stacked experts are compressed one by one under their own names; those left alone are unstacked") {
+  const std::string file = "model.safetensors", experts = "model.layers.0.mlp.experts.";
+  Folder folder({{file, experts + "gate_up_proj", DType::bf16, {3, 64, 128}},
+                 {file, experts + "down_proj", DType::bf16, {3, 128, 32}},
+                 {file, "model.layers.0.mlp.gate.weight", DType::bf16, {3, 128}}},
+                "");
+  folder.options.recipe = R"(
+stage:
+  modifiers:
+    QuantizationModifier:
+      targets: [Linear]
+      ignore: ["re:.*experts.1.(gate|up)_proj"]
+      scheme: FP8_DYNAMIC
+)";
+  const Report report = folder.run();
+  CHECK(report.linears.size() == 7);
+  const Checkpoint source(folder.options.model_dir), got(folder.options.output_dir);
+  CHECK_FALSE(got.contains(experts + "gate_up_proj"));
+  CHECK_FALSE(got.contains(experts + "down_proj"));
+  const Tensor gate_up = source.read(experts + "gate_up_proj");
+  const auto rows_of = [&](int64_t expert, int64_t first) {
+    return TensorView(gate_up.data() + (expert * 64 + first) * 128 * 2, DType::bf16, {32, 128});
+  };
+  CHECK(same_bytes(got.read(experts + "1.up_proj.weight"), Tensor::copy_of(rows_of(1, 32))));
+  const auto args = parse_quantization_config(got.config())->groups.at(0).scheme.weights.value();
+  for (const int64_t expert : {0, 2}) {
+    const QuantizedMatrix up = read_quantized(got, experts + std::to_string(expert) + ".up_proj", args,
+                                              Format::float_quantized);
+    const QuantizationParameters wanted = compute_qparams(rows_of(expert, 32), args, std::nullopt);
+    CHECK(same_bytes(up.parameters.scales, wanted.scales));
+    CHECK(same_bytes(up.codes, quantize_matrix(rows_of(expert, 32), wanted, args, Rounding::exact)));
+  }
+  CHECK(
+      same_bytes(got.read("model.layers.0.mlp.gate.weight"), source.read("model.layers.0.mlp.gate.weight")));
+}
+
+TEST_CASE("stacks that lie the other way round are copied, and a note names them") {
+  const std::string file = "model.safetensors", experts = "model.layers.0.mlp.experts.";
+  Folder folder({{file, experts + "gate_up_proj", DType::bf16, {2, 128, 64}},
+                 {file, experts + "down_proj", DType::bf16, {2, 32, 128}},
+                 {file, "model.layers.0.self_attn.q_proj.weight", DType::bf16, {128, 128}}},
+                "FP8_DYNAMIC");
+  const Report report = folder.run();
+  CHECK(report.linears.size() == 1);
+  CHECK(Checkpoint(folder.options.output_dir).contains(experts + "gate_up_proj"));
+  CHECK(std::any_of(report.notes.begin(), report.notes.end(), [](const std::string& note) {
+    return note.find("experts.down_proj") != std::string::npos;
+  }));
+}

@@ -34,7 +34,7 @@ Difference compare(const Tensor& got, const Tensor& want) {
 }  // namespace
 
 TEST_CASE("every family's forward pass equals the recording in float32 and is close in bfloat16") {
-  const char* arch = GENERATE("llama", "llama3_rope", "llama_bias_tied", "mistral", "qwen2", "qwen3",
+  const char* arch = GENERATE("llama", "llama3_rope", "llama_bias_tied", "mistral", "phi3", "qwen2", "qwen3",
                               "llama_linear_rope", "llama_yarn", "llama_dynamic", "mistral_full", "qwen2_sw",
                               "qwen3_tied");
   CAPTURE(arch);

@@ -84,7 +84,7 @@ TEST_CASE("an unknown architecture is named, with the families that work and the
   } catch (const Error& problem) {
     CHECK(problem.code() == ErrorCode::unsupported);
     CHECK_THAT(problem.what(),
-               Catch::Contains("MambaForCausalLM") && Catch::Contains("llama, mistral, qwen2, qwen3") &&
+               Catch::Contains("MambaForCausalLM") && Catch::Contains("llama, mistral, phi3, qwen2, qwen3") &&
                    Catch::Contains("data-free"));
   }
 }

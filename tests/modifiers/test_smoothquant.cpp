@@ -16,9 +16,12 @@ Block small_block() {
   block.name = "layer";
   block.input = 0;
   block.output = 4;
-  block.nodes.push_back({"norm", Norm{NormKind::rms, 1e-6, 2}, {0}, 1, Part::mlp});
-  block.nodes.push_back({"gate", Linear{2, 1, false, {}}, {1}, 2, Part::mlp});
-  block.nodes.push_back({"up", Linear{2, 1, false, {}}, {1}, 3, Part::mlp});
+  const auto own = [](const char* name) {
+    return std::vector<NodeWeight>{{WeightRole::weight, name, {name}}};
+  };
+  block.nodes.push_back({"norm", Norm{NormKind::rms, 1e-6, 2}, {0}, 1, Part::mlp, own("norm.weight")});
+  block.nodes.push_back({"gate", Linear{2, 1, false}, {1}, 2, Part::mlp, own("gate.weight")});
+  block.nodes.push_back({"up", Linear{2, 1, false}, {1}, 3, Part::mlp, own("up.weight")});
   block.nodes.push_back({"", Multiply{}, {2, 3}, 4, Part::mlp});
   return block;
 }

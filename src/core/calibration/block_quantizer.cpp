@@ -73,7 +73,7 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
   for (const AssignedSet& one : assigned) {
     MatrixSet& set = sets.emplace_back(MatrixSet{{}, one.assignments[0]->scheme, one.statistics});
     for (const Assignment* assignment : one.assignments)
-      set.jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.tensor)});
+      set.jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.weight)});
   }
   const Quantizer* const quantizer = assigned[0].quantizer();
   const size_t first_row = run_.report.linears.size();
@@ -96,7 +96,7 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
         run_.output.put_quantized(assignment, results[s][i]);
       }
       if (propagates)
-        weights.at(assignment.weight.tensor) = dequantize_for_forward(results[s][i], assignment.weight.dtype,
+        weights.at(assignment.weight.weight) = dequantize_for_forward(results[s][i], assignment.weight.dtype,
                                                                       run_.backend);
     }
 }

@@ -2,7 +2,7 @@
 
 #include <system_error>
 
-#include "core/output/compressed_output.hpp"
+#include "core/files/weight_reader.hpp"
 #include "core/quantize/finite.hpp"
 #include "llmc/error.hpp"
 #include "llmc/memory.hpp"
@@ -12,10 +12,9 @@ namespace llmc {
 namespace {
 
 template <class Use>
-void for_each_weight(const Checkpoint& checkpoint, const Block& block, const Use& use) {
+void for_each_weight(const Block& block, const Use& use) {
   for (const Node& node : block.nodes)
-    for (const std::string& name : {node.weight_name(), node.name + ".bias"})
-      if (!node.name.empty() && checkpoint.contains(name)) use(name);
+    for (const NodeWeight& weight : node.weights) use(weight);
 }
 
 }  // namespace
@@ -24,15 +23,18 @@ BlockLoader::~BlockLoader() { stop_ = true; }  // next_ waits for its thread
 
 WeightTable BlockLoader::load(const Block& block) const {
   WeightTable weights;
-  for_each_weight(checkpoint_, block, [&](const std::string& name) {
-    const TensorInfo info = checkpoint_.info(name);
+  for_each_weight(block, [&](const NodeWeight& weight) {
+    if (weights.contains(weight.name)) return;
+    WeightReader reader(checkpoint_, weight.source);
+    const TensorInfo& info = reader.info();
     weights.emplace(
-        name, backend_.load_weight(info.dtype, info.shape, [&](int64_t offset, int64_t bytes, std::byte* to) {
+        weight.name,
+        backend_.load_weight(info.dtype, info.shape, [&](int64_t offset, int64_t bytes, std::byte* to) {
           if (stop_) throw Error(ErrorCode::cancelled, "cancelled");
-          checkpoint_.read_bytes(name, offset, bytes, to);
+          reader.read(offset, bytes, to);
           const auto item = static_cast<int64_t>(item_size(info.dtype));
-          check_finite(checkpoint_.directory(), name, TensorView(to, info.dtype, {bytes / item}),
-                       offset / item);
+          check_finite(checkpoint_.directory(), weight.source.tensor,
+                       TensorView(to, info.dtype, {bytes / item}), offset / item);
         }));
   });
   return weights;
@@ -41,8 +43,8 @@ WeightTable BlockLoader::load(const Block& block) const {
 void BlockLoader::start(size_t b) {
   if (b >= end_) return;
   if (backend_.device() == Device{})
-    return for_each_weight(checkpoint_, blocks_[b],
-                           [&](const std::string& name) { checkpoint_.read_ahead(name); });
+    return for_each_weight(blocks_[b],
+                           [&](const NodeWeight& weight) { checkpoint_.read_ahead(weight.source.tensor); });
   try {
     next_ = std::async(std::launch::async,
                        [this, b, memory = MemoryTag::current().as(MemoryPurpose::weights)] {

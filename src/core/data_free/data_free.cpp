@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "core/data_free/matrix_tiles.hpp"
+#include "core/files/weight_reader.hpp"
 #include "core/quantize/finite.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "core/progress/run_clock.hpp"
@@ -32,9 +33,17 @@ class ReadingOrder {
 };
 
 void add_copy_steps(const Checkpoint& source, const TensorCopy& copy, size_t item, std::vector<Step>& steps) {
-  const int64_t bytes = source.info(copy.from).bytes;
+  const int64_t bytes = WeightReader(source, copy.from).info().bytes;
+  if (copy.from.transposed) return steps.push_back({StepKind::copy, item, 0, bytes});
   for (int64_t begin = 0; begin < bytes; begin += kTileBytes)
     steps.push_back({StepKind::copy, item, begin, std::min(bytes, begin + kTileBytes)});
+}
+
+// Nothing for a matrix that lies as [in, out]: it is read when its turn comes.
+TileRead read_of_copy(const Checkpoint& source, const TensorCopy& copy, const Step& step) {
+  if (copy.from.transposed) return {};
+  return {&copy.from.tensor, WeightReader(source, copy.from).first_byte() + step.begin,
+          step.end - step.begin};
 }
 
 void run_copy_step(const Checkpoint& source,
@@ -43,12 +52,17 @@ void run_copy_step(const Checkpoint& source,
                    Backend& backend,
                    TilePipeline& pipeline,
                    TileBuffer& input) {
-  const TensorInfo info = source.info(copy.from);
+  WeightReader reader(source, copy.from);
+  const TensorInfo& info = reader.info();
+  if (copy.from.transposed) {
+    input = pipeline.allocate(info.bytes);
+    reader.read(0, info.bytes, input.data());
+  }
   const auto item = static_cast<int64_t>(item_size(info.dtype));
   if (is_floating(info.dtype))
     if (const auto bad = backend.scan(TensorView(input.data(), info.dtype, {(step.end - step.begin) / item}))
                              .first_non_finite)
-      refuse_non_finite(source.directory(), copy.from, step.begin / item + *bad);
+      refuse_non_finite(source.directory(), copy.from.tensor, step.begin / item + *bad);
   pipeline.write(copy.to, step.begin, std::move(input), step.end - step.begin);
 }
 
@@ -90,8 +104,8 @@ class DataFreeCompressor {
     const ReadingOrder order(run_.source);
     std::multimap<size_t, std::pair<bool, size_t>> work;  // by place in the source: (is a batch, index)
     for (size_t b = 0; b < batches_.size(); ++b)
-      work.insert({order.of(matrices_[batches_[b][0]].assignment().weight.tensor), {true, b}});
-    for (size_t c = 0; c < copies_.size(); ++c) work.insert({order.of(copies_[c].from), {false, c}});
+      work.insert({order.of(matrices_[batches_[b][0]].assignment().weight.source.tensor), {true, b}});
+    for (size_t c = 0; c < copies_.size(); ++c) work.insert({order.of(copies_[c].from.tensor), {false, c}});
     for (const auto& [place, what] : work)
       what.first ? add_batch_steps(what.second)
                  : add_copy_steps(run_.source, copies_[what.second], what.second, steps_);
@@ -116,7 +130,7 @@ class DataFreeCompressor {
   }
 
   TileRead read_of(const Step& step) const {
-    if (step.kind == StepKind::copy) return {&copies_[step.item].from, step.begin, step.end - step.begin};
+    if (step.kind == StepKind::copy) return read_of_copy(run_.source, copies_[step.item], step);
     if (step.kind == StepKind::scan || step.kind == StepKind::quantize)
       return matrices_[step.item].read_of(step.begin, step.end);
     return {};
@@ -160,10 +174,10 @@ class DataFreeCompressor {
     run_.enter(modules.front());
     std::vector<Tensor> weights;
     for (const std::string& module : modules) {
-      const std::string& tensor = run_.plan.assignments.at(module).weight.tensor;
-      weights.push_back(run_.source.read(tensor));
+      const WeightRef& source = run_.plan.assignments.at(module).weight.source;
+      weights.push_back(WeightReader(run_.source, source).read_all());
       if (const auto bad = run_.backend.scan(weights.back()).first_non_finite)
-        refuse_non_finite(run_.source.directory(), tensor, *bad);
+        refuse_non_finite(run_.source.directory(), source.tensor, *bad);
     }
     const Assignment& first = run_.plan.assignments.at(modules.front());
     MatrixSet set{{}, first.scheme, nullptr};
@@ -226,11 +240,7 @@ void copy_tensors(const Checkpoint& source,
   for (size_t c = 0; c < copies.size(); ++c) add_copy_steps(source, copies[c], c, steps);
   TilePipeline pipeline(source, writer);
   pipeline.run(
-      steps.size(),
-      [&](size_t step) {
-        return TileRead{&copies[steps[step].item].from, steps[step].begin,
-                        steps[step].end - steps[step].begin};
-      },
+      steps.size(), [&](size_t step) { return read_of_copy(source, copies[steps[step].item], steps[step]); },
       [&](size_t step, TileBuffer& input) {
         poll();
         run_copy_step(source, copies[steps[step].item], steps[step], backend, pipeline, input);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/files/weight_reader.hpp"
 #include "core/quantize/finite.hpp"
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/number_formats.hpp"
@@ -43,9 +44,12 @@ MatrixTiles::MatrixTiles(const MatrixRun& run, const Assignment& assignment)
     : run_(run),
       assignment_(assignment),
       args_(*assignment.scheme->weights),
+      first_byte_(WeightReader(run.source, assignment.weight.source).first_byte()),
       layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)) {}
 
-bool MatrixTiles::needs_whole() const { return range_search(args_).has_value(); }
+bool MatrixTiles::needs_whole() const {
+  return range_search(args_).has_value() || assignment_.weight.source.transposed;
+}
 
 int64_t MatrixTiles::tile_rows() const {
   const int64_t unit = args_.strategy == Strategy::block ? args_.block_structure.value()[0] : kWordRows;
@@ -57,7 +61,7 @@ int64_t MatrixTiles::tile_rows() const {
 TileRead MatrixTiles::read_of(int64_t begin, int64_t end) const {
   const int64_t row_bytes = assignment_.weight.shape[1] *
       static_cast<int64_t>(item_size(assignment_.weight.dtype));
-  return {&assignment_.weight.tensor, begin * row_bytes, (end - begin) * row_bytes};
+  return {&assignment_.weight.source.tensor, first_byte_ + begin * row_bytes, (end - begin) * row_bytes};
 }
 
 TensorView MatrixTiles::view(int64_t begin, int64_t end, const TileBuffer& input) const {
@@ -67,7 +71,7 @@ TensorView MatrixTiles::view(int64_t begin, int64_t end, const TileBuffer& input
 void MatrixTiles::scan(int64_t begin, int64_t end, const TileBuffer& input) {
   const ValueExtent found = run_.backend.scan(view(begin, end, input));
   if (found.first_non_finite)
-    refuse_non_finite(run_.source.directory(), assignment_.weight.tensor,
+    refuse_non_finite(run_.source.directory(), assignment_.weight.source.tensor,
                       begin * assignment_.weight.shape[1] + *found.first_non_finite);
   extent_.min = std::min(extent_.min, found.min);
   extent_.max = std::max(extent_.max, found.max);
@@ -111,7 +115,7 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
 
   const RowsQuantized result = quantize_row_tile(job, run_.backend);
   if (result.first_non_finite)
-    refuse_non_finite(run_.source.directory(), assignment_.weight.tensor,
+    refuse_non_finite(run_.source.directory(), assignment_.weight.source.tensor,
                       begin * tile.columns() + *result.first_non_finite);
   error_ += result.error;
   energy_ += result.energy;
@@ -147,8 +151,8 @@ void MatrixTiles::check_decodes(const TensorView& tile, int64_t begin, const Par
     throw Error(ErrorCode::numeric,
                 fmt::format("'{}': tensor '{}' has values in rows [{}, {}) that {} cannot hold: they would "
                             "decode to infinity",
-                            run_.source.directory(), assignment_.weight.tensor, begin, begin + tile.rows(),
-                            describe(args_)));
+                            run_.source.directory(), assignment_.weight.source.tensor, begin,
+                            begin + tile.rows(), describe(args_)));
 }
 
 void MatrixTiles::store(int64_t begin, const TensorView& tile, TileBuffer codes, Parts parts) {

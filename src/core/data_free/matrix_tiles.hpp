@@ -33,8 +33,8 @@ class MatrixTiles {
   bool needs_scan() const {
     return args_.strategy == Strategy::tensor || args_.strategy == Strategy::tensor_group;
   }
-  // True when its observer searches instead of taking ranges: how long it searches may depend on all rows, so
-  // such a weight does not go through tiles.
+  // True when it does not go through tiles: its observer searches instead of taking ranges, and how long it
+  // searches may depend on all rows; or it lies in the file as [in, out].
   bool needs_whole() const;
 
   void scan(int64_t begin, int64_t end, const TileBuffer& input);
@@ -57,6 +57,7 @@ class MatrixTiles {
   const MatrixRun& run_;
   const Assignment& assignment_;
   const QuantizationArgs& args_;
+  const int64_t first_byte_;  // of the weight in its tensor
   StoredLayout layout_;
   ValueExtent extent_;
   std::optional<float> global_scale_;

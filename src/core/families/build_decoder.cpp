@@ -36,10 +36,17 @@ class DecoderBuilder {
               Operation operation,
               std::vector<ValueId> inputs,
               int64_t width,
-              const char* label) {
+              const char* label,
+              std::vector<NodeWeight> weights = {}) {
     const ValueId output = value(fmt::format("{}:{}", block_.name, label), width);
-    block_.nodes.push_back({std::move(name), std::move(operation), std::move(inputs), output, part_});
+    block_.nodes.push_back(
+        {std::move(name), std::move(operation), std::move(inputs), output, part_, std::move(weights)});
     return output;
+  }
+  // A tensor of the module's own.
+  static NodeWeight own(WeightRole role, const std::string& module) {
+    const std::string name = module + (role == WeightRole::bias ? ".bias" : ".weight");
+    return {role, name, {name}};
   }
   ValueId linear(const std::string& name,
                  ValueId input,
@@ -47,7 +54,12 @@ class DecoderBuilder {
                  int64_t out,
                  bool bias,
                  const char* label) {
-    return add(name, Linear{in, out, bias, {}}, {input}, out, label);
+    std::vector<NodeWeight> weights{own(WeightRole::weight, name)};
+    if (bias) weights.push_back(own(WeightRole::bias, name));
+    return add(name, Linear{in, out, bias}, {input}, out, label, std::move(weights));
+  }
+  ValueId slice(ValueId input, int64_t first, int64_t width, const char* label) {
+    return add("", Slice{first, width}, {input}, width, label);
   }
   void module(std::string name, std::string class_name) {
     graph_.modules.push_back({std::move(name), std::move(class_name)});
@@ -70,13 +82,17 @@ class DecoderBuilder {
     return output;
   }
 
-  Norm norm(int64_t width) const { return {spec_.norm, spec_.norm_epsilon, width}; }
+  ValueId norm(const std::string& name, ValueId input, int64_t group, int64_t width, const char* label) {
+    return add(name, Norm{spec_.norm, spec_.norm_epsilon, group}, {input}, width, label,
+               {own(WeightRole::weight, name)});
+  }
   std::string norm_class() const { return spec_.class_prefix + "RMSNorm"; }
 
   ValueId embedding_block() {
     begin_block(embedding_, -1);
     module(embedding_, "Embedding");
-    return end_block(add(embedding_, Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden"));
+    return end_block(add(embedding_, Embedding{spec_.vocabulary, spec_.hidden}, {}, spec_.hidden, "hidden",
+                         {own(WeightRole::weight, embedding_)}));
   }
 
   ValueId decoder_block(int64_t layer, ValueId input) {
@@ -94,16 +110,25 @@ class DecoderBuilder {
     const std::string self = prefix + ".self_attn";
     const int64_t q_width = spec_.heads * spec_.head_dim, kv_width = spec_.kv_heads * spec_.head_dim;
     module(self, spec_.class_prefix + "Attention");
-    modules(self, {".q_proj", ".k_proj", ".v_proj", ".o_proj"}, "Linear");
-    const ValueId x = add(prefix + ".input_layernorm", norm(spec_.hidden), {input}, spec_.hidden,
-                          "attention_input");
-    ValueId q = linear(self + ".q_proj", x, spec_.hidden, q_width, spec_.qkv_bias, "q");
-    ValueId k = linear(self + ".k_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "k");
-    const ValueId v = linear(self + ".v_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "v");
+    const ValueId x = norm(prefix + ".input_layernorm", input, spec_.hidden, spec_.hidden, "attention_input");
+    ValueId q, k, v;
+    if (spec_.fused_modules) {
+      modules(self, {".qkv_proj", ".o_proj"}, "Linear");
+      const ValueId qkv = linear(self + ".qkv_proj", x, spec_.hidden, q_width + 2 * kv_width, spec_.qkv_bias,
+                                 "qkv");
+      q = slice(qkv, 0, q_width, "q");
+      k = slice(qkv, q_width, kv_width, "k");
+      v = slice(qkv, q_width + kv_width, kv_width, "v");
+    } else {
+      modules(self, {".q_proj", ".k_proj", ".v_proj", ".o_proj"}, "Linear");
+      q = linear(self + ".q_proj", x, spec_.hidden, q_width, spec_.qkv_bias, "q");
+      k = linear(self + ".k_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "k");
+      v = linear(self + ".v_proj", x, spec_.hidden, kv_width, spec_.qkv_bias, "v");
+    }
     if (spec_.query_key_norm) {
       modules(self, {".q_norm", ".k_norm"}, norm_class());
-      q = add(self + ".q_norm", norm(spec_.head_dim), {q}, q_width, "q_normed");
-      k = add(self + ".k_norm", norm(spec_.head_dim), {k}, kv_width, "k_normed");
+      q = norm(self + ".q_norm", q, spec_.head_dim, q_width, "q_normed");
+      k = norm(self + ".k_norm", k, spec_.head_dim, kv_width, "k_normed");
     }
     q = add("", Rope{spec_.rope, spec_.heads, spec_.head_dim}, {q}, q_width, "q_rotated");
     k = add("", Rope{spec_.rope, spec_.kv_heads, spec_.head_dim}, {k}, kv_width, "k_rotated");
@@ -123,12 +148,20 @@ class DecoderBuilder {
     part_ = Part::mlp;
     const std::string self = prefix + ".mlp";
     module(self, spec_.class_prefix + "MLP");
-    modules(self, {".gate_proj", ".up_proj", ".down_proj"}, "Linear");
-    const ValueId x = add(prefix + ".post_attention_layernorm", norm(spec_.hidden), {input}, spec_.hidden,
-                          "mlp_input");
-    const ValueId gate = linear(self + ".gate_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias,
-                                "gate");
-    const ValueId up = linear(self + ".up_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "up");
+    const ValueId x = norm(prefix + ".post_attention_layernorm", input, spec_.hidden, spec_.hidden,
+                           "mlp_input");
+    ValueId gate, up;
+    if (spec_.fused_modules) {
+      modules(self, {".gate_up_proj", ".down_proj"}, "Linear");
+      const ValueId both = linear(self + ".gate_up_proj", x, spec_.hidden, 2 * spec_.intermediate,
+                                  spec_.mlp_bias, "gate_up");
+      gate = slice(both, 0, spec_.intermediate, "gate");
+      up = slice(both, spec_.intermediate, spec_.intermediate, "up");
+    } else {
+      modules(self, {".gate_proj", ".up_proj", ".down_proj"}, "Linear");
+      gate = linear(self + ".gate_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "gate");
+      up = linear(self + ".up_proj", x, spec_.hidden, spec_.intermediate, spec_.mlp_bias, "up");
+    }
     const ValueId active = add("", Activation{spec_.activation}, {gate}, spec_.intermediate, "gate_active");
     const ValueId product = add("", Multiply{}, {active, up}, spec_.intermediate, "mlp_product");
     const ValueId out = linear(self + ".down_proj", product, spec_.intermediate, spec_.hidden, spec_.mlp_bias,
@@ -142,14 +175,14 @@ class DecoderBuilder {
     begin_block(spec_.has_head ? "lm_head" : last_norm, input);
     module(last_norm, norm_class());
     for (const std::string& head : spec_.other_heads) module(head, "Head");
-    const ValueId x = add(last_norm, norm(spec_.hidden), {input}, spec_.hidden, "final");
+    const ValueId x = norm(last_norm, input, spec_.hidden, spec_.hidden, "final");
     if (!spec_.has_head) {
       end_block(x);
       return;
     }
     module("lm_head", "Linear");
-    Linear head{spec_.hidden, spec_.vocabulary, false, spec_.tied_embeddings ? embedding_ + ".weight" : ""};
-    end_block(add("lm_head", std::move(head), {x}, spec_.vocabulary, "logits"));
+    end_block(add("lm_head", Linear{spec_.hidden, spec_.vocabulary, false}, {x}, spec_.vocabulary, "logits",
+                  {own(WeightRole::weight, spec_.tied_embeddings ? embedding_ : "lm_head")}));
   }
 
   const DecoderSpec& spec_;

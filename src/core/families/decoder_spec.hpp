@@ -23,6 +23,7 @@ struct DecoderSpec {
   double norm_epsilon = 1e-6;
   ActivationKind activation = ActivationKind::silu;
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
+  bool fused_modules = false;   // qkv_proj and gate_up_proj are one Linear each, rows q, k, v and gate, up
   bool query_key_norm = false;  // RMSNorm over each head of q and k, before rope
   RopeSpec rope;
   double attention_scale = 1.0;
@@ -87,7 +88,7 @@ struct Family {
   DecoderSpec (*spec)(const ConfigReader&);
 };
 std::span<const Family> families();
-std::string family_names();  // "llama, mistral, qwen2, qwen3"
+std::string family_names();  // "llama, mistral, phi3, qwen2, qwen3"
 
 // Whether the model's folder holds a tensor of this name.
 using HasTensor = std::function<bool(const std::string&)>;
@@ -117,6 +118,7 @@ std::vector<std::string> notes_on_other_functions(const ConfigReader& config, co
 
 DecoderSpec llama_spec(const ConfigReader&);
 DecoderSpec mistral_spec(const ConfigReader&);
+DecoderSpec phi3_spec(const ConfigReader&);
 DecoderSpec qwen2_spec(const ConfigReader&);
 DecoderSpec qwen3_spec(const ConfigReader&);
 

@@ -16,10 +16,8 @@ constexpr IntegerRange kLayers{1, 10'000};
 constexpr IntegerRange kWindow{-1, INT64_MAX};  // 0 and -1: none
 
 constexpr Family kFamilies[] = {
-    {"llama", "Llama", llama_spec},
-    {"mistral", "Mistral", mistral_spec},
-    {"qwen2", "Qwen2", qwen2_spec},
-    {"qwen3", "Qwen3", qwen3_spec},
+    {"llama", "Llama", llama_spec}, {"mistral", "Mistral", mistral_spec}, {"phi3", "Phi3", phi3_spec},
+    {"qwen2", "Qwen2", qwen2_spec}, {"qwen3", "Qwen3", qwen3_spec},
 };
 
 constexpr struct {

@@ -6,9 +6,20 @@
 
 namespace llmc {
 
-std::string Node::weight_name() const {
-  const Linear* matrix = linear();
-  return matrix && !matrix->weight_name.empty() ? matrix->weight_name : name + ".weight";
+const NodeWeight* Node::weight(WeightRole role) const {
+  const auto found = std::find_if(weights.begin(), weights.end(),
+                                  [&](const NodeWeight& weight) { return weight.role == role; });
+  return found == weights.end() ? nullptr : &*found;
+}
+
+Shape weight_shape(const Node& node, WeightRole role) {
+  if (const Linear* linear = node.linear())
+    return role == WeightRole::bias ? Shape{linear->out_features}
+                                    : Shape{linear->out_features, linear->in_features};
+  if (const auto* embedding = std::get_if<Embedding>(&node.operation))
+    return {embedding->vocabulary, embedding->width};
+  if (const Norm* norm = node.norm()) return {norm->width};
+  return {};
 }
 
 namespace {
@@ -33,7 +44,7 @@ size_t meeting_point(const Block& block, ValueId value) {
         std::holds_alternative<Multiply>(reader.operation))
       return readers[0];
     const bool passes = std::holds_alternative<Norm>(reader.operation) ||
-        std::holds_alternative<Rope>(reader.operation) ||
+        std::holds_alternative<Rope>(reader.operation) || std::holds_alternative<Slice>(reader.operation) ||
         std::holds_alternative<Activation>(reader.operation);
     if (!passes) return block.nodes.size();
     value = reader.output;

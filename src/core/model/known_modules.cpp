@@ -4,18 +4,6 @@
 #include "llmc/error.hpp"
 
 namespace llmc {
-namespace {
-
-Shape weight_shape(const Node& node) {
-  if (const Linear* linear = node.linear()) return {linear->out_features, linear->in_features};
-  if (const auto* embedding = std::get_if<Embedding>(&node.operation))
-    return {embedding->vocabulary, embedding->width};
-  if (const Norm* norm = node.norm()) return {norm->width};
-  return {};
-}
-
-}  // namespace
-
 KnownModules known_modules(const Checkpoint& folder) {
   KnownModules known;
   try {
@@ -25,9 +13,9 @@ KnownModules known_modules(const Checkpoint& folder) {
       for (const Node& node : block.nodes) {
         if (const auto* attention = std::get_if<Attention>(&node.operation))
           known.heads[attention->module] = {attention->heads, attention->kv_heads};
-        if (const Shape shape = weight_shape(node);
-            !node.name.empty() && !shape.empty() && node.weight_name() == node.name + ".weight")
-          known.weight_shape[node.name] = shape;
+        if (const NodeWeight* weight = node.weight(WeightRole::weight);
+            weight && weight->name == node.name + ".weight")
+          known.weight_shape[node.name] = weight_shape(node, WeightRole::weight);
       }
   } catch (const Error&) {
     return {};  // another family: names have to do

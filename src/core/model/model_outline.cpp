@@ -10,6 +10,7 @@
 
 #include "core/formats/conv1d.hpp"
 #include "core/families/decoder_spec.hpp"
+#include "core/files/weight_reader.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -40,17 +41,18 @@ bool natural_less(const std::string& a, const std::string& b) {
 void add_weight(ModelOutline& outline,
                 const Checkpoint& checkpoint,
                 const Module& module,
-                const std::string& tensor) {
-  const TensorInfo info = checkpoint.info(tensor);
-  outline.weights.push_back({module, tensor, info.shape, info.dtype});
+                const NodeWeight& weight) {
+  const WeightReader reader(checkpoint, weight.source);
+  outline.weights.push_back({module, weight.name, weight.source, reader.info().shape, reader.info().dtype});
 }
 
-void check_shape(const Checkpoint& checkpoint, const std::string& tensor, const Shape& wanted) {
+void check_shape(const Checkpoint& checkpoint, const NodeWeight& weight, const Shape& wanted) {
+  const std::string& tensor = weight.source.tensor;
   if (!checkpoint.contains(tensor))
     throw Error(ErrorCode::bad_file,
                 fmt::format("'{}': tensor '{}' is missing; config.json asks for {}", checkpoint.directory(),
                             tensor, to_string(wanted)));
-  const TensorInfo info = checkpoint.info(tensor);
+  const TensorInfo info = WeightReader(checkpoint, weight.source).info();
   if (info.shape != wanted)
     throw Error(ErrorCode::bad_file,
                 fmt::format("'{}': tensor '{}' has shape {}, config.json asks for {}", checkpoint.directory(),
@@ -71,16 +73,11 @@ void outline_from_graph(ModelOutline& outline, const Checkpoint& checkpoint) {
       for (size_t node : nodes) outline.fused.back().push_back(block.nodes[node].name);
     }
     for (const Node& node : block.nodes) {
-      if (const Linear* linear = node.linear()) {
-        check_shape(checkpoint, node.weight_name(), {linear->out_features, linear->in_features});
-        if (linear->bias) check_shape(checkpoint, node.name + ".bias", {linear->out_features});
-        add_weight(outline, checkpoint, {node.name, "Linear"}, node.weight_name());
-      } else if (const auto* embedding = std::get_if<Embedding>(&node.operation)) {
-        check_shape(checkpoint, node.weight_name(), {embedding->vocabulary, embedding->width});
-        add_weight(outline, checkpoint, {node.name, "Embedding"}, node.weight_name());
-      } else if (const Norm* norm = node.norm()) {
-        check_shape(checkpoint, node.weight_name(), {norm->width});
-      }
+      for (const NodeWeight& weight : node.weights)
+        check_shape(checkpoint, weight, weight_shape(node, weight.role));
+      if (node.linear() || std::holds_alternative<Embedding>(node.operation))
+        add_weight(outline, checkpoint, {node.name, node.linear() ? "Linear" : "Embedding"},
+                   *node.weight(WeightRole::weight));
     }
   }
 }
@@ -143,6 +140,36 @@ void require_linears(const ModelOutline& outline, const Checkpoint& checkpoint, 
                     checkpoint.directory(), conv1d.why(), first->name));
 }
 
+// Experts of a layer as two stacks, as transformers 5 keeps them: gate_up_proj [E, 2 I, H], gate above up, and
+// down_proj [E, H, I]. Their reader loads them one by one. Stacks that lie the other way round, [E, H, 2 I] and
+// [E, I, H], are told by their shapes and left alone.
+bool add_experts(ModelOutline& outline, const Checkpoint& checkpoint, const std::string& name) {
+  constexpr std::string_view kGateUp = ".experts.gate_up_proj", kDown = ".experts.down_proj";
+  const bool is_down = name.ends_with(kDown);
+  if (!is_down && !name.ends_with(kGateUp)) return false;
+  const std::string experts = name.substr(0, name.rfind('.') + 1), gate_up_name = experts + "gate_up_proj",
+                    down_name = experts + "down_proj";
+  if (!checkpoint.contains(gate_up_name) || !checkpoint.contains(down_name)) return false;
+  const Shape gate_up = checkpoint.info(gate_up_name).shape, down = checkpoint.info(down_name).shape;
+  if (gate_up.size() != 3 || down.size() != 3 || gate_up[0] != down[0] || gate_up[1] != 2 * down[2] ||
+      gate_up[2] != down[1])
+    return false;
+  const auto add = [&](const std::string& module, const WeightRef& source) {
+    outline.modules.push_back({module, "Linear"});
+    add_weight(outline, checkpoint, outline.modules.back(), {WeightRole::weight, module + ".weight", source});
+  };
+  for (int64_t expert = 0; expert < down[0]; ++expert) {
+    const std::string prefix = fmt::format("{}{}.", experts, expert);
+    if (is_down) {
+      add(prefix + "down_proj", {name, expert});
+    } else {
+      add(prefix + "gate_proj", {name, expert, 0, down[2]});
+      add(prefix + "up_proj", {name, expert, down[2], down[2]});
+    }
+  }
+  return true;
+}
+
 // No graph: what can be told from names and ranks.
 void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   std::vector<std::string> names = checkpoint.names();
@@ -151,6 +178,7 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   for (const std::string& name : names) {
     const TensorInfo info = checkpoint.info(name);
     if (info.dtype != DType::bf16 && info.dtype != DType::f16 && info.dtype != DType::f32) continue;
+    if (add_experts(outline, checkpoint, name)) continue;
     if (info.shape.size() > 2)
       outline.skipped.push_back({name, fmt::format("{} dimensions", info.shape.size())});
     if (!name.ends_with(".weight") || info.shape.size() != 2) continue;
@@ -158,7 +186,7 @@ void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
                       class_name = conv1d.contains(module) ? "Conv1D" : class_of_matrix(module);
     if (class_name != "Norm") outline.modules.push_back({module, class_name});
     if (class_name == "Linear" || class_name == "Embedding")
-      add_weight(outline, checkpoint, outline.modules.back(), name);
+      add_weight(outline, checkpoint, outline.modules.back(), {WeightRole::weight, name, {name}});
     else
       outline.skipped.push_back({module,
                                  class_name == "Norm"         ? "norm"

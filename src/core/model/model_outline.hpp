@@ -12,7 +12,8 @@ namespace llmc {
 
 struct WeightModule {
   Module module;
-  std::string tensor;  // the checkpoint tensor that holds its weight (a tied lm_head's is the embedding's)
+  std::string weight;  // its name in a WeightTable; a tied lm_head's is the embedding's
+  WeightRef source;    // where the checkpoint keeps it
   Shape shape;         // [out, in]
   DType dtype = DType::bf16;
 };

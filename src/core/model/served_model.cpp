@@ -7,6 +7,7 @@
 
 #include "core/formats/compressed_tensors.hpp"
 #include "core/families/decoder_spec.hpp"
+#include "core/files/weight_reader.hpp"
 #include "core/model/model_outline.hpp"
 #include "core/model/sound_folder.hpp"
 #include "core/quantize/finite.hpp"
@@ -101,32 +102,34 @@ void ServedModel::round_activations() {
 
 WeightTable ServedModel::load(const Block& block, DType dtype) const {
   WeightTable weights;
-  for (const Node& node : block.nodes) {
-    if (node.name.empty()) continue;
-    // another module when tied
-    const std::string name = node.weight_name(), owner = name.substr(0, name.rfind('.'));
-    const bool embedding = owner != node.name || std::holds_alternative<Embedding>(node.operation);
-    const auto* group = groups_ && (embedding || node.linear())
-        ? groups_->match(owner, embedding ? "Embedding" : "Linear")
-        : nullptr;
-    if (group && group->scheme.weights) {
-      QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights,
-                                              group->scheme.format.value_or(infer_format(group->scheme)));
-      Tensor& scales = matrix.parameters.scales;
-      if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16))
-        scales = converted(scales, DType::f32);
-      weights.emplace(name, dequantize_matrix(matrix, dtype == DType::f32 ? dtype : graph_.dtype));
-    } else if (checkpoint_.contains(name)) {
-      weights.emplace(name, checkpoint_.read(name));
-    } else {
-      throw Error(ErrorCode::bad_file,
-                  fmt::format("'{}': tensor '{}' is missing", checkpoint_.directory(), name));
-    }
-    if (checkpoint_.contains(node.name + ".bias"))
-      weights.emplace(node.name + ".bias", checkpoint_.read(node.name + ".bias"));
-  }
+  for (const Node& node : block.nodes)
+    for (const NodeWeight& weight : node.weights)
+      weights.emplace(weight.name, load_weight(node, weight, dtype));
   for (const auto& [name, tensor] : weights) check_finite(checkpoint_.directory(), name, tensor);
   return weights;
+}
+
+Tensor ServedModel::load_weight(const Node& node, const NodeWeight& weight, DType dtype) const {
+  // another module when tied
+  const std::string owner = weight.name.substr(0, weight.name.rfind('.'));
+  const bool embedding = owner != node.name || std::holds_alternative<Embedding>(node.operation);
+  const auto* group = groups_ && (embedding || node.linear()) && weight.role == WeightRole::weight
+      ? groups_->match(owner, embedding ? "Embedding" : "Linear")
+      : nullptr;
+  if (group && group->scheme.weights) {
+    QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights,
+                                            group->scheme.format.value_or(infer_format(group->scheme)));
+    Tensor& scales = matrix.parameters.scales;
+    if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16))
+      scales = converted(scales, DType::f32);
+    return dequantize_matrix(matrix, dtype == DType::f32 ? dtype : graph_.dtype);
+  }
+  // a compressed folder keeps parts that nobody quantized under names of their own
+  const WeightRef source = checkpoint_.contains(weight.name) ? WeightRef{weight.name} : weight.source;
+  if (!checkpoint_.contains(source.tensor))
+    throw Error(ErrorCode::bad_file,
+                fmt::format("'{}': tensor '{}' is missing", checkpoint_.directory(), source.tensor));
+  return WeightReader(checkpoint_, source).read_all();
 }
 
 Tensor ServedModel::run_block(Backend& backend,

@@ -40,6 +40,7 @@ class ServedModel {
 
  private:
   void round_activations();
+  Tensor load_weight(const Node& node, const NodeWeight& weight, DType dtype) const;
 
   Checkpoint checkpoint_;
   Graph graph_;

@@ -46,8 +46,8 @@ CompressedOutput::CompressedOutput(const Checkpoint& source,
                .max_shard_bytes = options.max_shard_bytes ? options.max_shard_bytes
                                                           : CheckpointWriter::Options{}.max_shard_bytes,
                .read_back_from_disk = read_back_from_disk}),
-      copyable_(plan.copied.begin(), plan.copied.end()),
       behind_(kWriteBehindBytes) {
+  for (const TensorCopy& copy : plan.copied) copyable_.insert(copy.to);
   writer_.plan(plan.tensors);
 }
 
@@ -114,10 +114,8 @@ void CompressedOutput::put_tensor(const std::string& name, const TensorView& val
 
 std::vector<TensorCopy> CompressedOutput::take_rest() {
   std::vector<TensorCopy> rest;
-  for (const std::string& name : plan_.copied)
-    if (put_.insert(name).second) rest.push_back({name, name});
-  if (plan_.untie && !plan_.find("lm_head") && put_.insert("lm_head.weight").second)
-    rest.push_back({plan_.tied_tensor, "lm_head.weight"});
+  for (const TensorCopy& copy : plan_.copied)
+    if (put_.insert(copy.to).second) rest.push_back(copy);
   return rest;
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/files/name_list.hpp"
+#include "core/files/weight_reader.hpp"
 #include "core/formats/verify.hpp"
 #include "llmc/error.hpp"
 
@@ -90,8 +91,9 @@ void ignore_copied_matrices(RunPlan& plan, const Checkpoint& source) {
   constexpr std::string_view kSuffix = ".weight";
   const GroupMatcher matcher(plan.config);
   std::vector<std::string> found;
-  for (const std::string& name : plan.copied) {
-    if (!name.ends_with(kSuffix) || source.info(name).shape.size() != 2) continue;
+  for (const TensorCopy& copy : plan.copied) {
+    const std::string& name = copy.to;
+    if (!name.ends_with(kSuffix) || WeightReader(source, copy.from).info().shape.size() != 2) continue;
     const std::string module = name.substr(0, name.size() - kSuffix.size());
     if (matcher.match(module, class_by_name(module))) found.push_back(module);
   }

@@ -128,7 +128,6 @@ void check_divisibility(const RunPlan& plan) {
 // Otherwise the head gets tensors of its own.
 void decide_tie(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
   if (!model.tied_embeddings) return;
-  if (const WeightModule* tied = model.find(kHead)) plan.tied_tensor = tied->tensor;
   const Assignment* head = plan.find(kHead);
   const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) {
     return plan.assignments.at(name).weight.module.class_name == "Embedding";
@@ -153,9 +152,9 @@ void plan_attention_scales(RunPlan& plan, const Graph& graph, const FileOf& file
       for (const auto& state : scales->second.states(*attention))
         for (PlannedTensor& tensor :
              planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) {
-          tensor.file = file_of(std::find_if(block.nodes.begin(), block.nodes.end(), [](const Node& other) {
-                                  return other.linear();
-                                })->weight_name());
+          const auto linear = std::find_if(block.nodes.begin(), block.nodes.end(),
+                                           [](const Node& other) { return other.linear(); });
+          tensor.file = file_of(linear->weight(WeightRole::weight)->source.tensor);
           plan.tensors.push_back(std::move(tensor));
         }
     }
@@ -165,14 +164,21 @@ void plan_tensors(RunPlan& plan,
                   const Checkpoint& checkpoint,
                   const ModelOutline& model,
                   const OneshotOptions& options) {
-  std::unordered_map<std::string, const Assignment*> replaced;  // source tensor -> who replaces it
-  for (const auto& [name, assignment] : plan.assignments)
-    if (assignment.weight.tensor == name + ".weight") replaced[assignment.weight.tensor] = &assignment;
+  // source tensor -> the modules whose own weights it holds, when one of them is quantized
+  std::unordered_map<std::string, std::vector<const WeightModule*>> replaced;
+  const auto owns = [](const WeightModule& weight) {
+    return weight.weight == weight.module.name + ".weight";
+  };
+  for (const WeightModule& weight : model.weights)
+    if (owns(weight) && plan.find(weight.module.name)) replaced[weight.source.tensor];
+  for (const WeightModule& weight : model.weights)
+    if (const auto it = replaced.find(weight.source.tensor); it != replaced.end() && owns(weight))
+      it->second.push_back(&weight);
   const auto file_of = [&](const std::string& source_tensor) {
     return options.max_shard_bytes ? std::string() : checkpoint.info(source_tensor).file;
   };
   const auto add_quantized = [&](const Assignment& assignment) {
-    const std::string file = file_of(assignment.weight.tensor);
+    const std::string file = file_of(assignment.weight.source.tensor);
     if (!options.save_compressed)
       return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype,
                                      assignment.weight.shape, file});
@@ -184,22 +190,27 @@ void plan_tensors(RunPlan& plan,
     }
   };
   if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph, file_of);
+  const auto add_copy = [&](const WeightRef& from, const std::string& name, DType dtype, const Shape& shape) {
+    plan.tensors.push_back({name, dtype, shape, file_of(from.tensor)});
+    plan.copied.push_back({from, name});
+  };
   // some tied folders carry an lm_head.weight nobody reads
   const bool drops_stale_head = model.tied_embeddings && plan.untie;
   for (const std::string& name : checkpoint.names()) {
     if (const auto it = replaced.find(name); it != replaced.end()) {
-      add_quantized(*it->second);
+      for (const WeightModule* part : it->second) {
+        if (const Assignment* assignment = plan.find(part->module.name)) add_quantized(*assignment);
+        else add_copy(part->source, part->weight, part->dtype, part->shape);
+      }
     } else if (!(drops_stale_head && name == kHeadWeight)) {
       const TensorInfo info = checkpoint.info(name);
-      plan.tensors.push_back({name, info.dtype, info.shape, file_of(name)});
-      plan.copied.push_back(name);
+      add_copy({name}, name, info.dtype, info.shape);
     }
   }
   if (!plan.untie) return;
-  if (const Assignment* head = plan.find(kHead)) add_quantized(*head);
-  else if (const WeightModule* head_weight = model.find(kHead))
-    plan.tensors.push_back(
-        {kHeadWeight, head_weight->dtype, head_weight->shape, file_of(head_weight->tensor)});
+  if (const Assignment* assignment = plan.find(kHead)) add_quantized(*assignment);
+  else if (const WeightModule* head = model.find(kHead))
+    add_copy(head->source, kHeadWeight, head->dtype, head->shape);
 }
 
 void plan_config(RunPlan& plan,

@@ -48,7 +48,8 @@ struct AttentionScales {
 };
 
 struct TensorCopy {
-  std::string from, to;  // names in the source and in the output
+  WeightRef from;  // in the source
+  std::string to;  // in the output
 };
 
 struct RunPlan {
@@ -58,13 +59,12 @@ struct RunPlan {
   // the same, together where they must be quantized together (a shared global scale)
   std::vector<std::vector<std::string>> batches;
   std::vector<PlannedTensor> tensors;  // the output's, in file order
-  // source tensors that go over unchanged (a transform may still rewrite them)
-  std::vector<std::string> copied;
+  // what goes over unchanged (a transform may still rewrite it)
+  std::vector<TensorCopy> copied;
   // a tied head whose tensors are those of the quantized embedding
   bool head_is_embedding = false;
   // lm_head gets tensors of its own; config.json says so
   bool untie = false;
-  std::string tied_tensor;  // the embedding that a tied head reads
   QuantizationConfig config;
   std::vector<std::string> notes;  // what a reader of the folder may stumble over
 
