@@ -39,7 +39,7 @@ const FormatRow& row_for(const std::string& module, const QuantizationArgs& args
   if (row == std::end(kFormats) || row->type != args.type ||
       (row->num_bits != 0 && row->num_bits != args.num_bits))
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("{}: format '{}' cannot hold {} weights of {} bits", module, format_name(format),
+                fmt::format("{}: format '{}' cannot hold {} weights of {} bits", module, name_of(format),
                             args.type == NumberType::integer ? "integer" : "float", args.num_bits));
   return *row;
 }

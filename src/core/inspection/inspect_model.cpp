@@ -114,7 +114,7 @@ void add_quantized(Collector& collector,
                    const ModuleTable::Entry& entry) {
   InspectReport::Row row;
   row.scheme = describe(*entry.scheme->weights);
-  row.format = format_name(*entry.scheme->format);
+  row.format = name_of(*entry.scheme->format);
   if (entry.scheme->input_activations)
     row.inputs = describe(*entry.scheme->input_activations) +
         (entry.scheme->input_activations->dynamic == Dynamic::no ? " static" : "");

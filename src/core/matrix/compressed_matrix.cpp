@@ -180,7 +180,7 @@ CompressedMatrix unpack_matrix(const MatrixScheme& scheme,
             return known.name == fmt::format("{}.{}", kModule, own);
           }))
         refuse(fmt::format("got a tensor '{}', which {} does not store for scheme {}", name,
-                           format_name(scheme.format()), describe(args)));
+                           name_of(scheme.format()), describe(args)));
     if (parts->matrix.parameters.scales.dtype() != scale_storage_dtype(args, model_dtype))
       refuse(fmt::format("weight_scale is {}, wanted {}", dtype_name(parts->matrix.parameters.scales.dtype()),
                          dtype_name(scale_storage_dtype(args, model_dtype))));

@@ -179,11 +179,11 @@ RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend) {
 }
 
 std::string describe(const QuantizationArgs& args) {
-  static constexpr const char* kStrategyNames[] = {"tensor", "channel",      "group",         "block",
-                                                   "token",  "tensor group", "attention head"};
+  const std::string_view strategy = args.strategy == Strategy::attn_head ? "attention head"
+      : args.strategy == Strategy::tensor_group                          ? "tensor group"
+                                                                         : name_of(args.strategy);
   std::string text = fmt::format("{}{}{} {}", args.type == NumberType::integer ? "int" : "fp", args.num_bits,
-                                 args.symmetric ? "" : " asymmetric",
-                                 kStrategyNames[static_cast<size_t>(args.strategy)]);
+                                 args.symmetric ? "" : " asymmetric", strategy);
   if (args.strategy == Strategy::group && args.group_size) text += fmt::format(" {}", *args.group_size);
   return text;
 }
