@@ -18,14 +18,14 @@ ROOMS = {
     "quantize": ["json"],
     "recipe": ["json"],
     "families": ["json"],
-    "files": ["json"],
+    "files": ["json", "values"],
     "formats": ["files", "quantize", "json"],
     "matrix": ["formats", "files", "quantize", "json"],
     "model": ["families", "formats", "files", "quantize", "json"],
     "inspection": ["model", "formats", "files", "quantize", "recipe", "json"],
     "plan": ["model", "formats", "files", "quantize", "recipe", "json"],
     "output": ["plan", "formats", "files", "quantize", "values"],
-    "data_free": ["plan", "formats", "files", "quantize", "progress"],
+    "data_free": ["plan", "formats", "files", "quantize", "progress", "values"],
     "calibration": ["output", "plan", "model", "files", "quantize", "progress", "json"],
 }
 # folder -> prefixes of project includes it may use (longest folder wins)
