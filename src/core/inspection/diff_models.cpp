@@ -19,7 +19,7 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kTileRows = 256;
+constexpr int64_t kRowsPerSum = 256;  // of differences: another number changes the last bits of their total
 
 bool same_bytes(const Checkpoint& a, const Checkpoint& b, const std::string& name) {
   const TensorInfo x = a.info(name), y = b.info(name);
@@ -56,12 +56,12 @@ class WeightReader {
 };
 
 double weight_difference(const WeightReader& a, const WeightReader& b, const ParallelFor& parallel) {
-  const int64_t rows = a.shape()[0], tiles = (rows + kTileRows - 1) / kTileRows;
+  const int64_t rows = a.shape()[0], tiles = (rows + kRowsPerSum - 1) / kRowsPerSum;
   std::vector<double> error(static_cast<size_t>(tiles)), energy(error.size());
   parallel(tiles, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> x, y;
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = t * kTileRows, count = std::min(kTileRows, rows - row);
+      const int64_t row = t * kRowsPerSum, count = std::min(kRowsPerSum, rows - row);
       a.rows(row, count, x);
       b.rows(row, count, y);
       for (size_t i = 0; i < x.size(); ++i) {
@@ -100,7 +100,7 @@ class Differ {
         b_(b),
         table_a_(a_),
         table_b_(b_),
-        parallel_(parallel_of(backend)),
+        parallel_(backend),
         cancel_(cancel) {}
 
   DiffReport run() {

@@ -79,7 +79,7 @@ void check(const Checkpoint& folder,
 VerifyReport verify_model(const VerifyOptions& options, Backend& backend) {
   VerifyReport report;
   std::vector<Fault> faults;
-  const ParallelFor parallel = parallel_of(backend);
+  const ParallelFor parallel = backend;
   if (const auto folder = open(options.model_dir, faults)) {
     report.tensors = static_cast<int64_t>(folder->names().size());
     report.bytes = folder->total_bytes();

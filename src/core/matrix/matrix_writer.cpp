@@ -213,10 +213,8 @@ void MatrixWriter::add_matrix(const std::string& module, const CompressedMatrix&
        planned_tensors(module, planned.shape, {{}, planned.scheme.weights, {}, {}, {}}, matrix.format(),
                        planned.model_dtype))
     names.push_back(tensor.name);
-  state.write(names, [&] {
-    write_quantized(state.writer, module, matrix.matrix(), matrix.format(),
-                    [&](auto... work) { backend.parallel_for(work...); });
-  });
+  state.write(names,
+              [&] { write_quantized(state.writer, module, matrix.matrix(), matrix.format(), backend); });
 }
 
 void MatrixWriter::add_activation_range(const std::string& module,
