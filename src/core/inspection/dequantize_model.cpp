@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "core/files/checkpoint_writer.hpp"
 #include "core/formats/compressed_tensors.hpp"
@@ -176,11 +175,10 @@ DequantizeReport dequantize_model(const DequantizeOptions& options,
 }
 
 std::string to_json(const DequantizeReport& report) {
-  return nlohmann::ordered_json{{"matrices", report.matrices},
-                                {"tensors", report.tensors},
-                                {"bytes_before", report.bytes_before},
-                                {"bytes_after", report.bytes_after}}
-      .dump();
+  return dump_json_utf8(JsonValue::object({{"matrices", report.matrices},
+                                           {"tensors", report.tensors},
+                                           {"bytes_before", report.bytes_before},
+                                           {"bytes_after", report.bytes_after}}));
 }
 
 }  // namespace llmc
