@@ -52,7 +52,7 @@ llmc_status llmc_scheme_create(const llmc_scheme_options* given, llmc_scheme** s
 
 void llmc_scheme_free(llmc_scheme* scheme) { delete scheme; }
 const char* llmc_scheme_format(const llmc_scheme* scheme) {
-  return scheme ? llmc::format_name(scheme->scheme.format()).data() : "";
+  return scheme ? llmc::name_of(scheme->scheme.format()).data() : "";
 }
 
 llmc_status llmc_quantize_matrix(llmc_session* session,
@@ -134,7 +134,7 @@ llmc_status llmc_matrix_info(const llmc_matrix* matrix, llmc_matrix_facts* to, l
     facts.dampening = report.dampening;
     facts.global_scale = static_cast<double>(made.global_scale().value_or(0.0f));
     facts.scheme = report.scheme.c_str();
-    facts.format = llmc::format_name(made.format()).data();
+    facts.format = llmc::name_of(made.format()).data();
     facts.note = report.note.c_str();
     facts.model_dtype = dtype_code(made.model_dtype());
     write_struct(facts, to, "llmc_matrix_facts");

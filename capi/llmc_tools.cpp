@@ -3,7 +3,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "guard.hpp"
@@ -84,12 +83,7 @@ llmc_status llmc_eval(llmc_session* session,
                                                                       : options.model_dir)
                             .encode(text, false);
     const llmc::Evaluation result = llmc::evaluate(options, *session->backend);
-    nlohmann::ordered_json out{{"perplexity", result.perplexity}, {"tokens", result.tokens}};
-    if (result.kl) {
-      out["kl"] = *result.kl;
-      out["top1"] = *result.top1;
-    }
-    *json = copy_text(out.dump());
+    *json = copy_text(to_json(result));
   });
 }
 

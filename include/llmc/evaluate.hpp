@@ -27,6 +27,7 @@ struct Evaluation {
   std::optional<double> kl, top1;
 };
 Evaluation evaluate(const EvaluateOptions& options, Backend& backend);
+std::string to_json(const Evaluation& result);  // kl and top1 only where there was a reference
 
 // Reads `input_ids` [sequences, length] from a safetensors file; writes `logits` and `hidden.0` .. `hidden.N`
 // ([sequences, length, width] f32; hidden.N is the final norm's output).

@@ -52,8 +52,14 @@ enum class Format {
   mxfp4_pack_quantized,
   mxfp8_quantized
 };
-std::string_view format_name(Format format);
-std::optional<Format> parse_format(std::string_view name);
+
+// How config.json and recipes spell Strategy, NumberType, Dynamic, ActOrder and Format.
+template <class E>
+std::string_view name_of(E value);  // zero-terminated; empty for ActOrder::none, which is null there
+template <class E>
+std::optional<E> parse_name(std::string_view text);  // aliases, too: "dynamic" is ActOrder::group
+template <class E>
+std::string known_names();  // "int, float", for messages
 
 struct Scheme {
   std::vector<std::string> targets;

@@ -37,8 +37,7 @@ std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs
   }
   std::vector<QuantizationParameters> parameters;
   for (size_t j = 0; j < jobs.size(); ++j)
-    parameters.push_back(
-        qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale, parallel_of(backend)));
+    parameters.push_back(qparams_from_ranges(ranges[j], args, jobs[j].weight.dtype, global_scale, backend));
   return parameters;
 }
 

@@ -74,3 +74,42 @@ TEST_CASE("a fault behind a NaN is at its own byte, and no number of the file is
   CHECK(value.items[2].as_double() == 0.0);
   CHECK_THROWS_AS(parse_json("[0e" + std::string(5000, '0') + "1, NaN]", "place"), Error);
 }
+
+TEST_CASE("C++ values become the JSON they look like") {
+  const std::vector<std::string> names{"a", "b"};
+  const JsonValue json = JsonValue::object({{"name", "x"},
+                                            {"yes", true},
+                                            {"bytes", int64_t{9007199254740993}},
+                                            {"count", size_t{3}},
+                                            {"bits", 4.5},
+                                            {"whole", 2.0},
+                                            {"small", 1e-5},
+                                            {"none", std::nan("")},
+                                            {"names", names},
+                                            {"no_names", std::vector<std::string>{}}});
+  CHECK(dump_json_utf8(json) ==
+        R"({"name":"x","yes":true,"bytes":9007199254740993,"count":3,"bits":4.5,"whole":2.0,"small":1e-05,)"
+        R"("none":null,"names":["a","b"],"no_names":[]})");
+}
+
+TEST_CASE("UTF-8 is written as it is; what is none becomes U+FFFD, one for each broken sequence") {
+  const auto written = [](std::string_view text) { return dump_json_utf8(JsonValue(text)); };
+  CHECK(written("\xC3\xA9 \xF0\x9F\x98\x80 \x7F") == "\"\xC3\xA9 \xF0\x9F\x98\x80 \x7F\"");
+  CHECK(written("a\n\x1B\"\\") == R"("a\n\u001b\"\\")");
+  const std::string bad = "\xEF\xBF\xBD";
+  const std::pair<std::string, std::string> rows[] = {
+      {"\xFFz", bad + "z"},                            // no first byte
+      {"\xC3", bad},                                   // cut short
+      {"\xE2\x82z", bad + "z"},                        // cut short by a letter
+      {"\xC0\x80", bad + bad},                         // longer than needed
+      {"\xED\xA0\x80", bad + bad + bad},               // a surrogate
+      {"\xF4\x90\x80\x80", bad + bad + bad + bad},     // above U+10FFFF
+      {"\xE2\x82\xE2\x82\xAC", bad + "\xE2\x82\xAC"},  // a whole one after a part of one
+  };
+  for (const auto& [text, out] : rows) {
+    CAPTURE(text);
+    CHECK(written(text) == "\"" + out + "\"");
+    CHECK_FALSE(is_utf8(text));
+  }
+  CHECK(is_utf8("\xE2\x82\xAC and ASCII"));
+}

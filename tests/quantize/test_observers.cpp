@@ -92,8 +92,7 @@ TEST_CASE("a search gives the same ranges tile by tile, in any order, as for the
   for (int64_t i = 0; i < weight.size(); ++i)
     weight.as<uint16_t>()[i] = bf16_from_float(static_cast<float>((i * 7919 % 2003) - 1001) /
                                                static_cast<float>(500 + i % 977));
-  const RowParallel backwards = [](int64_t count, int64_t,
-                                   const std::function<void(int64_t, int64_t)>& body) {
+  const auto backwards = [](int64_t count, int64_t, const ParallelFor::Body& body) {
     for (int64_t i = count; i-- > 0;) body(i, i + 1);
   };
   for (const char* observer : {"memoryless_mse", "imatrix_mse"})

@@ -90,3 +90,33 @@ TEST_CASE("contradictions in a scheme are errors that say what contradicts") {
     CHECK_THROWS_WITH(complete_and_check(args, true, "g"), row.message);
   }
 }
+
+namespace {
+
+template <class E>
+void check_names(E last) {
+  for (int i = 0; i <= static_cast<int>(last); ++i) {
+    const auto value = static_cast<E>(i);
+    const std::string name(name_of(value));
+    CAPTURE(i, name);
+    CHECK(known_names<E>().find(name) != std::string::npos);
+    CHECK(parse_name<E>(name) == value);
+  }
+  CHECK_FALSE(parse_name<E>("nonsense"));
+  CHECK_FALSE(parse_name<E>(""));
+}
+
+}  // namespace
+
+TEST_CASE("every enumerator has a name that is read back as it; aliases are read, too") {
+  check_names(Strategy::attn_head);
+  check_names(NumberType::floating);
+  check_names(Dynamic::local);
+  check_names(Format::mxfp8_quantized);
+  CHECK(name_of(ActOrder::none).empty());
+  CHECK(name_of(ActOrder::weight) == "static");
+  CHECK(name_of(ActOrder::group) == "group");
+  CHECK(parse_name<ActOrder>("weight") == ActOrder::weight);
+  CHECK(parse_name<ActOrder>("dynamic") == ActOrder::group);
+  CHECK(known_names<ActOrder>() == "static, weight, group, dynamic");
+}

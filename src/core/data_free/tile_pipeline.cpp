@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "llmc/error.hpp"
 #include "llmc/memory.hpp"
@@ -79,7 +80,6 @@ void TilePipeline::stop() noexcept {
   changed_.notify_all();
   for (std::thread& reader : readers_)
     if (reader.joinable()) reader.join();
-  if (writer_thread_.joinable()) writer_thread_.join();
 }
 
 void TilePipeline::read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of) {
@@ -115,42 +115,29 @@ void TilePipeline::read_ahead(size_t steps, const std::function<TileRead(size_t)
   }
 }
 
-void TilePipeline::write_behind() {
-  try {
-    while (true) {
-      Output output;
-      {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return stopping_ || computed_ || !outputs_.empty(); });
-        if (stopping_ || outputs_.empty()) return;
-        output = std::move(outputs_.front());
-        outputs_.pop_front();
-      }
-      writer_.write_bytes(output.tensor, output.offset, output.block.data(), output.bytes);
-      blocks_.give_back(std::move(output.block));
-      const std::lock_guard lock(mutex_);
-      writing_bytes_ -= output.bytes;
-      changed_.notify_all();
-    }
-  } catch (...) {
-    fail();
-  }
+bool TilePipeline::is_stopping() {
+  const std::lock_guard lock(mutex_);
+  return stopping_;
 }
 
 void TilePipeline::write(const std::string& tensor, int64_t offset, TileBuffer block, int64_t bytes) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock,
-                [&] { return stopping_ || writing_bytes_ == 0 || writing_bytes_ + bytes <= kWriteBehind; });
-  throw_if_failed();
-  writing_bytes_ += bytes;
-  outputs_.push_back({tensor, offset, std::move(block), bytes});
-  changed_.notify_all();
+  const auto shared = std::make_shared<TileBuffer>(std::move(block));
+  behind_.add(bytes, [this, tensor, offset, shared, bytes] {
+    if (is_stopping()) return;
+    try {
+      writer_.write_bytes(tensor, offset, shared->data(), bytes);
+    } catch (...) {
+      fail();  // at once, not when the next tile is written
+      throw;
+    }
+    blocks_.give_back(std::move(*shared));
+  });
 }
 
 void TilePipeline::run(size_t steps,
                        const std::function<TileRead(size_t)>& read_of,
                        const std::function<void(size_t, TileBuffer&)>& compute) {
-  computed_ = stopping_ = false;
+  stopping_ = false;
   next_read_ = 0;
   try {
     for (std::thread& reader : readers_)
@@ -158,10 +145,6 @@ void TilePipeline::run(size_t steps,
         const MemoryScope scope(memory);
         read_ahead(steps, read_of);
       });
-    writer_thread_ = std::thread([this, memory = MemoryTag::current()] {
-      const MemoryScope scope(memory);
-      write_behind();
-    });
     for (size_t step = 0; step < steps; ++step) {
       Input input;
       {
@@ -176,12 +159,7 @@ void TilePipeline::run(size_t steps,
       reading_bytes_ -= input.bytes;
       changed_.notify_all();
     }
-    {
-      const std::lock_guard lock(mutex_);
-      computed_ = true;
-      changed_.notify_all();
-    }
-    writer_thread_.join();
+    behind_.finish();
   } catch (...) {
     fail();
   }

@@ -3,7 +3,6 @@
 // Memory is bounded by what may be under way, whatever the size of the model.
 #pragma once
 #include <condition_variable>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <map>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "core/files/checkpoint_writer.hpp"
+#include "core/values/write_behind.hpp"
 #include "llmc/memory.hpp"
 
 namespace llmc {
@@ -88,15 +88,9 @@ class TilePipeline {
     TileBuffer block;
     int64_t bytes;
   };
-  struct Output {
-    std::string tensor;
-    int64_t offset;
-    TileBuffer block;
-    int64_t bytes;
-  };
   static constexpr int kReaders = 2;
   void read_ahead(size_t steps, const std::function<TileRead(size_t)>& read_of);
-  void write_behind();
+  bool is_stopping();
   void fail() noexcept;    // keeps the current exception, wakes everybody
   void throw_if_failed();  // with the lock held
   void stop() noexcept;    // ends and joins the threads
@@ -109,11 +103,11 @@ class TilePipeline {
   std::condition_variable changed_;
   size_t next_read_ = 0;
   std::map<size_t, Input> inputs_;  // by step
-  std::deque<Output> outputs_;
-  int64_t reading_bytes_ = 0, writing_bytes_ = 0;
-  bool computed_ = false, stopping_ = false;
+  int64_t reading_bytes_ = 0;
+  bool stopping_ = false;
   std::exception_ptr error_;
-  std::thread readers_[kReaders], writer_thread_;
+  std::thread readers_[kReaders];
+  WriteBehind behind_{kWriteBehind};  // the last member: its thread uses the others
 };
 
 }  // namespace llmc

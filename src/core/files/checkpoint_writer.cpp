@@ -320,8 +320,7 @@ void CheckpointWriter::finish(const ParallelFor& parallel) {
     const auto body = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) state_->read_back_rest(*slots[static_cast<size_t>(i)]);
     };
-    const auto count = static_cast<int64_t>(slots.size());
-    parallel ? parallel(count, 1, body) : body(0, count);
+    parallel(static_cast<int64_t>(slots.size()), 1, body);
   }
   state_->folder.publish();
   state_->finished = true;

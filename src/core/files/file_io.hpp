@@ -3,18 +3,15 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
-#include <vector>
 #include <string_view>
+#include <vector>
+
+#include "llmc/parallel.hpp"
 
 namespace llmc {
 
 inline constexpr int64_t kIoPiece = int64_t{8} << 20;  // bytes per system call and per task
-
-// Backend::parallel_for bound to a backend, or empty for the calling thread alone.
-using ParallelFor = std::function<
-    void(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body)>;
 
 class File {
  public:

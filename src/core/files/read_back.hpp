@@ -2,16 +2,13 @@
 // then the system has mostly written it out. It is read again and compared; from_disk: it is flushed and
 // taken out of the page cache (where the system obliges) before.
 #pragma once
-#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <exception>
 #include <functional>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "core/files/file_io.hpp"
+#include "core/values/byte_queue.hpp"
 
 namespace llmc {
 
@@ -34,25 +31,18 @@ class BackgroundReadBack {
   using Callback = std::function<void(const WrittenPiece&)>;
   // both are called on its own thread; what `differs` throws comes out of add() and stop()
   BackgroundReadBack(int64_t lag, bool from_disk, Callback differs, Callback done);
-  ~BackgroundReadBack();
 
   void add(const WrittenPiece& piece);  // any thread
   // ends after the piece at hand; pieces not reached are the caller's. Throws what was found wrong.
   void stop();
 
  private:
-  void work();
+  void read_again(const WrittenPiece& piece);  // on the queue's thread
 
-  const int64_t lag_;
   const bool from_disk_;
-  Callback differs_, done_;
-  std::mutex mutex_;
-  std::condition_variable more_;
-  std::deque<WrittenPiece> waiting_;
-  int64_t waiting_bytes_ = 0;
-  bool stopping_ = false, started_ = false;
-  std::exception_ptr error_;
-  std::thread thread_;
+  const Callback differs_, done_;
+  std::vector<std::byte> memory_;  // of that thread
+  ByteQueue queue_;                // the last member: its thread uses the others
 };
 
 }  // namespace llmc

@@ -39,7 +39,7 @@ const FormatRow& row_for(const std::string& module, const QuantizationArgs& args
   if (row == std::end(kFormats) || row->type != args.type ||
       (row->num_bits != 0 && row->num_bits != args.num_bits))
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("{}: format '{}' cannot hold {} weights of {} bits", module, format_name(format),
+                fmt::format("{}: format '{}' cannot hold {} weights of {} bits", module, name_of(format),
                             args.type == NumberType::integer ? "integer" : "float", args.num_bits));
   return *row;
 }
@@ -247,7 +247,7 @@ void write_quantized(CheckpointWriter& writer,
     for (int64_t tile = begin; tile < end; ++tile)
       write_tile(tile * tile_rows, std::min(codes.rows(), (tile + 1) * tile_rows));
   };
-  parallel ? parallel(tiles, 1, write_tiles) : write_tiles(0, tiles);
+  parallel(tiles, 1, write_tiles);
   write_parameters(writer, module, args, format, matrix.shape, matrix.parameters);
 }
 
@@ -316,7 +316,6 @@ std::vector<std::pair<std::string, Tensor>> stored_tensors(const std::string& mo
                                                            const QuantizedMatrix& matrix,
                                                            Format format,
                                                            const ParallelFor& parallel) {
-  constexpr int64_t kRowTile = 64;
   const QuantizationArgs& args = matrix.args;
   const FormatRow& row = writable_row_for(module, args, format);
   const TensorView codes(matrix.codes);
@@ -332,7 +331,7 @@ std::vector<std::pair<std::string, Tensor>> stored_tensors(const std::string& mo
       put(row.storage == CodeStorage::packed_integers ? pack_int_rows(tile, args.num_bits)
                                                       : pack_fp4_rows(tile));
   };
-  parallel ? parallel(matrix.shape[0], kRowTile, pack) : pack(0, matrix.shape[0]);
+  parallel(matrix.shape[0], kRowsPerTask, pack);
 
   const QuantizationParameters& parameters = matrix.parameters;
   std::vector<std::pair<std::string, Tensor>> tensors;

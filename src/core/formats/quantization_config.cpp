@@ -17,31 +17,6 @@
 namespace llmc {
 namespace {
 
-template <class T>
-using NameTable = std::pair<std::string_view, T>;
-
-constexpr NameTable<Strategy> kStrategies[] = {
-    {"tensor", Strategy::tensor},
-    {"channel", Strategy::channel},
-    {"group", Strategy::group},
-    {"block", Strategy::block},
-    {"token", Strategy::token},
-    {"attn_head", Strategy::attn_head},
-    {"tensor_group", Strategy::tensor_group},
-};
-constexpr NameTable<NumberType> kTypes[] = {{"int", NumberType::integer}, {"float", NumberType::floating}};
-constexpr NameTable<ActOrder> kActOrders[] = {{"weight", ActOrder::weight},
-                                              {"static", ActOrder::weight},
-                                              {"group", ActOrder::group},
-                                              {"dynamic", ActOrder::group}};
-
-template <class T, size_t count>
-std::string_view name_of(const NameTable<T> (&table)[count], T value) {
-  return std::find_if(std::begin(table), std::end(table),
-                      [&](const auto& row) { return row.second == value; })
-      ->first;
-}
-
 using Kind = JsonValue::Kind;
 
 JsonValue optional_text(const std::string& text) {
@@ -76,16 +51,16 @@ JsonValue json_of(const QuantizationArgs& args, ConfigFlavor flavor) {
       {"actorder", keep_order ? optional_text(args.actorder_text) : JsonValue{}},
       {"block_structure", std::move(block)},
       {"dynamic",
-       args.dynamic == Dynamic::local ? JsonValue::from_string("local")
+       args.dynamic == Dynamic::local ? JsonValue::from_string(std::string(name_of(args.dynamic)))
                                       : JsonValue::from_bool(args.dynamic == Dynamic::yes)},
       {"group_size", args.group_size ? JsonValue::from_int(*args.group_size) : JsonValue{}},
       {"num_bits", JsonValue::from_int(args.num_bits)},
       {"observer", args.observer ? JsonValue::from_string(*args.observer) : JsonValue{}},
       {"observer_kwargs", parse_json(args.observer_kwargs, "observer_kwargs")},
       {"scale_dtype", dtype_text(args.scale_dtype)},
-      {"strategy", JsonValue::from_string(std::string(name_of(kStrategies, args.strategy)))},
+      {"strategy", JsonValue::from_string(std::string(name_of(args.strategy)))},
       {"symmetric", JsonValue::from_bool(args.symmetric)},
-      {"type", JsonValue::from_string(std::string(name_of(kTypes, args.type)))},
+      {"type", JsonValue::from_string(std::string(name_of(args.type)))},
       {"zp_dtype", args.symmetric ? JsonValue{} : dtype_text(args.zp_dtype ? args.zp_dtype : DType::i8)},
   });
   if (flavor == ConfigFlavor::vllm) drop_defaults(json);
@@ -100,7 +75,7 @@ Format format_of(const Scheme& scheme) { return scheme.format ? *scheme.format :
 
 JsonValue json_of(const Scheme& scheme, ConfigFlavor flavor) {
   JsonValue json = JsonValue::object({
-      {"format", JsonValue::from_string(std::string(format_name(format_of(scheme))))},
+      {"format", JsonValue::from_string(std::string(name_of(format_of(scheme))))},
       {"input_activations", json_of(scheme.input_activations, flavor)},
       {"output_activations", json_of(scheme.output_activations, flavor)},
       {"targets", string_list(scheme.targets)},
@@ -114,8 +89,8 @@ std::string overall_format(const QuantizationConfig& config) {
   std::set<Format> formats;
   for (const auto& group : config.groups) formats.insert(format_of(group.scheme));
   formats.erase(Format::dense);
-  if (formats.empty()) return std::string(format_name(Format::dense));
-  return formats.size() == 1 ? std::string(format_name(*formats.begin())) : "mixed-precision";
+  if (formats.empty()) return std::string(name_of(Format::dense));
+  return formats.size() == 1 ? std::string(name_of(*formats.begin())) : "mixed-precision";
 }
 
 // A JSON object with the path that leads to it, for messages.
@@ -172,13 +147,12 @@ class Reader {
     if (name && !dtype) fail(fmt::format("has the {} '{}', which is unknown", key, *name));
     return dtype;
   }
-  template <class T, size_t count>
-  std::optional<T> choice(std::string_view key, const NameTable<T> (&table)[count]) const {
+  template <class E>
+  std::optional<E> choice(std::string_view key) const {
     const auto name = text(key);
-    if (!name) return std::nullopt;
-    for (const auto& [option, value] : table)
-      if (option == *name) return value;
-    fail(fmt::format("has the {} '{}', which is unknown", key, *name));
+    const auto value = name ? parse_name<E>(*name) : std::nullopt;
+    if (name && !value) fail(fmt::format("has the {} '{}', which is unknown", key, *name));
+    return value;
   }
   template <size_t count>
   void allow_only(const std::string_view (&keys)[count]) const {
@@ -225,7 +199,7 @@ std::optional<std::array<int64_t, 2>> parse_block(const JsonValue* value, const 
 Dynamic parse_dynamic(const JsonValue* value, const Reader& reader) {
   if (!value) return Dynamic::no;
   if (value->is(Kind::boolean)) return value->truth ? Dynamic::yes : Dynamic::no;
-  if (value->is(Kind::string) && value->text == "local") return Dynamic::local;
+  if (value->is(Kind::string) && value->text == name_of(Dynamic::local)) return Dynamic::local;
   reader.fail("has a 'dynamic' that is none of true, false, \"local\"");
 }
 
@@ -235,10 +209,10 @@ std::optional<QuantizationArgs> parse_args(const JsonValue* value, const std::st
   reader.allow_only(kArgsKeys);
   QuantizationArgs args;
   args.num_bits = static_cast<int>(reader.integer_in("num_bits", 1, 8).value_or(8));
-  args.type = reader.choice("type", kTypes).value_or(NumberType::integer);
+  args.type = reader.choice<NumberType>("type").value_or(NumberType::integer);
   args.symmetric = reader.boolean("symmetric").value_or(true);
   args.group_size = reader.integer_in("group_size", -1, kLargest);
-  const auto strategy = reader.choice("strategy", kStrategies);
+  const auto strategy = reader.choice<Strategy>("strategy");
   args.strategy = strategy.value_or(Strategy::tensor);
   args.block_structure = parse_block(reader.find("block_structure"), reader);
   args.dynamic = parse_dynamic(reader.find("dynamic"), reader);
@@ -246,7 +220,7 @@ std::optional<QuantizationArgs> parse_args(const JsonValue* value, const std::st
   if (const JsonValue* order = reader.find("actorder")) {
     const bool is_boolean = order->is(Kind::boolean);
     args.actorder = is_boolean ? (order->truth ? ActOrder::group : ActOrder::none)
-                               : reader.choice("actorder", kActOrders).value();
+                               : reader.choice<ActOrder>("actorder").value();
     args.actorder_text = !is_boolean ? order->text : order->truth ? "group" : "";
   }
   args.scale_dtype = reader.dtype("scale_dtype");
@@ -279,7 +253,7 @@ Scheme parse_scheme(const std::string& name, const JsonValue& value, const std::
   scheme.input_activations = parse_args(reader.find("input_activations"), where + ".input_activations");
   scheme.output_activations = parse_args(reader.find("output_activations"), where + ".output_activations");
   if (const auto format = reader.text("format")) {
-    scheme.format = parse_format(*format);
+    scheme.format = parse_name<Format>(*format);
     if (!scheme.format) reader.fail(fmt::format("has the format '{}', which is unknown", *format));
   }
   return scheme;
@@ -333,7 +307,7 @@ std::optional<QuantizationConfig> parse_quantization_config(std::string_view con
   config.format = reader.text("format").value_or("");
   config.status = reader.text("quantization_status").value_or("compressed");
   config.version = reader.text("version").value_or("");
-  const std::optional<Format> common = parse_format(config.format);
+  const std::optional<Format> common = parse_name<Format>(config.format);
   if (const JsonValue* groups = reader.find("config_groups")) {
     if (!groups->is(Kind::object)) reader.fail("has a 'config_groups' that is not a JSON object");
     for (const auto& [name, value] : groups->members) {

@@ -268,13 +268,13 @@ class FolderChecker {
     const DType stored = matrix.parameters.scales.dtype(),
                 out = is_floating(stored) && item_size(stored) > 1 ? stored : DType::bf16;
     const TensorView codes(matrix.codes);
-    const int64_t tiles = (codes.rows() + kTileRows - 1) / kTileRows;
+    const int64_t tiles = (codes.rows() + kRowsPerTask - 1) / kRowsPerTask;
     std::vector<int64_t> bad(static_cast<size_t>(tiles), -1);
     std::vector<char> zero(static_cast<size_t>(tiles), 1);
     const auto body = [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
-        const int64_t row = t * kTileRows;
-        const TensorView tile = codes.row_range(row, std::min(codes.rows(), row + kTileRows));
+        const int64_t row = t * kRowsPerTask;
+        const TensorView tile = codes.row_range(row, std::min(codes.rows(), row + kRowsPerTask));
         Tensor values(out, tile.shape);
         dequantize_rows(tile, row, matrix.parameters, matrix.args, out, values.data());
         if (const auto at = first_non_finite(values))
@@ -282,7 +282,7 @@ class FolderChecker {
         zero[static_cast<size_t>(t)] = all_zero(values);
       }
     };
-    check_.parallel ? check_.parallel(tiles, 1, body) : body(0, tiles);
+    check_.parallel(tiles, 1, body);
     const auto first = std::find_if(bad.begin(), bad.end(), [](int64_t at) { return at >= 0; });
     if (first != bad.end())
       fault(
@@ -396,8 +396,6 @@ class FolderChecker {
         fault(name, "nothing", fmt::format("the scale that '{}' asks for", group->name));
     }
   }
-
-  static constexpr int64_t kTileRows = 256;
 
   const FolderCheck& check_;
   const Checkpoint& folder_;

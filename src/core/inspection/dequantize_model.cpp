@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "core/files/checkpoint_writer.hpp"
 #include "core/formats/compressed_tensors.hpp"
@@ -18,7 +17,7 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kTileRows = 256;
+constexpr int64_t kRowsPerWrite = 256;  // 2 MiB of bfloat16 rows of 4096
 
 // The dtype the model computes in: config.json's, or that of the scales.
 DType model_dtype(const Checkpoint& folder, const JsonValue& config, const std::string& module) {
@@ -93,7 +92,7 @@ class Dequantizer {
       writer_->copy_file(folder_.directory(), "recipe.yaml");
     const DequantizeReport report{matrices_, static_cast<int64_t>(planned_.size()), folder_.total_bytes(),
                                   writer_->total_bytes()};
-    writer_->finish([this](auto... work) { backend_.parallel_for(work...); });
+    writer_->finish(backend_);
     return report;
   }
 
@@ -134,9 +133,9 @@ class Dequantizer {
     const Scheme& scheme = *table_.scheme_of(module);
     const QuantizedMatrix matrix = read_quantized(folder_, module, *scheme.weights, *scheme.format);
     const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
-    backend_.parallel_for((rows + kTileRows - 1) / kTileRows, 1, [&](int64_t begin, int64_t end) {
+    backend_.parallel_for((rows + kRowsPerWrite - 1) / kRowsPerWrite, 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
-        const int64_t row = t * kTileRows, last = std::min(rows, row + kTileRows);
+        const int64_t row = t * kRowsPerWrite, last = std::min(rows, row + kRowsPerWrite);
         Tensor tile(tensor.dtype, {last - row, columns});
         dequantize_rows(matrix.codes.view().row_range(row, last), row, matrix.parameters, matrix.args,
                         tensor.dtype, tile.data());
@@ -176,11 +175,10 @@ DequantizeReport dequantize_model(const DequantizeOptions& options,
 }
 
 std::string to_json(const DequantizeReport& report) {
-  return nlohmann::ordered_json{{"matrices", report.matrices},
-                                {"tensors", report.tensors},
-                                {"bytes_before", report.bytes_before},
-                                {"bytes_after", report.bytes_after}}
-      .dump();
+  return dump_json_utf8(JsonValue::object({{"matrices", report.matrices},
+                                           {"tensors", report.tensors},
+                                           {"bytes_before", report.bytes_before},
+                                           {"bytes_after", report.bytes_after}}));
 }
 
 }  // namespace llmc

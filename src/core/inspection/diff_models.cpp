@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "core/formats/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
@@ -19,7 +18,7 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kTileRows = 256;
+constexpr int64_t kRowsPerSum = 256;  // of differences: another number changes the last bits of their total
 
 bool same_bytes(const Checkpoint& a, const Checkpoint& b, const std::string& name) {
   const TensorInfo x = a.info(name), y = b.info(name);
@@ -56,12 +55,12 @@ class WeightReader {
 };
 
 double weight_difference(const WeightReader& a, const WeightReader& b, const ParallelFor& parallel) {
-  const int64_t rows = a.shape()[0], tiles = (rows + kTileRows - 1) / kTileRows;
+  const int64_t rows = a.shape()[0], tiles = (rows + kRowsPerSum - 1) / kRowsPerSum;
   std::vector<double> error(static_cast<size_t>(tiles)), energy(error.size());
   parallel(tiles, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> x, y;
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = t * kTileRows, count = std::min(kTileRows, rows - row);
+      const int64_t row = t * kRowsPerSum, count = std::min(kRowsPerSum, rows - row);
       a.rows(row, count, x);
       b.rows(row, count, y);
       for (size_t i = 0; i < x.size(); ++i) {
@@ -100,7 +99,7 @@ class Differ {
         b_(b),
         table_a_(a_),
         table_b_(b_),
-        parallel_(parallel_of(backend)),
+        parallel_(backend),
         cancel_(cancel) {}
 
   DiffReport run() {
@@ -218,25 +217,28 @@ DiffReport diff_models(const std::string& a,
 }
 
 std::string to_json(const DiffReport& report) {
-  using nlohmann::ordered_json;
-  ordered_json matrices = ordered_json::array(), config = ordered_json::array();
+  std::vector<JsonValue> matrices, config;
   for (const auto& row : report.matrices)
-    matrices.push_back({{"module", row.module},
-                        {"scheme_a", row.scheme_a},
-                        {"scheme_b", row.scheme_b},
-                        {"codes", row.codes},
-                        {"equal_codes", row.equal_codes},
-                        {"scale_difference", row.scale_difference},
-                        {"weight_difference", row.weight_difference},
-                        {"equal", row.equal}});
+    matrices.push_back(JsonValue::object({{"module", row.module},
+                                          {"scheme_a", row.scheme_a},
+                                          {"scheme_b", row.scheme_b},
+                                          {"codes", row.codes},
+                                          {"equal_codes", row.equal_codes},
+                                          {"scale_difference", row.scale_difference},
+                                          {"weight_difference", row.weight_difference},
+                                          {"equal", row.equal}}));
   for (const auto& difference : report.config)
-    config.push_back({{"path", difference.path}, {"a", difference.a}, {"b", difference.b}});
-  const ordered_json out{{"identical", report.identical()},   {"codes", report.codes},
-                         {"equal_codes", report.equal_codes}, {"equal_tensors", report.equal_tensors},
-                         {"different", report.different},     {"only_a", report.only_a},
-                         {"only_b", report.only_b},           {"config", std::move(config)},
-                         {"matrices", std::move(matrices)}};
-  return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    config.push_back(
+        JsonValue::object({{"path", difference.path}, {"a", difference.a}, {"b", difference.b}}));
+  return dump_json_utf8(JsonValue::object({{"identical", report.identical()},
+                                           {"codes", report.codes},
+                                           {"equal_codes", report.equal_codes},
+                                           {"equal_tensors", report.equal_tensors},
+                                           {"different", report.different},
+                                           {"only_a", report.only_a},
+                                           {"only_b", report.only_b},
+                                           {"config", JsonValue::array(std::move(config))},
+                                           {"matrices", JsonValue::array(std::move(matrices))}}));
 }
 
 }  // namespace llmc

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/json/json_value.hpp"
 #include "core/model/served_model.hpp"
 #include "llmc/error.hpp"
 
@@ -115,6 +116,15 @@ Evaluation evaluate(const EvaluateOptions& options, Backend& backend) {
   if (!std::isfinite(out.perplexity))
     throw Error(ErrorCode::numeric, fmt::format("eval: perplexity of '{}' is not finite", options.model_dir));
   return out;
+}
+
+std::string to_json(const Evaluation& result) {
+  JsonValue json = JsonValue::object({{"perplexity", result.perplexity}, {"tokens", result.tokens}});
+  if (result.kl) {
+    json.set("kl", *result.kl);
+    json.set("top1", result.top1.value());
+  }
+  return dump_json_utf8(json);
 }
 
 }  // namespace llmc

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "core/formats/compressed_tensors.hpp"
 #include "core/json/json_value.hpp"
@@ -114,7 +113,7 @@ void add_quantized(Collector& collector,
                    const ModuleTable::Entry& entry) {
   InspectReport::Row row;
   row.scheme = describe(*entry.scheme->weights);
-  row.format = format_name(*entry.scheme->format);
+  row.format = name_of(*entry.scheme->format);
   if (entry.scheme->input_activations)
     row.inputs = describe(*entry.scheme->input_activations) +
         (entry.scheme->input_activations->dynamic == Dynamic::no ? " static" : "");
@@ -177,43 +176,42 @@ InspectReport inspect_model(const std::string& model_dir) {
 }
 
 std::string to_json(const InspectReport& report) {
-  using nlohmann::ordered_json;
-  ordered_json rows = ordered_json::array(), parts = ordered_json::array();
+  std::vector<JsonValue> rows, parts;
   for (const auto& row : report.rows)
-    rows.push_back({{"name", row.name},
-                    {"part", row.part},
-                    {"scheme", row.scheme},
-                    {"format", row.format},
-                    {"inputs", row.inputs},
-                    {"dtypes", row.dtypes},
-                    {"shape", row.shape},
-                    {"count", row.count},
-                    {"parameters", row.parameters},
-                    {"bytes", row.bytes},
-                    {"bits_per_weight", row.bits_per_weight()}});
+    rows.push_back(JsonValue::object({{"name", row.name},
+                                      {"part", row.part},
+                                      {"scheme", row.scheme},
+                                      {"format", row.format},
+                                      {"inputs", row.inputs},
+                                      {"dtypes", row.dtypes},
+                                      {"shape", row.shape},
+                                      {"count", row.count},
+                                      {"parameters", row.parameters},
+                                      {"bytes", row.bytes},
+                                      {"bits_per_weight", row.bits_per_weight()}}));
   for (const auto& part : report.parts)
-    parts.push_back({{"name", part.name}, {"parameters", part.parameters}, {"bytes", part.bytes}});
+    parts.push_back(
+        JsonValue::object({{"name", part.name}, {"parameters", part.parameters}, {"bytes", part.bytes}}));
   const auto bits = [](int64_t bytes, int64_t parameters) {
     return parameters ? 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters) : 0.0;
   };
-  const ordered_json out{
-      {"model_type", report.model_type},
-      {"architecture", report.architecture},
-      {"quant_method", report.method},
-      {"format", report.format},
-      {"kv_cache", report.kv_cache},
-      {"ignored", report.ignored},
-      {"files", report.files},
-      {"tensors", report.tensors},
-      {"parameters", report.parameters},
-      {"bytes", report.bytes},
-      {"quantized_parameters", report.quantized_parameters},
-      {"quantized_bytes", report.quantized_bytes},
-      {"bits_per_weight", bits(report.bytes, report.parameters)},
-      {"quantized_bits_per_weight", bits(report.quantized_bytes, report.quantized_parameters)},
-      {"rows", std::move(rows)},
-      {"parts", std::move(parts)}};
-  return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return dump_json_utf8(JsonValue::object(
+      {{"model_type", report.model_type},
+       {"architecture", report.architecture},
+       {"quant_method", report.method},
+       {"format", report.format},
+       {"kv_cache", report.kv_cache},
+       {"ignored", report.ignored},
+       {"files", report.files},
+       {"tensors", report.tensors},
+       {"parameters", report.parameters},
+       {"bytes", report.bytes},
+       {"quantized_parameters", report.quantized_parameters},
+       {"quantized_bytes", report.quantized_bytes},
+       {"bits_per_weight", bits(report.bytes, report.parameters)},
+       {"quantized_bits_per_weight", bits(report.quantized_bytes, report.quantized_parameters)},
+       {"rows", JsonValue::array(std::move(rows))},
+       {"parts", JsonValue::array(std::move(parts))}}));
 }
 
 }  // namespace llmc

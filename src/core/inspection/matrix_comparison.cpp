@@ -12,7 +12,7 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kTileRows = 128;
+constexpr int64_t kRowsPerSum = 128;  // of errors: another number changes the last bits of their total
 // times that of the range: searched scales lie between 0.05 and 1
 constexpr float kLargestScale = 2.0f, kSmallestScale = 1.0f / 32;
 
@@ -74,16 +74,16 @@ class Comparison {
 
  private:
   bool is_smoothed() const { return basis_ == Basis::smoothed || basis_ == Basis::smoothed_and_tuned; }
-  int64_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
+  int64_t tiles() const { return (rows_ + kRowsPerSum - 1) / kRowsPerSum; }
 
   // body(tile, first row, rows): any thread
   template <class Body>
   void for_tiles(Body&& body) {
     const auto work = [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t)
-        body(static_cast<size_t>(t), t * kTileRows, std::min(kTileRows, rows_ - t * kTileRows));
+        body(static_cast<size_t>(t), t * kRowsPerSum, std::min(kRowsPerSum, rows_ - t * kRowsPerSum));
     };
-    parallel_ ? parallel_(tiles(), 1, work) : work(0, tiles());
+    parallel_(tiles(), 1, work);
   }
 
   std::vector<float> decoded(int64_t row, int64_t count) const {
@@ -353,7 +353,7 @@ class Comparison {
   Tensor& source_;
   Basis basis_;
   const Rescaling& rescaling_;
-  const ParallelFor& parallel_;
+  const ParallelFor parallel_;
   int64_t rows_, columns_;
   std::vector<char> dead_;         // [K]; empty: none
   bool factors_are_exact_ = true;  // smoothing was undone by a norm's own ratio, or there was none

@@ -133,7 +133,7 @@ SourceComparison::SourceComparison(const Checkpoint& folder,
       source_(source),
       traits_(std::move(traits)),
       compressed_(compressed),
-      parallel_(std::move(parallel)),
+      parallel_(parallel),
       tied_(ties_embeddings(source.config())) {
   for (const std::string& name : traits_.unknown)
     notes.push_back(fmt::format(

@@ -1,8 +1,8 @@
 // llmc verify: everything that can be wrong with a folder, told at once.
-#include <nlohmann/json.hpp>
 
 #include "core/model/known_modules.hpp"
 #include "core/inspection/source_comparison.hpp"
+#include "core/json/json_value.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
@@ -79,7 +79,7 @@ void check(const Checkpoint& folder,
 VerifyReport verify_model(const VerifyOptions& options, Backend& backend) {
   VerifyReport report;
   std::vector<Fault> faults;
-  const ParallelFor parallel = parallel_of(backend);
+  const ParallelFor parallel = backend;
   if (const auto folder = open(options.model_dir, faults)) {
     report.tensors = static_cast<int64_t>(folder->names().size());
     report.bytes = folder->total_bytes();
@@ -91,23 +91,25 @@ VerifyReport verify_model(const VerifyOptions& options, Backend& backend) {
 }
 
 std::string to_json(const VerifyReport& report) {
-  using nlohmann::ordered_json;
-  ordered_json faults = ordered_json::array(), matrices = ordered_json::array();
+  std::vector<JsonValue> faults, matrices;
   for (const auto& fault : report.faults)
-    faults.push_back({{"tensor", fault.tensor}, {"got", fault.got}, {"wanted", fault.wanted}});
+    faults.push_back(
+        JsonValue::object({{"tensor", fault.tensor}, {"got", fault.got}, {"wanted", fault.wanted}}));
   for (const MatrixCheck& row : report.matrices)
-    matrices.push_back({{"module", row.module},
-                        {"scheme", row.scheme},
-                        {"compared", row.compared},
-                        {"relative_error", row.relative_error},
-                        {"rounding_error", row.rounding_error},
-                        {"allowed_error", row.allowed_error},
-                        {"cosine", row.cosine}});
-  const ordered_json out{{"sound", report.faults.empty()}, {"faults", std::move(faults)},
-                         {"notes", report.notes},          {"tensors", report.tensors},
-                         {"quantized", report.quantized},  {"bytes", report.bytes},
-                         {"matrices", std::move(matrices)}};
-  return out.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    matrices.push_back(JsonValue::object({{"module", row.module},
+                                          {"scheme", row.scheme},
+                                          {"compared", row.compared},
+                                          {"relative_error", row.relative_error},
+                                          {"rounding_error", row.rounding_error},
+                                          {"allowed_error", row.allowed_error},
+                                          {"cosine", row.cosine}}));
+  return dump_json_utf8(JsonValue::object({{"sound", report.faults.empty()},
+                                           {"faults", JsonValue::array(std::move(faults))},
+                                           {"notes", report.notes},
+                                           {"tensors", report.tensors},
+                                           {"quantized", report.quantized},
+                                           {"bytes", report.bytes},
+                                           {"matrices", JsonValue::array(std::move(matrices))}}));
 }
 
 }  // namespace llmc

@@ -231,12 +231,46 @@ uint32_t next_code_point(std::string_view text, size_t& position) {
   return point;
 }
 
-void append_string(std::string& out, std::string_view text) {
+// The bytes of the UTF-8 sequence at `position`; of one that is broken, those before its first wrong byte (at
+// least one), and `valid` is false.
+size_t utf8_length(std::string_view text, size_t position, bool& valid) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[position + i]); };
+  const unsigned char first = byte(0);
+  valid = true;
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xC2 && first <= 0xDF ? 2
+      : first >= 0xE0 && first <= 0xEF                 ? 3
+      : first >= 0xF0 && first <= 0xF4                 ? 4
+                                                       : 0;
+  // the second byte is bounded where longer than needed, a surrogate or above U+10FFFF
+  const unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  const unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  for (size_t i = 1; i < length; ++i) {
+    const bool fits = position + i < text.size() && byte(i) >= (i == 1 ? low : 0x80) &&
+        byte(i) <= (i == 1 ? high : 0xBF);
+    if (fits) continue;
+    valid = false;
+    return i;
+  }
+  valid = length > 0;
+  return std::max<size_t>(length, 1);
+}
+
+enum class Escapes { ascii, control };  // what is not ASCII, or control characters alone
+
+void append_string(std::string& out, std::string_view text, Escapes escapes) {
   constexpr std::pair<char, std::string_view> kShort[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\n', "\\n"},
                                                           {'\r', "\\r"}, {'\t', "\\t"},  {'\f', "\\f"},
                                                           {'\b', "\\b"}};
   out += '"';
   for (size_t position = 0; position < text.size();) {
+    if (escapes == Escapes::control && static_cast<unsigned char>(text[position]) >= 0x7F) {
+      bool valid = false;
+      const size_t length = utf8_length(text, position, valid);
+      out += valid ? text.substr(position, length) : "\xEF\xBF\xBD";
+      position += length;
+      continue;
+    }
     const uint32_t point = next_code_point(text, position);
     const auto* escape = std::find_if(std::begin(kShort), std::end(kShort), [&](const auto& row) {
       return static_cast<uint32_t>(row.first) == point;
@@ -253,6 +287,7 @@ void append_string(std::string& out, std::string_view text) {
 
 struct Layout {
   bool indent, sort, spaces;
+  Escapes escapes = Escapes::ascii;
   void newline(std::string& out, int depth) const {
     if (indent) out.append(1, '\n').append(static_cast<size_t>(depth) * 2, ' ');
   }
@@ -280,7 +315,7 @@ void append_value(std::string& out, const JsonValue& value, const Layout& layout
       out += python_number(value.text);
       break;
     case JsonValue::Kind::string:
-      append_string(out, value.text);
+      append_string(out, value.text, layout.escapes);
       break;
     case JsonValue::Kind::array:
       append_list('[', ']', value.items.size(),
@@ -293,7 +328,7 @@ void append_value(std::string& out, const JsonValue& value, const Layout& layout
         std::sort(members.begin(), members.end(),
                   [](const auto* a, const auto* b) { return a->first < b->first; });
       append_list('{', '}', members.size(), [&](size_t i) {
-        append_string(out, members[i]->first);
+        append_string(out, members[i]->first, layout.escapes);
         out += layout.spaces ? ": " : ":";
         append_value(out, members[i]->second, layout, depth + 1);
       });
@@ -387,6 +422,18 @@ std::string dump_json_dense(const JsonValue& value) {
   std::string out;
   append_value(out, value, {false, false, false}, 0);
   return out;
+}
+
+std::string dump_json_utf8(const JsonValue& value) {
+  std::string out;
+  append_value(out, value, {false, false, false, Escapes::control}, 0);
+  return out;
+}
+
+bool is_utf8(std::string_view text) {
+  bool valid = true;
+  for (size_t position = 0; valid && position < text.size();) position += utf8_length(text, position, valid);
+  return valid;
 }
 
 }  // namespace llmc

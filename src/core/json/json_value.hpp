@@ -1,6 +1,7 @@
 // JSON for files that others wrote and that we write back: numbers keep their text, so nothing is lost on the
 // way through.
 #pragma once
+#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,6 +22,20 @@ struct JsonValue {
   std::vector<std::pair<std::string, JsonValue>> members;  // in file order
 
   JsonValue() = default;
+  // What a C++ value is in JSON, so that JsonValue::object({{"name", row.name}, {"bytes", row.bytes}}) reads
+  // as what comes out. Numbers that are not finite are null.
+  template <std::same_as<bool> T>
+  JsonValue(T value) : JsonValue(from_bool(value)) {}
+  template <std::integral T>
+    requires(!std::same_as<T, bool>)
+  JsonValue(T value) : JsonValue(from_int(static_cast<int64_t>(value))) {}
+  JsonValue(double value) : JsonValue(from_double(value)) {}
+  JsonValue(std::string value) : JsonValue(from_string(std::move(value))) {}
+  JsonValue(std::string_view value) : JsonValue(from_string(std::string(value))) {}
+  JsonValue(const char* value) : JsonValue(from_string(value)) {}
+  template <class T>
+  JsonValue(const std::vector<T>& values) : JsonValue(array({values.begin(), values.end()})) {}
+
   static JsonValue from_bool(bool value);
   static JsonValue from_int(int64_t value);
   static JsonValue from_double(double value);  // null when it is not finite
@@ -51,5 +66,9 @@ std::string dump_json_like_python(const JsonValue& value);
 // One line, members in their own order; dense: without any space.
 std::string dump_json_compact(const JsonValue& value);
 std::string dump_json_dense(const JsonValue& value);
+// The same with UTF-8 as it is; bytes that are none come out as U+FFFD.
+std::string dump_json_utf8(const JsonValue& value);
+
+bool is_utf8(std::string_view text);
 
 }  // namespace llmc

@@ -155,8 +155,7 @@ NamedTensors pack_matrix(const CompressedMatrix& matrix, Backend& backend) {
   // refuses shapes that the format cannot hold
   planned_tensors(std::string(kModule), matrix.shape(), matrix.scheme(), matrix.format(),
                   matrix.model_dtype());
-  NamedTensors tensors = stored_tensors(std::string(kModule), matrix.matrix(), matrix.format(),
-                                        parallel_of(backend));
+  NamedTensors tensors = stored_tensors(std::string(kModule), matrix.matrix(), matrix.format(), backend);
   for (auto& [name, tensor] : tensors) name.erase(0, kModule.size() + 1);
   return tensors;
 }
@@ -180,7 +179,7 @@ CompressedMatrix unpack_matrix(const MatrixScheme& scheme,
             return known.name == fmt::format("{}.{}", kModule, own);
           }))
         refuse(fmt::format("got a tensor '{}', which {} does not store for scheme {}", name,
-                           format_name(scheme.format()), describe(args)));
+                           name_of(scheme.format()), describe(args)));
     if (parts->matrix.parameters.scales.dtype() != scale_storage_dtype(args, model_dtype))
       refuse(fmt::format("weight_scale is {}, wanted {}", dtype_name(parts->matrix.parameters.scales.dtype()),
                          dtype_name(scale_storage_dtype(args, model_dtype))));
@@ -195,11 +194,10 @@ CompressedMatrix unpack_matrix(const MatrixScheme& scheme,
 }
 
 void decode_matrix(const CompressedMatrix& matrix, DType out, std::byte* values, Backend& backend) {
-  constexpr int64_t kRowTile = 64;
   check_model_dtype(out);
   const QuantizedMatrix& quantized = matrix.matrix();
   const int64_t row_bytes = quantized.shape[1] * static_cast<int64_t>(item_size(out));
-  backend.parallel_for(quantized.shape[0], kRowTile, [&](int64_t begin, int64_t end) {
+  backend.parallel_for(quantized.shape[0], kRowsPerTask, [&](int64_t begin, int64_t end) {
     dequantize_rows(quantized.codes.view().row_range(begin, end), begin, quantized.parameters, quantized.args,
                     out, values + begin * row_bytes);
   });

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -38,11 +37,7 @@ bool same_scheme(const Scheme& a, const Scheme& b) {
 
 // Names that a reader of the file would refuse.
 void check_utf8(const std::string& name) {
-  try {
-    static_cast<void>(nlohmann::json(name).dump());  // strict about it
-  } catch (const nlohmann::json::exception&) {
-    refuse("a tensor's name is not valid UTF-8");
-  }
+  if (!is_utf8(name)) refuse("a tensor's name is not valid UTF-8");
 }
 
 // One group per scheme, in the order of planning. The first that quantizes Linears is named after the class,
@@ -213,10 +208,8 @@ void MatrixWriter::add_matrix(const std::string& module, const CompressedMatrix&
        planned_tensors(module, planned.shape, {{}, planned.scheme.weights, {}, {}, {}}, matrix.format(),
                        planned.model_dtype))
     names.push_back(tensor.name);
-  state.write(names, [&] {
-    write_quantized(state.writer, module, matrix.matrix(), matrix.format(),
-                    [&](auto... work) { backend.parallel_for(work...); });
-  });
+  state.write(names,
+              [&] { write_quantized(state.writer, module, matrix.matrix(), matrix.format(), backend); });
 }
 
 void MatrixWriter::add_activation_range(const std::string& module,

@@ -15,7 +15,8 @@ namespace llmc {
 
 namespace {
 
-constexpr int64_t kRowTile = 256, kWriteBehindBytes = int64_t{1} << 30;
+constexpr int64_t kRowsPerWrite = 256;  // 2 MiB of bfloat16 rows of 4096
+constexpr int64_t kWriteBehindBytes = int64_t{1} << 30;
 
 // Everything the run reads: none of it may be lost to its own output.
 std::vector<InputPath> inputs_of(const Checkpoint& source, const OneshotOptions& options) {
@@ -69,11 +70,9 @@ void CompressedOutput::parallel_for(int64_t count,
 void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
   if (matrix.codes.device() != Device{}) return put_from_device(assignment, matrix);
   const std::string& module = assignment.weight.module.name;
-  if (options_.save_compressed)
-    return write_quantized(writer_, module, matrix, assignment.format,
-                           [this](auto... work) { parallel_for(work...); });
-  for (int64_t row = 0; row < matrix.shape[0]; row += kRowTile) {
-    const int64_t end = std::min(matrix.shape[0], row + kRowTile);
+  if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, *this);
+  for (int64_t row = 0; row < matrix.shape[0]; row += kRowsPerWrite) {
+    const int64_t end = std::min(matrix.shape[0], row + kRowsPerWrite);
     Tensor tile(assignment.weight.dtype, {end - row, matrix.shape[1]});
     dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args,
                     tile.dtype(), tile.data());
@@ -129,7 +128,7 @@ void CompressedOutput::finish(const Recipe& recipe, bool values_checked) {
     throw Error(ErrorCode::internal,
                 fmt::format("the folder just written is wrong and was removed: {} ({} fault(s))",
                             faults.front(), faults.size()));
-  writer_.finish([this](auto... work) { parallel_for(work...); });
+  writer_.finish(*this);
 }
 
 }  // namespace llmc

@@ -39,11 +39,12 @@ class CompressedOutput {
   void finish(const Recipe& recipe, bool values_checked = false);
   // What a reader of the report should know: what was found under the output's name, what stays behind.
   std::vector<std::string> notes() const;
+  // the backend's, with a poll before each task: a ParallelFor may refer to an output
+  void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const;
   CheckpointWriter& writer() { return writer_; }
   int64_t total_bytes() const { return writer_.total_bytes(); }
 
  private:
-  void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) const;
   void put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix);
 
   const Checkpoint& source_;

@@ -1,5 +1,5 @@
 // What vLLM would make of a planned folder, said before the work instead of after the upload. The rules are
-// one table in vllm_lint.cpp.
+// one table in vllm_rules.cpp.
 #pragma once
 #include <string>
 #include <vector>

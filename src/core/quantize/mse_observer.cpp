@@ -17,8 +17,6 @@
 namespace llmc {
 namespace {
 
-constexpr int64_t kRowTile = 64;
-
 struct ObserverRow {
   const char* name;
   std::optional<RangeSearch> search;
@@ -138,7 +136,7 @@ class Candidates {
     trials.importance = importance;
     trials.largest = largest();
     trials.sums_rounded = !search_.weighted;
-    trials.tile_rows = kRowTile;
+    trials.tile_rows = kRowsPerTask;
     return trials;
   }
   float rounded(double error) const {
@@ -253,13 +251,13 @@ size_t steps_taken(const RangeSearch& search, const std::vector<uint8_t>& improv
 
 // Tiles of whole rows: of blocks where a scale covers several.
 int64_t tile_height(const QuantizationArgs& args) {
-  return args.strategy == Strategy::block ? (*args.block_structure)[0] : kRowTile;
+  return args.strategy == Strategy::block ? (*args.block_structure)[0] : kRowsPerTask;
 }
 
 template <class Body>
 void for_each_tile(const TensorView& weight,
                    const QuantizationArgs& args,
-                   const RowParallel& parallel,
+                   const ParallelFor& parallel,
                    const Body& body) {
   const int64_t rows = weight.rows(), height = tile_height(args), tiles = (rows + height - 1) / height;
   parallel(tiles, 1, [&](int64_t first, int64_t last) {
@@ -312,7 +310,7 @@ ValueRanges search_tensor(const TensorView& weight,
                           const QuantizationArgs& args,
                           const RangeSearch& search,
                           const Candidates& candidates,
-                          const RowParallel& parallel) {
+                          const ParallelFor& parallel) {
   const ValueRanges extent = observe_in_tiles(weight, args, parallel);
   const float low = candidates.expanded(extent.min[0]), high = candidates.expanded(extent.max[0]);
   const size_t steps = candidates.steps();
@@ -343,7 +341,7 @@ ValueRanges search_on_host(const TensorView& weight,
                            const RangeSearch& search,
                            const Candidates& candidates,
                            std::span<const float> weights,
-                           const RowParallel& parallel) {
+                           const ParallelFor& parallel) {
   if (args.strategy == Strategy::tensor) return search_tensor(weight, args, search, candidates, parallel);
   const Shape shape = scale_shape(args, weight.shape);
   const auto run = [&](size_t steps, std::vector<uint8_t>* improved) {
@@ -449,7 +447,7 @@ std::string importance_fallback(const QuantizationArgs& args,
 
 ValueRanges observe_in_tiles(const TensorView& weight,
                              const QuantizationArgs& args,
-                             const RowParallel& parallel) {
+                             const ParallelFor& parallel) {
   const Shape shape = scale_shape(args, weight.shape);
   std::vector<ValueRanges> tiles(tile_count(weight, args));
   for_each_tile(weight, args, parallel,
@@ -464,7 +462,7 @@ ValueRanges search_ranges(const TensorView& weight,
                           const QuantizationArgs& args,
                           const RangeSearch& search,
                           std::span<const float> importance,
-                          const RowParallel& parallel) {
+                          const ParallelFor& parallel) {
   const std::vector<float> weights = channel_weights(args, search, weight.columns(), importance);
   return search_on_host(weight, args, search, Candidates(args, search, weight.dtype), weights, parallel);
 }
@@ -477,7 +475,7 @@ ValueRanges search_ranges(const TensorView& weight,
   const std::vector<float> weights = channel_weights(args, search, weight.columns(), importance);
   const Candidates candidates(args, search, weight.dtype);
   if (auto found = search_by(backend, weight, args, search, candidates, weights)) return *std::move(found);
-  return search_on_host(*HostView(weight, backend), args, search, candidates, weights, parallel_of(backend));
+  return search_on_host(*HostView(weight, backend), args, search, candidates, weights, backend);
 }
 
 std::vector<float> mean_squares(std::span<const double> sum_squares, int64_t tokens) {

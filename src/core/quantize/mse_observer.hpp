@@ -40,7 +40,7 @@ ValueRanges search_ranges(const TensorView& weight,
                           const QuantizationArgs& args,
                           const RangeSearch& search,
                           std::span<const float> importance,
-                          const RowParallel& parallel);
+                          const ParallelFor& parallel);
 // Where the backend has a fast way, there. The weight may lie on its device.
 ValueRanges search_ranges(const TensorView& weight,
                           const QuantizationArgs& args,
@@ -50,6 +50,6 @@ ValueRanges search_ranges(const TensorView& weight,
 // observe_ranges, tile by tile
 ValueRanges observe_in_tiles(const TensorView& weight,
                              const QuantizationArgs& args,
-                             const RowParallel& parallel);
+                             const ParallelFor& parallel);
 
 }  // namespace llmc

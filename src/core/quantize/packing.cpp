@@ -53,12 +53,6 @@ void unpack_stream(const uint32_t* words, int64_t count, int num_bits, int8_t* c
   }
 }
 
-constexpr int64_t kRowTile = 64;
-
-void for_rows(int64_t rows, const RowParallel& parallel, const std::function<void(int64_t, int64_t)>& body) {
-  parallel ? parallel(rows, kRowTile, body) : body(0, rows);
-}
-
 }  // namespace
 
 int64_t packed_words(int64_t elements, int num_bits) {
@@ -75,7 +69,7 @@ Tensor pack_int_rows(const TensorView& codes, int num_bits) {
   return packed;
 }
 
-Tensor unpack_int_rows(const TensorView& words, int num_bits, int64_t columns, const RowParallel& parallel) {
+Tensor unpack_int_rows(const TensorView& words, int num_bits, int64_t columns, const ParallelFor& parallel) {
   require_bits(num_bits);
   require(words.dtype == DType::i32 && words.shape.size() == 2 && columns >= 0 &&
               words.shape[1] == packed_words(columns, num_bits),
@@ -84,7 +78,7 @@ Tensor unpack_int_rows(const TensorView& words, int num_bits, int64_t columns, c
                       num_bits));
   const int64_t rows = words.shape[0], row_words = words.shape[1];
   Tensor codes(DType::i8, {rows, columns});
-  for_rows(rows, parallel, [&](int64_t begin, int64_t end) {
+  parallel(rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       unpack_stream(words.as<uint32_t>() + row * row_words, columns, num_bits,
                     codes.as<int8_t>() + row * columns);
@@ -141,12 +135,12 @@ Tensor pack_fp4_rows(const TensorView& codes) {
   return packed;
 }
 
-Tensor unpack_fp4_rows(const TensorView& bytes, const RowParallel& parallel) {
+Tensor unpack_fp4_rows(const TensorView& bytes, const ParallelFor& parallel) {
   require(bytes.dtype == DType::u8 && bytes.shape.size() == 2, "packed fp4", bytes, "[rows, bytes] U8");
   Tensor codes(DType::u8, {bytes.shape[0], bytes.shape[1] * 2});
   const uint8_t* from = bytes.as<uint8_t>();
   uint8_t* to = codes.as<uint8_t>();
-  for_rows(bytes.shape[0], parallel, [&](int64_t begin, int64_t end) {
+  parallel(bytes.shape[0], kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * bytes.shape[1]; i < end * bytes.shape[1]; ++i) {
       to[2 * i] = from[i] & 15;
       to[2 * i + 1] = from[i] >> 4;

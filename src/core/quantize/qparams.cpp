@@ -123,7 +123,7 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges,
                                            const QuantizationArgs& args,
                                            DType model_dtype,
                                            std::optional<float> global_scale,
-                                           const RowParallel& parallel) {
+                                           const ParallelFor& parallel) {
   constexpr int64_t kGrain = 4096;
   const DType storage = scale_storage_dtype(args, model_dtype);
   if (storage == DType::f8_e4m3 && !global_scale)
@@ -146,7 +146,7 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges,
     }
   };
   const auto cells = static_cast<int64_t>(ranges.min.size());
-  parallel ? parallel(cells, kGrain, fill) : fill(0, cells);
+  parallel(cells, kGrain, fill);
   return result;
 }
 
@@ -160,13 +160,10 @@ RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& 
 ValueRanges weight_ranges(const TensorView& weight,
                           const QuantizationArgs& args,
                           std::span<const float> importance,
-                          const RowParallel& parallel) {
-  const RowParallel serially = [](int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& body) {
-    body(0, count);
-  };
+                          const ParallelFor& parallel) {
   const auto search = range_search(args);
-  return search ? search_ranges(weight, args, *search, importance, parallel ? parallel : serially)
-                : observe_in_tiles(weight, args, parallel ? parallel : serially);
+  return search ? search_ranges(weight, args, *search, importance, parallel)
+                : observe_in_tiles(weight, args, parallel);
 }
 
 ValueRanges weight_ranges(const TensorView& weight,
@@ -182,7 +179,7 @@ ValueRanges weight_ranges(const TensorView& weight,
     if (auto found = backend.try_ranges(plain))
       return {scale_shape(args, weight.shape), std::move(found->min), std::move(found->max)};
   }
-  return observe_in_tiles(*HostView(weight, backend), args, parallel_of(backend));
+  return observe_in_tiles(*HostView(weight, backend), args, backend);
 }
 
 QuantizationParameters compute_qparams(const TensorView& weight,

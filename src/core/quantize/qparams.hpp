@@ -63,7 +63,7 @@ QuantizationParameters qparams_from_ranges(const ValueRanges& ranges,
                                            const QuantizationArgs& args,
                                            DType model_dtype,
                                            std::optional<float> global_scale = {},
-                                           const RowParallel& parallel = {});
+                                           const ParallelFor& parallel = {});
 
 // One scale of such a range before any global scale, a number of `model_dtype`: never zero, MX exponents
 // expanded.
@@ -79,7 +79,7 @@ RangeScale scale_of_range(float minimum, float maximum, const QuantizationArgs& 
 ValueRanges weight_ranges(const TensorView& weight,
                           const QuantizationArgs& args,
                           std::span<const float> importance = {},
-                          const RowParallel& parallel = {});
+                          const ParallelFor& parallel = {});
 
 // The same on a backend, which searches itself where it can. The weight may lie on its device.
 ValueRanges weight_ranges(const TensorView& weight,

@@ -13,10 +13,6 @@
 
 namespace llmc {
 
-namespace {
-constexpr int64_t kRowTile = 64;
-}
-
 Tensor quantize_in_tiles(const TensorView& weight,
                          const QuantizationParameters& parameters,
                          const QuantizationArgs& args,
@@ -24,7 +20,7 @@ Tensor quantize_in_tiles(const TensorView& weight,
                          Backend& backend) {
   Tensor codes(code_dtype(args), weight.shape);
   const int64_t row_bytes = weight.columns() * static_cast<int64_t>(item_size(codes.dtype()));
-  backend.parallel_for(weight.rows(), kRowTile, [&](int64_t begin, int64_t end) {
+  backend.parallel_for(weight.rows(), kRowsPerTask, [&](int64_t begin, int64_t end) {
     quantize_rows(weight.row_range(begin, end), begin, parameters, args, rounding,
                   codes.data() + begin * row_bytes);
   });
@@ -34,7 +30,7 @@ Tensor quantize_in_tiles(const TensorView& weight,
 Tensor dequantize_in_tiles(const QuantizedMatrix& matrix, DType out, Backend& backend) {
   Tensor values(out, matrix.shape);
   const int64_t row_bytes = values.columns() * static_cast<int64_t>(item_size(out));
-  backend.parallel_for(values.rows(), kRowTile, [&](int64_t begin, int64_t end) {
+  backend.parallel_for(values.rows(), kRowsPerTask, [&](int64_t begin, int64_t end) {
     dequantize_rows(matrix.codes.view().row_range(begin, end), begin, matrix.parameters, matrix.args, out,
                     values.data() + begin * row_bytes);
   });
@@ -55,13 +51,14 @@ Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend&
 }
 
 double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend) {
-  const int64_t rows = weight.rows(), columns = weight.columns(), tiles = (rows + kRowTile - 1) / kRowTile;
+  const int64_t rows = weight.rows(), columns = weight.columns(),
+                tiles = (rows + kRowsPerTask - 1) / kRowsPerTask;
   // one sum per tile: the total does not depend on threads
   std::vector<double> error(static_cast<size_t>(tiles)), energy(static_cast<size_t>(tiles));
   backend.parallel_for(tiles, 1, [&](int64_t first, int64_t last) {
     std::vector<float> original(static_cast<size_t>(columns)), decoded(static_cast<size_t>(columns));
     for (int64_t tile = first; tile < last; ++tile) {
-      for (int64_t row = tile * kRowTile; row < std::min(rows, (tile + 1) * kRowTile); ++row) {
+      for (int64_t row = tile * kRowsPerTask; row < std::min(rows, (tile + 1) * kRowsPerTask); ++row) {
         to_float(weight.row_range(row, row + 1), original.data());
         dequantize_rows(matrix.codes.view().row_range(row, row + 1), row, matrix.parameters, matrix.args,
                         DType::f32, reinterpret_cast<std::byte*>(decoded.data()));
@@ -134,14 +131,14 @@ int64_t code_row_bytes(const QuantizationArgs& args, CodeLayout layout, int64_t 
   return args.type == NumberType::integer ? packed_words(columns, args.num_bits) * 4 : columns / 2;
 }
 
-RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowParallel& parallel) {
+RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const ParallelFor& parallel) {
   const QuantizationArgs& args = *job.args;
   RowsQuantized result;
   if ((result.first_non_finite = first_non_finite(job.weight))) return result;
   const int64_t rows = job.weight.rows(), columns = job.weight.columns();
   const int64_t step = args.strategy == Strategy::block
       ? args.block_structure.value()[0]
-      : std::min(kRowTile, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(columns, 1)));
+      : std::min(kRowsPerTask, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(columns, 1)));
   std::vector<RowsQuantized> parts(static_cast<size_t>((rows + step - 1) / step));
   const auto body = [&](int64_t begin, int64_t end) {
     for (; begin < end; begin += step) {
@@ -165,7 +162,7 @@ RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowP
       }
     }
   };
-  parallel ? parallel(rows, step, body) : body(0, rows);
+  parallel(rows, step, body);
   for (const RowsQuantized& part : parts) {
     result.error += part.error;
     result.energy += part.energy;
@@ -175,15 +172,15 @@ RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowP
 
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend) {
   if (const auto result = backend.quantize_rows(job)) return *result;
-  return quantize_rows_by_definition(job, [&](auto... work) { backend.parallel_for(work...); });
+  return quantize_rows_by_definition(job, backend);
 }
 
 std::string describe(const QuantizationArgs& args) {
-  static constexpr const char* kStrategyNames[] = {"tensor", "channel",      "group",         "block",
-                                                   "token",  "tensor group", "attention head"};
+  const std::string_view strategy = args.strategy == Strategy::attn_head ? "attention head"
+      : args.strategy == Strategy::tensor_group                          ? "tensor group"
+                                                                         : name_of(args.strategy);
   std::string text = fmt::format("{}{}{} {}", args.type == NumberType::integer ? "int" : "fp", args.num_bits,
-                                 args.symmetric ? "" : " asymmetric",
-                                 kStrategyNames[static_cast<size_t>(args.strategy)]);
+                                 args.symmetric ? "" : " asymmetric", strategy);
   if (args.strategy == Strategy::group && args.group_size) text += fmt::format(" {}", *args.group_size);
   return text;
 }

@@ -1,20 +1,11 @@
 // Row-parallel quantization of one matrix: the scalar definition of src/core/quantize, spread over the
 // backend's threads.
 #pragma once
-#include <functional>
-
 #include "core/quantize/qparams.hpp"
 #include "core/quantize/rounding.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc {
-
-// The backend's threads for those who know no backend. It must outlive the result.
-inline RowParallel parallel_of(Backend& backend) {
-  return [&backend](int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-    backend.parallel_for(count, grain, body);
-  };
-}
 
 Tensor quantize_in_tiles(const TensorView& weight,
                          const QuantizationParameters& parameters,
@@ -32,7 +23,7 @@ double relative_weight_error(const TensorView& weight, const QuantizedMatrix& ma
 // way.
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend);
 // The definition itself, from qparams.hpp, rounding.hpp and packing.hpp.
-RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const RowParallel& parallel = {});
+RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const ParallelFor& parallel = {});
 
 std::string describe(const QuantizationArgs& args);  // "int4 group 128", "fp8 channel"
 

@@ -105,20 +105,6 @@ constexpr PresetRow kPresets[] = {
     {"MXFP8", mx, 8, mx_dynamic, 8},
 };
 
-constexpr std::pair<Format, std::string_view> kFormats[] = {
-    {Format::dense, "dense"},
-    {Format::pack_quantized, "pack-quantized"},
-    {Format::int_quantized, "int-quantized"},
-    {Format::float_quantized, "float-quantized"},
-    {Format::naive_quantized, "naive-quantized"},
-    {Format::nvfp4_pack_quantized, "nvfp4-pack-quantized"},
-    {Format::mxfp4_pack_quantized, "mxfp4-pack-quantized"},
-    {Format::mxfp8_quantized, "mxfp8-quantized"},
-};
-
-constexpr std::string_view kStrategyNames[] = {"tensor", "channel",      "group",    "block",
-                                               "token",  "tensor_group", "attn_head"};
-
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
@@ -164,7 +150,7 @@ void check_structure(const QuantizationArgs& args, std::string_view where) {
   const auto require = [&](bool condition, std::string_view text) {
     if (!condition) throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", where, text));
   };
-  const std::string_view strategy = kStrategyNames[static_cast<size_t>(args.strategy)];
+  const std::string_view strategy = name_of(args.strategy);
   require(args.strategy != Strategy::token || args.dynamic != Dynamic::no,
           "strategy token needs dynamic true");
   require(!is_grouped(args) || (args.group_size && *args.group_size > 0),
@@ -192,14 +178,6 @@ double QuantizationArgs::quant_max() const {
 
 double QuantizationArgs::quant_min() const {
   return type == NumberType::integer ? -quant_max() - 1 : -quant_max();
-}
-
-std::string_view format_name(Format format) { return kFormats[static_cast<size_t>(format)].second; }
-
-std::optional<Format> parse_format(std::string_view name) {
-  for (const auto& [format, text] : kFormats)
-    if (text == name) return format;
-  return std::nullopt;
 }
 
 std::vector<std::string> preset_names() {

@@ -18,31 +18,11 @@ namespace {
 
 constexpr int64_t kLargest = INT32_MAX;  // of sizes: rows and columns of a block or a group
 
-template <class T>
-struct Named {
-  const char* name;
-  T value;
-};
-constexpr Named<Strategy> kStrategies[] = {
-    {"tensor", Strategy::tensor},      {"channel", Strategy::channel},
-    {"group", Strategy::group},        {"block", Strategy::block},
-    {"token", Strategy::token},        {"tensor_group", Strategy::tensor_group},
-    {"attn_head", Strategy::attn_head}};
-constexpr Named<NumberType> kTypes[] = {{"int", NumberType::integer}, {"float", NumberType::floating}};
-constexpr Named<ActOrder> kActOrders[] = {{"static", ActOrder::weight},
-                                          {"weight", ActOrder::weight},
-                                          {"group", ActOrder::group},
-                                          {"dynamic", ActOrder::group}};
-
-template <class T, size_t N>
-T pick(const Named<T> (&table)[N], const RecipeValue& value, const std::string& what) {
+template <class E>
+E pick(const RecipeValue& value, const std::string& what) {
   const std::string text = value.as_string(what);
-  std::string names;
-  for (const auto& row : table) {
-    if (text == row.name) return row.value;
-    names += (names.empty() ? "" : ", ") + std::string(row.name);
-  }
-  fail(value, what, fmt::format("got '{}', wanted one of {}", text, names));
+  if (const auto named = parse_name<E>(text)) return *named;
+  fail(value, what, fmt::format("got '{}', wanted one of {}", text, known_names<E>()));
 }
 
 std::array<int64_t, 2> read_block(const RecipeValue& value, const std::string& what) {
@@ -103,12 +83,12 @@ std::string read_observer_kwargs(const RecipeValue& value, const std::string& wh
 ActOrder parse_actorder(const RecipeValue& value, const std::string& what) {
   // as old recipes say it
   if (value.kind == RecipeValue::Kind::boolean) return value.as_bool(what) ? ActOrder::group : ActOrder::none;
-  return pick(kActOrders, value, what);
+  return pick<ActOrder>(value, what);
 }
 
 std::string actorder_text(const RecipeValue& value, ActOrder order) {
   if (value.kind != RecipeValue::Kind::boolean) return value.scalar;
-  return order == ActOrder::group ? "group" : "";
+  return std::string(order == ActOrder::group ? name_of(order) : "");
 }
 
 QuantizationArgs read_quantization_args(const RecipeValue& value,
@@ -123,17 +103,17 @@ QuantizationArgs read_quantization_args(const RecipeValue& value,
     const std::string name = what + "." + key;
     if (item.is_null()) continue;
     if (key == "num_bits") args.num_bits = static_cast<int>(int_in(item, name, 1, 8));
-    else if (key == "type") args.type = pick(kTypes, item, name);
+    else if (key == "type") args.type = pick<NumberType>(item, name);
     else if (key == "symmetric") args.symmetric = item.as_bool(name);
     else if (key == "group_size") args.group_size = int_in(item, name, -1, kLargest);
     else if (key == "strategy") {
-      args.strategy = pick(kStrategies, item, name);
+      args.strategy = pick<Strategy>(item, name);
       strategy_given = true;
     } else if (key == "block_structure") args.block_structure = read_block(item, name);
     else if (key == "dynamic")
-      args.dynamic = item.scalar == "local" ? Dynamic::local
-          : item.as_bool(name)              ? Dynamic::yes
-                                            : Dynamic::no;
+      args.dynamic = item.scalar == name_of(Dynamic::local) ? Dynamic::local
+          : item.as_bool(name)                              ? Dynamic::yes
+                                                            : Dynamic::no;
     else if (key == "actorder") {
       args.actorder = parse_actorder(item, name);
       args.actorder_text = actorder_text(item, *args.actorder);
@@ -160,7 +140,7 @@ Scheme read_scheme_value(const RecipeValue& value, const std::string& what) {
     else if (key == "output_activations")
       scheme.output_activations = read_quantization_args(item, name, "minmax");
     else if (key == "format") {
-      scheme.format = parse_format(item.as_string(name));
+      scheme.format = parse_name<Format>(item.as_string(name));
       if (!scheme.format) fail(item, name, fmt::format("unknown format '{}'", item.scalar));
     } else
       fail(item, what,

@@ -1,13 +1,15 @@
-#include "core/values/write_behind.hpp"
-
-#include "llmc/memory.hpp"
+#include "core/values/byte_queue.hpp"
 
 #include <system_error>
 #include <utility>
 
+#include "llmc/memory.hpp"
+
 namespace llmc {
 
-WriteBehind::~WriteBehind() {
+ByteQueue::~ByteQueue() { join(); }
+
+void ByteQueue::join() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -16,41 +18,55 @@ WriteBehind::~WriteBehind() {
   if (thread_.joinable()) thread_.join();
 }
 
-void WriteBehind::add(int64_t bytes, std::function<void()> write) {
+bool ByteQueue::add(int64_t bytes, std::function<void()>&& work_of_piece) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return error_ || waiting_.empty() || waiting_bytes_ + bytes <= most_bytes_; });
   if (error_) std::rethrow_exception(error_);
-  if (!thread_.joinable()) {
+  waiting_.push_back({bytes, std::move(work_of_piece)});
+  waiting_bytes_ += bytes;
+  if (!thread_.joinable() && !stopping_ && is_due()) {
+    const auto take_back = [&] {
+      work_of_piece = std::move(waiting_.back().work);
+      waiting_.pop_back();
+      waiting_bytes_ -= bytes;
+    };
     try {
       thread_ = std::thread([this, memory = MemoryTag::current()] {
         const MemoryScope scope(memory);
         work();
       });
-    } catch (const std::system_error&) {  // no thread to be had
-      lock.unlock();
-      return write();
+    } catch (const std::system_error&) {
+      take_back();
+      return false;
+    } catch (...) {
+      take_back();
+      throw;
     }
   }
-  waiting_.push_back({bytes, std::move(write)});
-  waiting_bytes_ += bytes;
   changed_.notify_all();
+  return true;
 }
 
-void WriteBehind::finish() {
+void ByteQueue::finish() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return error_ || waiting_.empty(); });
   if (error_) std::rethrow_exception(error_);
 }
 
-void WriteBehind::work() {
+void ByteQueue::stop() {
+  join();
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void ByteQueue::work() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    changed_.wait(lock, [&] { return stopping_ || is_due(); });
     if (stopping_) return;
     const Piece& piece = waiting_.front();  // stays where it is: others only push at the back
     lock.unlock();
     try {
-      piece.write();
+      piece.work();
     } catch (...) {
       lock.lock();
       error_ = std::current_exception();
