@@ -143,7 +143,13 @@ Tensor ServedModel::run_block(Backend& backend,
                                    for (ValueId value : dying[node])
                                      values[static_cast<size_t>(value)] = Tensor();
                                  }};
-  backend.execute(block.nodes, weights, tile, options, values, &rounding_, &lifetimes);
+  backend.execute(block.nodes,
+                  {.weights = weights,
+                   .batch = tile,
+                   .values = values,
+                   .options = options,
+                   .rounding = &rounding_,
+                   .lifetimes = &lifetimes});
   return std::move(values[static_cast<size_t>(block.output)]);
 }
 

@@ -18,7 +18,7 @@ class ServedModel {
 
   const Graph& graph() const { return graph_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
-  const Backend::ActivationRounding& rounding() const { return rounding_; }
+  const ActivationRounding& rounding() const { return rounding_; }
   // Decoded weights: codes times scales in `dtype` (float32: unrounded, as the kernels that scale their
   // float32 sums see them; else the model's own rounding).
   WeightTable load(const Block& block, DType dtype) const;
@@ -45,7 +45,7 @@ class ServedModel {
   Graph graph_;
   std::optional<QuantizationConfig> quantization_;
   std::unique_ptr<GroupMatcher> groups_;
-  Backend::ActivationRounding rounding_;
+  ActivationRounding rounding_;
 };
 
 }  // namespace llmc

@@ -9,6 +9,7 @@
 #include "core/formats/verify.hpp"
 #include "core/quantize/finite.hpp"
 #include "core/quantize/rounding.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -89,7 +90,7 @@ void CompressedOutput::put_from_device(const Assignment& assignment, const Quant
   }
   const StoredLayout layout = stored_layout(module, matrix.args, assignment.format);
   std::optional<Tensor> packed = layout.code_layout == CodeLayout::packed
-      ? backend_.pack_codes(matrix.codes, matrix.args)
+      ? backend_.row_kernels()->pack_codes(matrix.codes, matrix.args)  // whose gptq left codes on a device
       : backend_.to_host(matrix.codes);
   const auto bytes = std::make_shared<const Tensor>(std::move(packed).value());
   const auto parameters = std::make_shared<const QuantizationParameters>(matrix.parameters.copy());
