@@ -12,6 +12,7 @@
 #include "core/quantize/qparams.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "cpu/cpu_features.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/backend.hpp"
 
 using namespace llmc;
@@ -65,7 +66,7 @@ double gigabytes_per_second(Backend& backend,
       std::copy_n(parameters.scales.data(), parameters.scales.bytes(), job.scales);
       job.scales_given = true;
     }
-    if (!backend.quantize_rows(job)) return 0;
+    if (!backend.row_kernels()->quantize_rows(job)) return 0;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     best = std::max(best, static_cast<double>(weight.bytes()) / seconds / 1e9);
   }

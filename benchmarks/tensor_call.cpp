@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/quantize/qparams.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/matrix.hpp"
 #include "llmc_tensor.h"
 

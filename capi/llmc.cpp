@@ -7,6 +7,7 @@
 #include "calibration_data.hpp"
 #include "callback_source.hpp"
 #include "guard.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/oneshot.hpp"
 #include "oneshot_options.hpp"
 #include "report_object.hpp"

@@ -1,6 +1,7 @@
 #include "session.hpp"
 
 #include "guard.hpp"
+#include "llmc/backend/make_backend.hpp"
 
 llmc::Callbacks llmc_session::callbacks() {
   llmc::Callbacks callbacks;

@@ -8,6 +8,7 @@
 #include "core/families/decoder_spec.hpp"
 #include "core/json/json_value.hpp"
 #include "json_mutator.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/error.hpp"
 
@@ -95,7 +96,9 @@ void run_forward(const Graph& graph) {
   const TokenBatch batch{{0, last, last / 2, last}, {0, 3, 4}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     ValueTable values(graph.values.size());
-    for (const Block& block : graph.blocks) backend->execute(block.nodes, *weights, batch, {dtype}, values);
+    for (const Block& block : graph.blocks)
+      backend->execute(block.nodes,
+                       {.weights = *weights, .batch = batch, .values = values, .options = {dtype}});
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "json_mutator.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/evaluate.hpp"

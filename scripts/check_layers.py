@@ -27,7 +27,7 @@ ROOMS = {
     "inspection": ["model", "formats", "files", "quantize", "recipe", "json"],
     "plan": ["model", "formats", "files", "quantize", "recipe", "json"],
     "output": ["plan", "formats", "files", "quantize", "values"],
-    "data_free": ["plan", "formats", "files", "quantize", "progress", "values"],
+    "data_free": ["output", "plan", "formats", "files", "quantize", "progress", "values"],
     "calibration": ["output", "plan", "model", "files", "quantize", "progress", "json"],
 }
 # folder -> prefixes of project includes it may use (longest folder wins)

@@ -13,6 +13,7 @@
 #include "cuda/forward.hpp"
 #include "cuda/products.hpp"
 #include "naive_kernels.hpp"
+#include "llmc/backend/rows.hpp"
 
 using namespace llmc;
 using namespace llmc::cuda;

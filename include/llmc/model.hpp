@@ -13,6 +13,7 @@
 namespace llmc {
 
 class Checkpoint;
+struct PlannedRun;  // core/plan/planned_run.hpp
 
 class Model {
  public:
@@ -35,10 +36,15 @@ class Model {
   // Error(not_found | io | bad_file | invalid_argument).
   void check_statistics(const std::string& folder) const;
 
-  // Runs the whole recipe; options.model_dir and .source are not looked at. The result is the hidden folder,
-  // in place of what an earlier call made and save did not take. `backend` and what `callbacks` borrow are
-  // used until save has returned. When it throws, nothing is left.
-  void quantize(OneshotOptions options, Backend& backend, const Callbacks& callbacks);
+  // What a run would do, decided from headers and the recipe alone: no weight is read, nothing is written, and
+  // what can be refused is refused. options.model_dir and .source are not looked at.
+  std::shared_ptr<const PlannedRun> plan(OneshotOptions options) const;
+
+  // Runs a plan of this model. The result is the hidden folder, in place of what an earlier call made and save
+  // did not take. `backend` and what `callbacks` borrow are used until save has returned. When it throws,
+  // nothing is left.
+  void quantize(std::shared_ptr<const PlannedRun> planned, Backend& backend, const Callbacks& callbacks);
+  void quantize(OneshotOptions options, Backend& backend, const Callbacks& callbacks);  // plan, then this
 
   // Copies what no Linear owns, checks the folder and gives it its name. Once per quantize, also when it
   // throws: nothing is left then.

@@ -7,6 +7,7 @@
 #include "cpu/gptq.hpp"
 #include "cpu/quantize_rows.hpp"
 #include "cpu/token_loss.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -14,7 +15,7 @@ namespace {
 
 constexpr int64_t kSmoothedRows = 64;  // at a time
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public Backend, public RowKernels {
  public:
   explicit CpuBackend(const BackendOptions& options)
       : engine_(cpu::choose_isa(options.cpu_isa), options.threads) {}
@@ -27,14 +28,8 @@ class CpuBackend final : public Backend {
         (threads() == 1 ? " thread" : " threads");
   }
 
-  void execute(std::span<const Node> segment,
-               const WeightTable& weights,
-               const TokenBatch& batch,
-               const ForwardOptions& options,
-               ValueTable& values,
-               const ActivationRounding* rounding,
-               const ValueLifetimes* lifetimes) override {
-    cpu::execute_nodes(engine_, rope_, segment, weights, batch, options, values, rounding, lifetimes);
+  void execute(std::span<const Node> segment, const Execution& execution) override {
+    cpu::execute_nodes(engine_, rope_, segment, execution);
   }
 
   void accumulate_gram(const TensorView& x, Tensor& gram) override {
@@ -75,6 +70,7 @@ class CpuBackend final : public Backend {
       llmc::use_smoothing_scales(tensor.data() + begin * row_bytes, tensor.dtype(), end - begin, scales, use);
     });
   }
+  RowKernels* row_kernels() override { return this; }
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override {
     return cpu::quantize_rows(engine_, job);
   }

@@ -26,7 +26,7 @@ class Forward {
           const TokenBatch& batch,
           const ForwardOptions& options,
           ValueTable& values,
-          const Backend::ActivationRounding* rounding)
+          const ActivationRounding* rounding)
       : engine_(engine),
         rope_(rope),
         weights_(weights),
@@ -251,7 +251,7 @@ class Forward {
   // ---- values and weights
 
   const ActivationQuantization* rounding_of(const std::string& name) const {
-    const auto found = rounding_ ? rounding_->find(name) : Backend::ActivationRounding::const_iterator{};
+    const auto found = rounding_ ? rounding_->find(name) : ActivationRounding::const_iterator{};
     return rounding_ && found != rounding_->end() ? &found->second : nullptr;
   }
 
@@ -328,7 +328,7 @@ class Forward {
   const DType dtype_;
   const int64_t item_;
   ValueTable& values_;
-  const Backend::ActivationRounding* rounding_;
+  const ActivationRounding* rounding_;
 };
 
 }  // namespace
@@ -336,13 +336,10 @@ class Forward {
 void execute_nodes(Engine& engine,
                    RopeTables& rope,
                    std::span<const Node> segment,
-                   const WeightTable& weights,
-                   const TokenBatch& batch,
-                   const ForwardOptions& options,
-                   ValueTable& values,
-                   const Backend::ActivationRounding* rounding,
-                   const ValueLifetimes* lifetimes) {
-  Forward(engine, rope, weights, batch, options, values, rounding).run(segment, lifetimes);
+                   const Execution& execution) {
+  Forward(engine, rope, execution.weights, execution.batch, execution.options, execution.values,
+          execution.rounding)
+      .run(segment, execution.lifetimes);
 }
 
 }  // namespace llmc::cpu

@@ -9,11 +9,6 @@ namespace llmc::cpu {
 void execute_nodes(Engine& engine,
                    RopeTables& rope,
                    std::span<const Node> segment,
-                   const WeightTable& weights,
-                   const TokenBatch& batch,
-                   const ForwardOptions& options,
-                   ValueTable& values,
-                   const Backend::ActivationRounding* rounding,
-                   const ValueLifetimes* lifetimes);
+                   const Execution& execution);
 
 }  // namespace llmc::cpu

@@ -1,6 +1,7 @@
 // Rounding to nearest of many rows at once, on all threads.
 #pragma once
 #include "cpu/gemm.hpp"
+#include "llmc/backend/rows.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc::cpu {

@@ -11,6 +11,7 @@
 #include "cuda/range_trials.hpp"
 #include "cuda/row_quantizer.hpp"
 #include "cuda/uploader.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc::cuda {
@@ -41,7 +42,7 @@ class LentMemory final : public DeviceMemory {
   const Device device_;
 };
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public Backend, public RowKernels, public RangeKernels {
  public:
   CudaBackend(std::unique_ptr<Backend> host,
               int32_t index,
@@ -130,15 +131,9 @@ class CudaBackend final : public Backend {
 
   int64_t tile_tokens() const override { return tile_tokens_; }
 
-  void execute(std::span<const Node> segment,
-               const WeightTable& weights,
-               const TokenBatch& batch,
-               const ForwardOptions& options,
-               ValueTable& values,
-               const ActivationRounding* rounding,
-               const ValueLifetimes* lifetimes) override {
+  void execute(std::span<const Node> segment, const Execution& execution) override {
     select();
-    execute_nodes(engine_, rope_, segment, weights, batch, options, values, rounding, lifetimes);
+    execute_nodes(engine_, rope_, segment, execution);
   }
 
   void accumulate_gram(const TensorView& x, Tensor& gram) override {
@@ -219,6 +214,8 @@ class CudaBackend final : public Backend {
                                there.as<float>(), use, stream_.handle);
   }
 
+  RowKernels* row_kernels() override { return this; }
+  RangeKernels* range_kernels() override { return this; }
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override {
     select();
     return cuda::quantize_rows(engine_, job);

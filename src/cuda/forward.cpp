@@ -21,7 +21,7 @@ class Forward {
           const TokenBatch& batch,
           const ForwardOptions& options,
           ValueTable& values,
-          const Backend::ActivationRounding* rounding,
+          const ActivationRounding* rounding,
           const ValueLifetimes* lifetimes)
       : engine_(engine),
         rope_(rope),
@@ -370,7 +370,7 @@ class Forward {
   const TokenBatch& batch_;
   const DType dtype_;
   ValueTable& values_;
-  const Backend::ActivationRounding* rounding_;
+  const ActivationRounding* rounding_;
   const ValueLifetimes* lifetimes_;
 };
 
@@ -387,13 +387,10 @@ Tensor staged_weight(Engine& engine, const TensorView& host) {
 void execute_nodes(Engine& engine,
                    RopeTables& rope,
                    std::span<const Node> segment,
-                   const WeightTable& weights,
-                   const TokenBatch& batch,
-                   const ForwardOptions& options,
-                   ValueTable& values,
-                   const Backend::ActivationRounding* rounding,
-                   const ValueLifetimes* lifetimes) {
-  Forward(engine, rope, weights, batch, options, values, rounding, lifetimes).run(segment);
+                   const Execution& execution) {
+  Forward(engine, rope, execution.weights, execution.batch, execution.options, execution.values,
+          execution.rounding, execution.lifetimes)
+      .run(segment);
 }
 
 }  // namespace llmc::cuda

@@ -21,11 +21,6 @@ Tensor staged_weight(Engine& engine, const TensorView& host);
 void execute_nodes(Engine& engine,
                    RopeTables& rope,
                    std::span<const Node> segment,
-                   const WeightTable& weights,
-                   const TokenBatch& batch,
-                   const ForwardOptions& options,
-                   ValueTable& values,
-                   const Backend::ActivationRounding* rounding,
-                   const ValueLifetimes* lifetimes);
+                   const Execution& execution);
 
 }  // namespace llmc::cuda

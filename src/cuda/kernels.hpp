@@ -9,6 +9,7 @@
 
 #include "core/quantize/activation_grid.hpp"
 #include "core/quantize/scale_grid.hpp"
+#include "llmc/backend/rows.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc::cuda {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "cuda/module.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {

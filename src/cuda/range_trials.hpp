@@ -1,8 +1,9 @@
-// Backend::try_ranges on a device.
+// RangeKernels::try_ranges on a device.
 #pragma once
 #include <optional>
 
 #include "cuda/forward.hpp"
+#include "llmc/backend/ranges.hpp"
 
 namespace llmc::cuda {
 

@@ -1,9 +1,10 @@
-// Backend::quantize_rows and Backend::dequantize on a device: rows and codes come from the host; codes go
+// RowKernels::quantize_rows and dequantize on a device: rows and codes come from the host; codes go
 // back, values stay.
 #pragma once
 #include <optional>
 
 #include "cuda/forward.hpp"
+#include "llmc/backend/rows.hpp"
 
 namespace llmc::cuda {
 

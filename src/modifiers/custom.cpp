@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/quantize/row_tiles.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/custom_quantizer.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"

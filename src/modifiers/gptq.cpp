@@ -9,6 +9,7 @@
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "core/recipe/quantization_args_reader.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 #include "modifiers/arguments.hpp"
 #include "modifiers/joint_scales.hpp"

@@ -79,7 +79,9 @@ class OwnRun {
 
   void forward(const Block& block, const WeightTable& weights) {
     for (size_t t = 0; t < tiles_.size(); ++t)
-      backend_->execute(block.nodes, weights, tiles_[t], {model_.graph->dtype}, values_[t]);
+      backend_->execute(
+          block.nodes,
+          {.weights = weights, .batch = tiles_[t], .values = values_[t], .options = {model_.graph->dtype}});
   }
 
   void compress(const Block& block) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/files/checkpoint.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/oneshot.hpp"
 

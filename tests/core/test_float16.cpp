@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "inspection/folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/evaluate.hpp"
 #include "llmc/inspection.hpp"
 

@@ -11,6 +11,7 @@
 
 #include "core/quantize/number_formats.hpp"
 #include "cpu/gemm.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc::test {

@@ -26,14 +26,16 @@ std::vector<float> run_node(Backend& cpu,
                             const std::vector<std::vector<float>>& inputs,
                             const TokenBatch& batch,
                             const WeightTable& weights = {},
-                            const Backend::ActivationRounding* quantization = nullptr) {
+                            const ActivationRounding* quantization = nullptr) {
   ValueTable values(inputs.size() + 1);
   for (size_t i = 0; i < inputs.size(); ++i)
     values[i] = tensor_of(dtype, {batch.tokens(), static_cast<int64_t>(inputs[i].size()) / batch.tokens()},
                           inputs[i]);
   ForwardOptions options;
   options.value_dtype = dtype;
-  cpu.execute(std::span(&node, 1), weights, batch, options, values, quantization);
+  cpu.execute(
+      std::span(&node, 1),
+      {.weights = weights, .batch = batch, .values = values, .options = options, .rounding = quantization});
   return floats_of(values.back());
 }
 
@@ -256,7 +258,7 @@ TEST_CASE("dynamic int8 input: one scale per token, absmax / 127.5") {
   linear.in_features = linear.out_features = 2;
   WeightTable weights;
   weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
-  Backend::ActivationRounding quantization;
+  ActivationRounding quantization;
   quantization["l.input"].grid = {NumberType::integer, 8, true};
   const std::vector<float> got = run_node(*backend(), node_of("l", linear, {0}, 1), DType::f32,
                                           {{127.5f, -3.4f, 0, 0}}, batch_of({0, 2}), weights, &quantization);
@@ -268,7 +270,7 @@ TEST_CASE("fixed scales round inputs, outputs and the keys of an attention, each
   linear.in_features = linear.out_features = 2;
   WeightTable weights;
   weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
-  Backend::ActivationRounding rounding;
+  ActivationRounding rounding;
   rounding["l.input"].grid = {NumberType::integer, 8, false};
   rounding["l.input"].fixed_scales = {0.5f};
   rounding["l.input"].fixed_zero_points = {-100};
@@ -282,7 +284,7 @@ TEST_CASE("fixed scales round inputs, outputs and the keys of an attention, each
                  weights, &rounding) == std::vector<float>{-16, 4});
 
   const Attention attention{2, 2, 1, 1.0, 0, "a"};
-  Backend::ActivationRounding cache;
+  ActivationRounding cache;
   cache["a.v"].grid = {NumberType::floating, 8, true};
   cache["a.v"].fixed_scales = {1, 0.5f};
   // One token attends to itself: the output is its value. 17 lies between the e4m3 numbers 16 and 18 (even
@@ -296,7 +298,7 @@ TEST_CASE("NVFP4 and MX inputs round with their own kinds of group scales") {
   linear.in_features = linear.out_features = 2;
   WeightTable weights;
   weights.emplace("l.weight", tensor_of(DType::f32, {2, 2}, {1, 0, 0, 1}));
-  Backend::ActivationRounding rounding;
+  ActivationRounding rounding;
   ActivationQuantization& how = rounding["l.input"];
   how = {{NumberType::floating, 4, true}, 2, true, 0, {}, {}};
   // scale 2: codes 4 (3.5 to even) and 1
@@ -357,7 +359,7 @@ TEST_CASE("1, 2 and 5 threads give the same bytes for a layer's nodes") {
       ValueTable values(8);
       values[0] = tensor_of(DType::bf16, {tokens, width},
                             random_floats(static_cast<size_t>(tokens * width), 3));
-      backend(isa, threads)->execute(nodes, weights, batch, {}, values);
+      backend(isa, threads)->execute(nodes, {.weights = weights, .batch = batch, .values = values});
       results.push_back(floats_of(values[7]));
     }
     CHECK(results[0] == results[1]);

@@ -176,7 +176,7 @@ TEST_CASE(
       if (c.args.strategy == Strategy::tensor) give_tensor_scales(weight, *one);
     }
     want.result = quantize_rows_by_definition(definition);
-    const auto done = backend->quantize_rows(job);
+    const auto done = backend->row_kernels()->quantize_rows(job);
     if (!done) continue;
     ++fast;
     got.result = *done;
@@ -216,7 +216,7 @@ TEST_CASE("given scales are used as they are, those of another row range or of a
     definition.scales_given = job.scales_given = true;
     definition.global_scale = job.global_scale = 3.5f;
     quantize_rows_by_definition(definition);
-    if (!backend->quantize_rows(job)) continue;
+    if (!backend->row_kernels()->quantize_rows(job)) continue;
     INFO(describe_case(c, number, isa));
     REQUIRE(want.codes == got.codes);
     REQUIRE(want.scales == got.scales);
@@ -251,7 +251,7 @@ TEST_CASE("every bfloat16 gets its fp4 code under any scale, those halfway betwe
       one->global_scale = global;
     }
     quantize_rows_by_definition(definition);
-    REQUIRE(backend->quantize_rows(job));
+    REQUIRE(backend->row_kernels()->quantize_rows(job));
     INFO(isa << ", scale " << std::to_integer<int>(want.scales[0]) << " / " << global);
     REQUIRE(want.codes == got.codes);
   }

@@ -25,7 +25,7 @@ struct Job {
   std::vector<std::vector<float>> inputs;  // values 0, 1, ...
   std::vector<int64_t> widths;
   size_t values = 0;
-  Backend::ActivationRounding rounding;
+  ActivationRounding rounding;
   std::vector<std::vector<ValueId>> last_uses;  // given: nodes may be run as one
 };
 
@@ -37,9 +37,13 @@ std::vector<float> run(Backend& backend, const Job& job, DType dtype) {
   const ValueLifetimes lifetimes{job.last_uses, [](const Node&) {}, [](size_t) {}};
   ForwardOptions options;
   options.value_dtype = dtype;
-  backend.execute(job.nodes, backend.stage(job.nodes, job.weights), job.batch, options, values,
-                  job.rounding.empty() ? nullptr : &job.rounding,
-                  job.last_uses.empty() ? nullptr : &lifetimes);
+  backend.execute(job.nodes,
+                  {.weights = backend.stage(job.nodes, job.weights),
+                   .batch = job.batch,
+                   .values = values,
+                   .options = options,
+                   .rounding = job.rounding.empty() ? nullptr : &job.rounding,
+                   .lifetimes = job.last_uses.empty() ? nullptr : &lifetimes});
   return floats_of(backend.to_host(values[static_cast<size_t>(job.nodes.back().output)]));
 }
 
@@ -155,7 +159,7 @@ TEST_CASE("device: a fused activation is never made, one that others read is") {
     const std::vector<std::vector<ValueId>> dying = {
         {}, read_later ? std::vector<ValueId>{} : std::vector<ValueId>{2}};
     const ValueLifetimes lifetimes{dying, [](const Node&) {}, [](size_t) {}};
-    cuda->execute(job.nodes, {}, job.batch, {DType::bf16}, values, nullptr, &lifetimes);
+    cuda->execute(job.nodes, {.weights = {}, .batch = job.batch, .values = values, .lifetimes = &lifetimes});
     CHECK(values[2].empty() != read_later);
     CHECK(!values[3].empty());
     values.clear();

@@ -1,6 +1,7 @@
 // Codes packed on the device are the words that core/quantize/packing.hpp makes.
 #include <cstring>
 
+#include "llmc/backend/rows.hpp"
 #include "core/quantize/packing.hpp"
 #include "cuda_test_tools.hpp"
 
@@ -28,11 +29,11 @@ TEST_CASE("device: codes of every width are packed as the file holds them") {
       CAPTURE(bits, rows, columns);
       const Tensor there = on_device(*cuda, codes);
       in_every_order([&] {
-        const Tensor got = cuda->pack_codes(there, args).value();
+        const Tensor got = cuda->row_kernels()->pack_codes(there, args).value();
         REQUIRE(got.bytes() == want.bytes());
         CHECK(std::memcmp(got.data(), want.data(), static_cast<size_t>(want.bytes())) == 0);
         return std::vector<std::byte>(got.data(), got.data() + got.bytes());
       });
-      CHECK_FALSE(cuda->pack_codes(codes, args));
+      CHECK_FALSE(cuda->row_kernels()->pack_codes(codes, args));
     }
 }

@@ -86,7 +86,8 @@ TEST_CASE("device: rows are quantized and packed bit for bit as defined") {
       job.codes = out.codes.data();
       job.scales = out.scales.data();
       job.zero_points = args.symmetric ? nullptr : out.zero_points.data();
-      results[which] = which == 0 ? quantize_rows_by_definition(job) : cuda->quantize_rows(job).value();
+      results[which] = which == 0 ? quantize_rows_by_definition(job)
+                                  : cuda->row_kernels()->quantize_rows(job).value();
       return out;
     };
     const Outputs want = run(0), got = run(1);
@@ -133,5 +134,5 @@ TEST_CASE("device: a weight that is not finite is said with its place") {
   job.layout = CodeLayout::packed;
   job.codes = codes.data();
   job.scales = scales.data();
-  CHECK(cuda_backend()->quantize_rows(job)->first_non_finite == 700);
+  CHECK(cuda_backend()->row_kernels()->quantize_rows(job)->first_non_finite == 700);
 }

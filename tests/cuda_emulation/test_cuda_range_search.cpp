@@ -4,6 +4,7 @@
 #include "core/quantize/row_tiles.hpp"
 #include "core/run_tools.hpp"
 #include "cuda_test_tools.hpp"
+#include "llmc/backend/ranges.hpp"
 
 using namespace llmc;
 using namespace llmc::test;
@@ -17,24 +18,14 @@ class OnlyTries final : public Backend {
   std::string description() const override { return {}; }
   int threads() const override { return 1; }
   Tensor to_host(const TensorView&) override { refuse(); }
-  void execute(std::span<const Node>,
-               const WeightTable&,
-               const TokenBatch&,
-               const ForwardOptions&,
-               ValueTable&,
-               const ActivationRounding*,
-               const ValueLifetimes*) override {
-    refuse();
-  }
+  void execute(std::span<const Node>, const Execution&) override { refuse(); }
   void accumulate_gram(const TensorView&, Tensor&) override { refuse(); }
   void accumulate_channels(const TensorView&, ChannelStatistics&) override { refuse(); }
   std::vector<GptqSolution> gptq(std::span<const GptqProblem>) override { refuse(); }
   double output_energy(const TensorView&, int64_t, const TensorView&) override { refuse(); }
   void raise_column_maxima(const TensorView&, std::vector<float>&) override { refuse(); }
   void use_smoothing_scales(Tensor&, std::span<const float>, SmoothingUse) override { refuse(); }
-  std::optional<RangesTried> try_ranges(const RangeTrials& trials) override {
-    return cuda_->try_ranges(trials);
-  }
+  RangeKernels* range_kernels() override { return cuda_->range_kernels(); }
   ValueExtent scan(const TensorView&) override { refuse(); }
   CrossEntropy cross_entropy(const TensorView&, const TensorView*, const TokenBatch&) override { refuse(); }
   void parallel_for(int64_t, int64_t, const std::function<void(int64_t, int64_t)>&) override { refuse(); }

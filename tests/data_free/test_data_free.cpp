@@ -8,6 +8,7 @@
 #include "core/folder_tools.hpp"
 #include "core/quantize/rounding.hpp"
 #include "core/progress/run_clock.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 
 using namespace llmc;

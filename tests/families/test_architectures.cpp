@@ -6,6 +6,7 @@
 #include "core/formats/quantization_config.hpp"
 #include "core/families/decoder_spec.hpp"
 #include "inspection/folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/evaluate.hpp"
 #include "llmc/inspection.hpp"
 

@@ -3,6 +3,7 @@
 
 #include "core/formats/compressed_tensors.hpp"
 #include "folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
 #include "llmc/oneshot.hpp"

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
 

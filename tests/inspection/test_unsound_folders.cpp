@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/evaluate.hpp"
 #include "llmc/inspection.hpp"

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
 #include "llmc/oneshot.hpp"

@@ -4,6 +4,7 @@
 
 #include "core/formats/verify.hpp"
 #include "inspection/folder_editor.hpp"
+#include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/evaluate.hpp"
 #include "llmc/inspection.hpp"

@@ -7,7 +7,7 @@ namespace llmc {
 
 void compress_calibrated(const CalibratedRun& run) {
   const auto& blocks = run.graph.blocks;
-  Calibrator calibrator(run.graph, run.backend, run.options.calibration.value_or(TokenBatch{}),
+  Calibrator calibrator(run.graph, run.backend, run.calibration.value_or(TokenBatch{}),
                         [&] { run.reporter.step(); });
   BlockCompressor compressor(run, calibrator);
   size_t end = blocks.size();

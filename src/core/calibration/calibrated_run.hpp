@@ -14,13 +14,14 @@ struct CalibratedRun {
   const ModifierList& modifiers;
   const RunPlan& plan;
   const OneshotOptions& options;
+  const std::optional<TokenBatch>& calibration;  // options', or what options.load_calibration gave
   Propagation propagation;
   Backend& backend;
   CompressedOutput& output;
   RunReporter& reporter;
   Report& report;
 };
-// statistics from a forward pass over options.calibration
+// statistics from a forward pass over `calibration`
 void compress_calibrated(const CalibratedRun& run);
 void compress_from_statistics(const CalibratedRun& run);  // from options.statistics; no forward pass
 

@@ -95,8 +95,12 @@ void Calibrator::run(const Block& block,
             for (ValueId value : dying[at + node])
               if (keep || std::find(entered.begin(), entered.end(), value) == entered.end()) drop(value);
           }};
-      backend_.execute(std::span(block.nodes).subspan(at, to - at), staged, tiles_[tile], options, scratch_,
-                       nullptr, &lifetimes);
+      backend_.execute(std::span(block.nodes).subspan(at, to - at),
+                       {.weights = staged,
+                        .batch = tiles_[tile],
+                        .values = scratch_,
+                        .options = options,
+                        .lifetimes = &lifetimes});
       at = to;
     };
     for (const auto& [node, observation] : observations) {

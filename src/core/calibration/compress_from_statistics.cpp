@@ -17,7 +17,7 @@ namespace llmc {
 namespace {
 
 void check_request(const CalibratedRun& run) {
-  if (run.options.calibration)
+  if (run.calibration)
     throw Error(ErrorCode::invalid_argument,
                 "calibration: data and statistics were both given; wanted one of them (saved statistics can "
                 "be merged with data)");

@@ -72,9 +72,8 @@ class DataFreeCompressor {
       : run_(run),
         copies_(copies),
         report_(report),
-        pipeline_(run.source, run.writer),
-        matrix_run_{run.source, run.backend,  pipeline_,
-                    run.writer, run.rounding, run.options.save_compressed} {
+        pipeline_(run.source, run.output.writer()),
+        matrix_run_{run.source, run.backend, pipeline_, run.output.writer(), run.rounding, *run.plan.output} {
     for (const auto& modules : run.plan.batches) {
       batches_.emplace_back();
       for (const std::string& module : modules) {
@@ -89,7 +88,7 @@ class DataFreeCompressor {
     pipeline_.run(
         steps_.size(), [this](size_t step) { return read_of(steps_[step]); },
         [this](size_t step, TileBuffer& input) {
-          run_.poll();
+          run_.reporter.poll();
           const Stopwatch watch;
           take(steps_[step], input);
           if (steps_[step].kind != StepKind::copy) report_.quantization_seconds += watch.seconds();
@@ -139,7 +138,7 @@ class DataFreeCompressor {
   void take(const Step& step, TileBuffer& input) {
     switch (step.kind) {
       case StepKind::enter:
-        return run_.enter(run_.plan.batches[step.item].front());
+        return run_.reporter.enter("quantize", run_.plan.batches[step.item].front());
       case StepKind::settle:
         return settle(batches_[step.item]);
       case StepKind::scan:
@@ -151,7 +150,7 @@ class DataFreeCompressor {
         return run_copy_step(run_.source, copies_[step.item], step, run_.backend, pipeline_, input);
       case StepKind::finish:
         for (const size_t m : batches_[step.item]) matrices_[m].finish();
-        run_.leave();
+        run_.reporter.step();
     }
   }
 
@@ -171,7 +170,7 @@ class DataFreeCompressor {
 
   void quantize_whole(size_t batch) {
     const auto& modules = run_.plan.batches[batch];
-    run_.enter(modules.front());
+    run_.reporter.enter("quantize", modules.front());
     std::vector<Tensor> weights;
     for (const std::string& module : modules) {
       const WeightRef& source = run_.plan.assignments.at(module).weight.source;
@@ -186,11 +185,11 @@ class DataFreeCompressor {
     const Stopwatch watch;
     const auto results = first.quantizer->quantize(set, run_.backend, rows);
     for (size_t i = 0; i < modules.size(); ++i) {
-      run_.put_whole(run_.plan.assignments.at(modules[i]), results[i]);
+      run_.output.put_quantized(run_.plan.assignments.at(modules[i]), results[i]);
       rows[i].seconds = watch.seconds() / static_cast<double>(modules.size());
       whole_rows_[modules[i]] = std::move(rows[i]);
     }
-    run_.leave();
+    run_.reporter.step();
   }
 
   void append_rows() {
@@ -226,6 +225,7 @@ class DataFreeCompressor {
 }  // namespace
 
 bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report) {
+  run.reporter.begin(static_cast<int64_t>(run.plan.batches.size()));
   DataFreeCompressor compressor(run, copies, report);
   compressor.run();
   return compressor.checked_all();

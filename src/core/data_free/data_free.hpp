@@ -8,24 +8,19 @@
 #include <string>
 #include <vector>
 
-#include "core/files/checkpoint_writer.hpp"
+#include "core/output/compressed_output.hpp"
 #include "core/plan/run_plan.hpp"
+#include "core/progress/run_reporter.hpp"
 
 namespace llmc {
 
 struct DataFreeRun {
   const Checkpoint& source;
   const RunPlan& plan;
-  const OneshotOptions& options;
   Rounding rounding = Rounding::exact;
   Backend& backend;
-  CheckpointWriter& writer;
-  // between tiles, on the calling thread; what it throws ends the run
-  std::function<void()> poll;
-  std::function<void(const std::string&)> enter;  // the module whose work begins
-  std::function<void()> leave;                    // plan.batches.size() times
-  // weights that an observer must see whole
-  std::function<void(const Assignment&, const QuantizedMatrix&)> put_whole;
+  CompressedOutput& output;
+  RunReporter& reporter;  // polled between tiles; a step per batch
 };
 
 // Quantizes plan.batches and copies `copies`. Appends one report row per weight, in plan.order.

@@ -45,7 +45,7 @@ MatrixTiles::MatrixTiles(const MatrixRun& run, const Assignment& assignment)
       assignment_(assignment),
       args_(*assignment.scheme->weights),
       first_byte_(WeightReader(run.source, assignment.weight.source).first_byte()),
-      layout_(stored_layout(assignment.weight.module.name, args_, assignment.format)) {}
+      layout_(run.output.layout(assignment.weight.module.name, args_, assignment.format)) {}
 
 bool MatrixTiles::needs_whole() const {
   return range_search(args_).has_value() || assignment_.weight.source.transposed;
@@ -99,7 +99,7 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
   job.weight = tile;
   job.args = &args_;
   job.rounding = run_.rounding;
-  job.layout = run_.save_compressed ? layout_.code_layout : CodeLayout::bytes;
+  job.layout = layout_ ? layout_->code_layout : CodeLayout::bytes;
   job.global_scale = global_scale_;
   job.scales_given = !tensor_parameters_.scales.empty();
   TileBuffer codes = run_.pipeline.allocate((end - begin) *
@@ -120,8 +120,7 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
   error_ += result.error;
   energy_ += result.energy;
   check_decodes(tile, begin, parts);
-  run_.save_compressed ? store(begin, tile, std::move(codes), std::move(parts))
-                       : store_decoded(begin, tile, codes, parts);
+  layout_ ? store(begin, tile, std::move(codes), std::move(parts)) : store_decoded(begin, tile, codes, parts);
 }
 
 // What verify_folder looks for in values, looked for while they are at hand: scales above zero and finite, no
@@ -156,22 +155,22 @@ void MatrixTiles::check_decodes(const TensorView& tile, int64_t begin, const Par
 }
 
 void MatrixTiles::store(int64_t begin, const TensorView& tile, TileBuffer codes, Parts parts) {
-  const int64_t row_bytes = code_row_bytes(args_, layout_.code_layout, tile.columns());
-  run_.pipeline.write(layout_.codes, begin * row_bytes, std::move(codes), tile.rows() * row_bytes);
+  const int64_t row_bytes = code_row_bytes(args_, layout_->code_layout, tile.columns());
+  run_.pipeline.write(layout_->codes, begin * row_bytes, std::move(codes), tile.rows() * row_bytes);
   if (args_.strategy == Strategy::tensor) return;  // finish() stores the one scale
   const ScaleLayout scales(args_, tile.columns());
   const int64_t cells = element_count(parts.shape).value(),
                 first = begin / scales.rows_per_scale * scales.scale_columns,
                 item = static_cast<int64_t>(item_size(parts.dtype));
-  run_.pipeline.write(layout_.scales, first * item, std::move(parts.scales), cells * item);
+  run_.pipeline.write(layout_->scales, first * item, std::move(parts.scales), cells * item);
   if (args_.symmetric) return;
-  if (!layout_.zero_points_packed)
-    return run_.pipeline.write(layout_.zero_points, first, std::move(parts.zero_points), cells);
+  if (!layout_->zero_points_packed)
+    return run_.pipeline.write(layout_->zero_points, first, std::move(parts.zero_points), cells);
   const Tensor packed = pack_int_columns(TensorView(parts.zero_points.data(), DType::i8, parts.shape),
                                          args_.num_bits);
   TileBuffer words = run_.pipeline.allocate(packed.bytes());
   std::memcpy(words.data(), packed.data(), static_cast<size_t>(packed.bytes()));
-  run_.pipeline.write(layout_.zero_points, begin / kWordRows * args_.num_bits * scales.scale_columns * 4,
+  run_.pipeline.write(layout_->zero_points, begin / kWordRows * args_.num_bits * scales.scale_columns * 4,
                       std::move(words), packed.bytes());
 }
 
@@ -191,11 +190,11 @@ void MatrixTiles::store_decoded(int64_t begin,
 }
 
 void MatrixTiles::finish() {
-  if (!run_.save_compressed) return;
+  if (!layout_) return;
   const std::string& module = assignment_.weight.module.name;
   if (!tensor_parameters_.scales.empty()) {
-    run_.writer.write_tensor(layout_.scales, tensor_parameters_.scales);
-    if (!args_.symmetric) run_.writer.write_tensor(layout_.zero_points, tensor_parameters_.zero_points);
+    run_.writer.write_tensor(layout_->scales, tensor_parameters_.scales);
+    if (!args_.symmetric) run_.writer.write_tensor(layout_->zero_points, tensor_parameters_.zero_points);
   }
   write_matrix_facts(run_.writer, module, args_, assignment_.format, assignment_.weight.shape, global_scale_);
 }

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "core/data_free/tile_pipeline.hpp"
-#include "core/formats/compressed_tensors.hpp"
+#include "core/formats/output_format.hpp"
 #include "core/plan/run_plan.hpp"
 
 namespace llmc {
@@ -17,7 +17,7 @@ struct MatrixRun {
   TilePipeline& pipeline;
   CheckpointWriter& writer;
   Rounding rounding = Rounding::exact;
-  bool save_compressed = true;  // false: the decoded weight is stored in place of codes and scales
+  const OutputFormat& output;
 };
 
 class MatrixTiles {
@@ -57,8 +57,8 @@ class MatrixTiles {
   const MatrixRun& run_;
   const Assignment& assignment_;
   const QuantizationArgs& args_;
-  const int64_t first_byte_;  // of the weight in its tensor
-  StoredLayout layout_;
+  const int64_t first_byte_;            // of the weight in its tensor
+  std::optional<StoredLayout> layout_;  // nothing: decoded rows are stored
   ValueExtent extent_;
   std::optional<float> global_scale_;
   QuantizationParameters tensor_parameters_;  // Strategy::tensor

@@ -1,8 +1,11 @@
 #include "core/files/quantization_method.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "core/json/json_value.hpp"
+#include "llmc/error.hpp"
 
 namespace llmc {
 namespace {
@@ -21,6 +24,12 @@ constexpr std::pair<const char*, const char*> kTellingKeys[] = {{"load_in_4bit",
                                                                 {"w_bit", "awq"},
                                                                 {"q_group_size", "awq"},
                                                                 {"quant_algo", "modelopt"}};
+
+constexpr std::pair<const char*, const char*> kWaysOut[] = {
+    {"compressed-tensors", "--dequantize makes one of it"},
+    {"bitsandbytes", "transformers' model.dequantize() and save_pretrained() make one of it"},
+    {"fp8", "take the model's bfloat16 release, or multiply its weights by their weight_scale_inv first"},
+};
 
 }  // namespace
 
@@ -45,6 +54,18 @@ std::string quantization_method(const JsonValue& quantization) {
   for (const auto& [key, name] : kTellingKeys)
     if (quantization.find(key)) return name;
   return "unnamed method";
+}
+
+void refuse_quantized(const std::string& place, const std::string& method) {
+  std::string way_out = "take the release that it was made from";
+  for (const auto& [name, text] : kWaysOut)
+    if (method == name) way_out = text;
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format(
+          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized "
+          "one; {}",
+          place, method, way_out));
 }
 
 }  // namespace llmc

@@ -15,4 +15,7 @@ void erase_quantization_config(JsonValue& config);
 // "modelopt"; else "unnamed method".
 std::string quantization_method(const JsonValue& quantization);
 
+// Error(unsupported) for a source that `method` has quantized already: what to take instead.
+[[noreturn]] void refuse_quantized(const std::string& place, const std::string& method);
+
 }  // namespace llmc

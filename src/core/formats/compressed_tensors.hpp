@@ -9,6 +9,7 @@
 #include "core/files/checkpoint_writer.hpp"
 #include "core/formats/quantization_config.hpp"
 #include "core/quantize/qparams.hpp"
+#include "llmc/backend/rows.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/scheme.hpp"
 
@@ -46,7 +47,7 @@ void write_activation(CheckpointWriter& writer,
                       const std::string& name,
                       const QuantizationParameters& parameters);
 // Where row tiles of a weight belong, for writers that make the file's bytes themselves
-// (Backend::quantize_rows).
+// (RowKernels::quantize_rows).
 struct StoredLayout {
   std::string codes, scales, zero_points;  // tensor names; zero_points empty when symmetric
   CodeLayout code_layout = CodeLayout::bytes;

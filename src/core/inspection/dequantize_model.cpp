@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "core/files/checkpoint_writer.hpp"
-#include "core/formats/compressed_tensors.hpp"
 #include "core/files/quantization_method.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
@@ -103,11 +102,11 @@ class Dequantizer {
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("'{}': config.json has no quantization_config: nothing to dequantize",
                               folder.directory()));
-    if (!table.config())
+    if (!table.reader())
       throw Error(ErrorCode::unsupported,
                   fmt::format("'{}': quant_method is '{}', wanted 'compressed-tensors'", folder.directory(),
                               table.method()));
-    require_sound(folder, &*table.config());
+    require_sound(folder, table.reader());
     return table;
   }
 
@@ -124,14 +123,13 @@ class Dequantizer {
         planned_.push_back({name, info.dtype, info.shape});
       } else if (done.insert(module).second) {
         planned_.push_back({module + ".weight", model_dtype(folder_, config, module),
-                            stored_weight_shape(folder_, module, *scheme->weights, *scheme->format)});
+                            table_.reader()->weight_shape(module, *scheme)});
       }
     }
   }
 
   void decode(const std::string& module, const PlannedTensor& tensor) {
-    const Scheme& scheme = *table_.scheme_of(module);
-    const QuantizedMatrix matrix = read_quantized(folder_, module, *scheme.weights, *scheme.format);
+    const QuantizedMatrix matrix = table_.reader()->read(module, *table_.scheme_of(module));
     const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
     backend_.parallel_for((rows + kRowsPerWrite - 1) / kRowsPerWrite, 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {

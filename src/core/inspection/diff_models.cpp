@@ -34,10 +34,10 @@ bool same_bytes(const Checkpoint& a, const Checkpoint& b, const std::string& nam
 }
 
 // A weight as its server sees it, in row tiles: decoded, or as it lies there.
-class WeightReader {
+class ServedRows {
  public:
-  WeightReader(const Checkpoint& folder, const std::string& module, const Scheme* scheme) {
-    if (scheme) matrix = read_quantized(folder, module, *scheme->weights, *scheme->format);
+  ServedRows(const Checkpoint& folder, const ModuleTable& table, const std::string& module) {
+    if (const Scheme* scheme = table.scheme_of(module)) matrix = table.reader()->read(module, *scheme);
     else plain_ = folder.read(module + ".weight");
   }
   const Shape& shape() const { return matrix ? matrix->shape : plain_.shape(); }
@@ -54,7 +54,7 @@ class WeightReader {
   Tensor plain_;
 };
 
-double weight_difference(const WeightReader& a, const WeightReader& b, const ParallelFor& parallel) {
+double weight_difference(const ServedRows& a, const ServedRows& b, const ParallelFor& parallel) {
   const int64_t rows = a.shape()[0], tiles = (rows + kRowsPerSum - 1) / kRowsPerSum;
   std::vector<double> error(static_cast<size_t>(tiles)), energy(error.size());
   parallel(tiles, 1, [&](int64_t begin, int64_t end) {
@@ -103,8 +103,8 @@ class Differ {
         cancel_(cancel) {}
 
   DiffReport run() {
-    if (table_a_.config()) require_sound(a_, &*table_a_.config(), true);
-    if (table_b_.config()) require_sound(b_, &*table_b_.config(), true);
+    if (table_a_.reader()) require_sound(a_, table_a_.reader(), true);
+    if (table_b_.reader()) require_sound(b_, table_b_.reader(), true);
     compare_configs(parse_json(a_.config(), "config.json"), parse_json(b_.config(), "config.json"), "");
     for (const auto& [module, entry] : table_a_.modules()) compare_module(module, entry);
     for (const std::string& name : b_.names())
@@ -141,7 +141,7 @@ class Differ {
     DiffReport::Matrix row{module, scheme_a ? describe(*scheme_a->weights) : "",
                            scheme_b ? describe(*scheme_b->weights) : ""};
     row.equal = cover(module, scheme_a, scheme_b);
-    const WeightReader a(a_, module, scheme_a), b(b_, module, scheme_b);
+    const ServedRows a(a_, table_a_, module), b(b_, table_b_, module);
     if (a.matrix && b.matrix && comparable_codes(*a.matrix, *b.matrix)) {
       const uint8_t *x = a.matrix->codes.as<uint8_t>(), *y = b.matrix->codes.as<uint8_t>();
       row.codes = a.matrix->codes.size();

@@ -4,6 +4,7 @@
 
 #include "core/quantize/number_formats.hpp"
 #include "core/model/served_model.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 #include "llmc/evaluate.hpp"
 
@@ -80,7 +81,12 @@ void forward_file(const std::string& model_dir,
   const WeightTable weights = model.load(head, value_dtype);
   ValueTable values(model.graph().values.size());
   values[static_cast<size_t>(head.input)] = std::move(hidden[0]);
-  backend.execute(head.nodes, weights, tile[0], options, values, &model.rounding());
+  backend.execute(head.nodes,
+                  {.weights = weights,
+                   .batch = tile[0],
+                   .values = values,
+                   .options = options,
+                   .rounding = &model.rounding()});
   keep(fmt::format("hidden.{}", layers), values[static_cast<size_t>(head.nodes.front().output)]);
   if (model.graph().has_head) keep("logits", values[static_cast<size_t>(head.output)]);
 

@@ -147,10 +147,11 @@ void read_head(InspectReport& report, const Checkpoint& folder, const ModuleTabl
   const JsonValue* classes = config.find("architectures");
   if (classes && !classes->items.empty()) report.architecture = classes->items[0].as_string().value_or("");
   report.method = table.method();
-  if (!table.config()) return;
-  report.format = table.config()->format;
-  report.ignored = table.config()->ignore;
-  if (table.config()->kv_cache_scheme) report.kv_cache = describe(*table.config()->kv_cache_scheme);
+  if (!table.reader()) return;
+  const QuantizationConfig& quantization = table.reader()->config();
+  report.format = quantization.format;
+  report.ignored = quantization.ignore;
+  if (quantization.kv_cache_scheme) report.kv_cache = describe(*quantization.kv_cache_scheme);
 }
 
 }  // namespace
@@ -159,7 +160,7 @@ InspectReport inspect_model(const std::string& model_dir) {
   InspectReport report;
   const Checkpoint folder(model_dir);
   const ModuleTable table(folder);
-  if (table.config()) require_sound(folder, &*table.config(), true);
+  if (table.reader()) require_sound(folder, table.reader(), true);
   read_head(report, folder, table);
   report.files = static_cast<int64_t>(folder.files().size());
   report.tensors = static_cast<int64_t>(folder.names().size());

@@ -13,13 +13,11 @@ ModuleTable::ModuleTable(const Checkpoint& folder) {
   if (const JsonValue* quantization = find_quantization_config(config);
       quantization && quantization->is(JsonValue::Kind::object))
     method_ = quantization_method(*quantization);
-  if (method_ == "compressed-tensors")
-    config_ = parse_quantization_config(folder.config(), folder.directory() + "/config.json");
+  if (method_ == "compressed-tensors") reader_ = open_reader(folder);
   known_ = known_modules(folder);
 
   for (const std::string& name : folder.names()) modules_[module_of(name)].parts.insert(last_part(name));
-  if (!config_) return;
-  const GroupMatcher matcher(*config_);
+  if (!reader_) return;
   for (auto& [module, entry] : modules_) {
     const bool small = entry.parts.count("weight") && item_size(folder.info(module + ".weight").dtype) == 1;
     if (!small && std::none_of(entry.parts.begin(), entry.parts.end(), [](const std::string& part) {
@@ -27,9 +25,9 @@ ModuleTable::ModuleTable(const Checkpoint& folder) {
         }))
       continue;
     const auto known = known_.class_of.find(module);
-    const auto* group = matcher.match(module,
-                                      known == known_.class_of.end() ? class_by_name(module) : known->second);
-    if (group && group->scheme.weights) entry.scheme = &group->scheme;
+    const Scheme* scheme = reader_->scheme_of(
+        module, known == known_.class_of.end() ? class_by_name(module) : known->second);
+    if (scheme && scheme->weights) entry.scheme = scheme;
   }
 }
 

@@ -6,31 +6,28 @@
 #include <string>
 
 #include "core/files/checkpoint.hpp"
-#include "core/formats/quantization_config.hpp"
-#include "core/formats/verify.hpp"
+#include "core/formats/folder_reader.hpp"
 
 namespace llmc {
 
 class ModuleTable {
  public:
-  // Error as parse_quantization_config; a method other than compressed-tensors means nothing is known to be
-  // quantized
+  // Error as open_reader; a method other than compressed-tensors means nothing is known to be quantized
   explicit ModuleTable(const Checkpoint& folder);
-  ModuleTable(ModuleTable&&) = default;  // entries point into config_, whose groups stay where they are
 
   struct Entry {
     std::set<std::string> parts;     // last name components: "weight_packed", "bias"
     const Scheme* scheme = nullptr;  // of a quantized module
   };
   const std::map<std::string, Entry>& modules() const { return modules_; }
-  const std::optional<QuantizationConfig>& config() const { return config_; }
+  const FolderReader* reader() const { return reader_.get(); }  // null: nothing is known to be quantized
   const std::string& method() const { return method_; }
   const Scheme* scheme_of(const std::string& module) const;
   std::optional<Shape> known_shape(const std::string& module) const;
 
  private:
-  std::optional<QuantizationConfig> config_;
-  std::string method_;  // quant_method; empty: a plain folder
+  std::unique_ptr<FolderReader> reader_;  // entries point into its config
+  std::string method_;                    // quant_method; empty: a plain folder
   std::map<std::string, Entry> modules_;
   KnownModules known_;
 };

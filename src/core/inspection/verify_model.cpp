@@ -1,5 +1,6 @@
 // llmc verify: everything that can be wrong with a folder, told at once.
 
+#include "core/formats/folder_reader.hpp"
 #include "core/model/known_modules.hpp"
 #include "core/inspection/source_comparison.hpp"
 #include "core/json/json_value.hpp"
@@ -24,13 +25,13 @@ std::optional<Checkpoint> open(const std::string& directory, std::vector<Fault>&
 }
 
 // Nothing when the config is broken: `faults` says how.
-std::optional<QuantizationConfig> read_config(const Checkpoint& folder, std::vector<Fault>& faults) {
+std::unique_ptr<FolderReader> open_reader(const Checkpoint& folder, std::vector<Fault>& faults) {
   try {
-    return parse_quantization_config(folder.config(), "quantization");
+    return llmc::open_reader(folder, "quantization");
   } catch (const Error& error) {
     if (error.code() != ErrorCode::bad_file && error.code() != ErrorCode::invalid_argument) throw;
     faults.push_back({"config.json", error.what(), ""});
-    return std::nullopt;
+    return nullptr;
   }
 }
 
@@ -39,9 +40,9 @@ void check(const Checkpoint& folder,
            const ParallelFor& parallel,
            std::vector<Fault>& faults,
            VerifyReport& report) {
-  std::optional<QuantizationConfig> config = read_config(folder, faults);
+  const std::unique_ptr<FolderReader> reader = open_reader(folder, faults);
   if (!faults.empty()) return;
-  if (!config) report.notes.emplace_back("config.json has no quantization_config: a plain model folder");
+  if (!reader) report.notes.emplace_back("config.json has no quantization_config: a plain model folder");
   const auto poll = [&] {
     if (options.cancel && options.cancel->load(std::memory_order_relaxed))
       throw Error(ErrorCode::cancelled, "verify: cancelled");
@@ -54,7 +55,7 @@ void check(const Checkpoint& folder,
       throw Error(ErrorCode::invalid_argument,
                   "'" + options.source_dir + "': is quantized itself; wanted the model that was compressed");
     comparison.emplace(folder, *source, traits_of_folder(folder.directory(), folder.config()),
-                       config.has_value(), parallel);
+                       reader != nullptr, parallel);
   }
   const auto visit = [&](const std::string& module, const QuantizedMatrix& matrix,
                          std::vector<Fault>& found) {
@@ -62,11 +63,9 @@ void check(const Checkpoint& folder,
     ++report.quantized;
     if (comparison) comparison->compare(module, matrix, found);
   };
-  faults = check_folder({.folder = folder,
-                         .config = config ? &*config : nullptr,
-                         .known = known_modules(folder),
-                         .parallel = parallel,
-                         .visit = visit});
+  const FolderCheck how{
+      .folder = folder, .known = known_modules(folder), .parallel = parallel, .visit = visit};
+  faults = reader ? reader->check(how) : check_folder(how);
   if (!comparison) return;
   poll();
   comparison->finish(faults);

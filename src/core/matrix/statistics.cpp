@@ -7,6 +7,7 @@
 #include "core/quantize/finite.hpp"
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/smoothing.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 #include "llmc/matrix.hpp"
 

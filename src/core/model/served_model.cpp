@@ -5,7 +5,6 @@
 #include <cmath>
 #include <map>
 
-#include "core/formats/compressed_tensors.hpp"
 #include "core/families/decoder_spec.hpp"
 #include "core/files/weight_reader.hpp"
 #include "core/model/model_outline.hpp"
@@ -69,11 +68,9 @@ ActivationQuantization emulated(const Checkpoint& from,
 ServedModel::ServedModel(const std::string& directory)
     : checkpoint_(directory),
       graph_(graph_of(checkpoint_)),
-      quantization_(parse_quantization_config(checkpoint_.config())) {
-  require_sound(checkpoint_, quantization_ ? &*quantization_ : nullptr);
-  if (!quantization_) return;
-  groups_ = std::make_unique<GroupMatcher>(*quantization_);
-  round_activations();
+      reader_(open_reader(checkpoint_, "config.json")) {
+  require_sound(checkpoint_, reader_.get());
+  if (reader_) round_activations();
 }
 
 void ServedModel::round_activations() {
@@ -85,17 +82,17 @@ void ServedModel::round_activations() {
   for (const Module& module : graph_.modules) class_of[module.name] = module.class_name;
   for (const Block& block : graph_.blocks)
     for (const Node& node : block.nodes) {
-      if (const auto* group = node.linear() ? groups_->match(node.name) : nullptr) {
-        add(node.name + ".input", group->scheme.input_activations);
-        add(node.name + ".output", group->scheme.output_activations);
+      if (const Scheme* scheme = node.linear() ? reader_->scheme_of(node.name, "Linear") : nullptr) {
+        add(node.name + ".input", scheme->input_activations);
+        add(node.name + ".output", scheme->output_activations);
       }
       if (const auto* attention = std::get_if<Attention>(&node.operation)) {
-        const auto* group = groups_->match(attention->module, class_of[attention->module]);
-        const bool states = group && !group->scheme.weights;
-        if (states) add(attention->module + ".q", group->scheme.input_activations, attention->heads);
+        const Scheme* scheme = reader_->scheme_of(attention->module, class_of[attention->module]);
+        const bool states = scheme && !scheme->weights;
+        if (states) add(attention->module + ".q", scheme->input_activations, attention->heads);
         for (const char* state : {".k", ".v"})
           add(attention->module + state,
-              states ? group->scheme.input_activations : quantization_->kv_cache_scheme, attention->kv_heads);
+              states ? scheme->input_activations : reader_->config().kv_cache_scheme, attention->kv_heads);
       }
     }
 }
@@ -113,12 +110,11 @@ Tensor ServedModel::load_weight(const Node& node, const NodeWeight& weight, DTyp
   // another module when tied
   const std::string owner = weight.name.substr(0, weight.name.rfind('.'));
   const bool embedding = owner != node.name || std::holds_alternative<Embedding>(node.operation);
-  const auto* group = groups_ && (embedding || node.linear()) && weight.role == WeightRole::weight
-      ? groups_->match(owner, embedding ? "Embedding" : "Linear")
+  const Scheme* scheme = reader_ && (embedding || node.linear()) && weight.role == WeightRole::weight
+      ? reader_->scheme_of(owner, embedding ? "Embedding" : "Linear")
       : nullptr;
-  if (group && group->scheme.weights) {
-    QuantizedMatrix matrix = read_quantized(checkpoint_, owner, *group->scheme.weights,
-                                            group->scheme.format.value_or(infer_format(group->scheme)));
+  if (scheme && scheme->weights) {
+    QuantizedMatrix matrix = reader_->read(owner, *scheme);
     Tensor& scales = matrix.parameters.scales;
     if (dtype == DType::f32 && (scales.dtype() == DType::bf16 || scales.dtype() == DType::f16))
       scales = converted(scales, DType::f32);
@@ -146,7 +142,13 @@ Tensor ServedModel::run_block(Backend& backend,
                                    for (ValueId value : dying[node])
                                      values[static_cast<size_t>(value)] = Tensor();
                                  }};
-  backend.execute(block.nodes, weights, tile, options, values, &rounding_, &lifetimes);
+  backend.execute(block.nodes,
+                  {.weights = weights,
+                   .batch = tile,
+                   .values = values,
+                   .options = options,
+                   .rounding = &rounding_,
+                   .lifetimes = &lifetimes});
   return std::move(values[static_cast<size_t>(block.output)]);
 }
 

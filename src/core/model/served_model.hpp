@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/files/checkpoint.hpp"
-#include "core/formats/quantization_config.hpp"
+#include "core/formats/folder_reader.hpp"
 #include "llmc/backend.hpp"
 #include "llmc/graph.hpp"
 
@@ -18,7 +18,7 @@ class ServedModel {
 
   const Graph& graph() const { return graph_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
-  const Backend::ActivationRounding& rounding() const { return rounding_; }
+  const ActivationRounding& rounding() const { return rounding_; }
   // Decoded weights: codes times scales in `dtype` (float32: unrounded, as the kernels that scale their
   // float32 sums see them; else the model's own rounding).
   WeightTable load(const Block& block, DType dtype) const;
@@ -44,9 +44,8 @@ class ServedModel {
 
   Checkpoint checkpoint_;
   Graph graph_;
-  std::optional<QuantizationConfig> quantization_;
-  std::unique_ptr<GroupMatcher> groups_;
-  Backend::ActivationRounding rounding_;
+  std::unique_ptr<FolderReader> reader_;  // null: a plain folder
+  ActivationRounding rounding_;
 };
 
 }  // namespace llmc

@@ -7,13 +7,13 @@
 
 namespace llmc {
 
-void require_sound(const Checkpoint& folder, const QuantizationConfig* config, bool decoded_only) {
-  const std::vector<Fault> faults = check_folder({.folder = folder,
-                                                  .config = config,
-                                                  .known = known_modules(folder),
-                                                  .decoded_only = decoded_only,
-                                                  .read_plain = false,
-                                                  .read_quantized = false});
+void require_sound(const Checkpoint& folder, const FolderReader* reader, bool decoded_only) {
+  const FolderCheck headers{.folder = folder,
+                            .known = known_modules(folder),
+                            .decoded_only = decoded_only,
+                            .read_plain = false,
+                            .read_quantized = false};
+  const std::vector<Fault> faults = reader ? reader->check(headers) : check_folder(headers);
   if (faults.empty()) return;
   throw Error(ErrorCode::bad_file,
               fmt::format("'{}': not sound: {} ({} fault(s); llmc verify lists them)", folder.directory(),

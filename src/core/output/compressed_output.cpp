@@ -9,6 +9,7 @@
 #include "core/formats/verify.hpp"
 #include "core/quantize/finite.hpp"
 #include "core/quantize/rounding.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -69,31 +70,23 @@ void CompressedOutput::parallel_for(int64_t count,
 
 void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
   if (matrix.codes.device() != Device{}) return put_from_device(assignment, matrix);
-  const std::string& module = assignment.weight.module.name;
-  if (options_.save_compressed) return write_quantized(writer_, module, matrix, assignment.format, *this);
-  for (int64_t row = 0; row < matrix.shape[0]; row += kRowsPerWrite) {
-    const int64_t end = std::min(matrix.shape[0], row + kRowsPerWrite);
-    Tensor tile(assignment.weight.dtype, {end - row, matrix.shape[1]});
-    dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args,
-                    tile.dtype(), tile.data());
-    writer_.write_rows(module + ".weight", row, tile);
-  }
+  plan_.output->write_module(writer_, assignment.planned(), matrix, *this);
 }
 
 void CompressedOutput::put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix) {
   const std::string& module = assignment.weight.module.name;
-  if (!options_.save_compressed) {
+  const auto layout = plan_.output->layout(module, matrix.args, assignment.format);
+  if (!layout) {
     QuantizedMatrix here{matrix.args, matrix.shape, backend_.to_host(matrix.codes), matrix.parameters.copy()};
     return put_quantized(assignment, here);
   }
-  const StoredLayout layout = stored_layout(module, matrix.args, assignment.format);
-  std::optional<Tensor> packed = layout.code_layout == CodeLayout::packed
-      ? backend_.pack_codes(matrix.codes, matrix.args)
+  std::optional<Tensor> packed = layout->code_layout == CodeLayout::packed
+      ? backend_.row_kernels()->pack_codes(matrix.codes, matrix.args)  // whose gptq left codes on a device
       : backend_.to_host(matrix.codes);
   const auto bytes = std::make_shared<const Tensor>(std::move(packed).value());
   const auto parameters = std::make_shared<const QuantizationParameters>(matrix.parameters.copy());
   behind_.add(bytes->bytes(),
-              [this, module, codes = layout.codes, bytes, parameters, args = matrix.args,
+              [this, module, codes = layout->codes, bytes, parameters, args = matrix.args,
                format = assignment.format, shape = matrix.shape] {
                 writer_.write_bytes(codes, 0, bytes->data(), bytes->bytes());
                 write_parameters(writer_, module, args, format, shape, *parameters);
@@ -101,7 +94,7 @@ void CompressedOutput::put_from_device(const Assignment& assignment, const Quant
 }
 
 void CompressedOutput::put_activation(const std::string& name, const QuantizationParameters& parameters) {
-  if (options_.save_compressed) write_activation(writer_, name, parameters);
+  plan_.output->write_activation(writer_, name, parameters);
 }
 
 void CompressedOutput::put_tensor(const std::string& name, const TensorView& values) {

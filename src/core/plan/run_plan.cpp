@@ -151,7 +151,7 @@ void plan_attention_scales(RunPlan& plan, const Graph& graph, const FileOf& file
       if (scales == plan.attentions.end()) continue;
       for (const auto& state : scales->second.states(*attention))
         for (PlannedTensor& tensor :
-             planned_activation(state.name, scales->second.args, state.heads, graph.dtype)) {
+             plan.output->activation_tensors(state.name, scales->second.args, state.heads, graph.dtype)) {
           const auto linear = std::find_if(block.nodes.begin(), block.nodes.end(),
                                            [](const Node& other) { return other.linear(); });
           tensor.file = file_of(linear->weight(WeightRole::weight)->source.tensor);
@@ -179,17 +179,12 @@ void plan_tensors(RunPlan& plan,
   };
   const auto add_quantized = [&](const Assignment& assignment) {
     const std::string file = file_of(assignment.weight.source.tensor);
-    if (!options.save_compressed)
-      return plan.tensors.push_back({assignment.weight.module.name + ".weight", assignment.weight.dtype,
-                                     assignment.weight.shape, file});
-    for (PlannedTensor& tensor :
-         planned_tensors(assignment.weight.module.name, assignment.weight.shape, *assignment.scheme,
-                         assignment.format, assignment.weight.dtype)) {
+    for (PlannedTensor& tensor : plan.output->module_tensors(assignment.planned())) {
       tensor.file = file;
       plan.tensors.push_back(std::move(tensor));
     }
   };
-  if (model.graph && options.save_compressed) plan_attention_scales(plan, *model.graph, file_of);
+  if (model.graph) plan_attention_scales(plan, *model.graph, file_of);
   const auto add_copy = [&](const WeightRef& from, const std::string& name, DType dtype, const Shape& shape) {
     plan.tensors.push_back({name, dtype, shape, file_of(from.tensor)});
     plan.copied.push_back({from, name});
@@ -272,7 +267,7 @@ void lint(RunPlan& plan, const ModelOutline& model, const OneshotOptions& option
   const std::vector<std::string> unequal = unequal_fused_parts(plan, model);
   if (options.compat == Compat::reference) return add(unequal);
   if (!unequal.empty()) throw Error(ErrorCode::invalid_argument, fmt::format("recipe: {}", unequal.front()));
-  if (options.save_compressed) add(vllm_notes(plan, model));
+  if (plan.output->keeps_codes()) add(vllm_notes(plan, model));
 }
 
 // Names of the recipe that do nothing: most often they are mistyped.
@@ -298,90 +293,7 @@ void check_names(RunPlan& plan,
   }
 }
 
-bool has_argument(const ModifierSpec& spec, std::string_view key) {
-  const RecipeValue* value = spec.arguments.find(key);
-  return value && !value->is_null();
-}
-
-// The QuantizationModifier before a GPTQModifier without a scheme says what is quantized; GPTQModifier how. Both
-// become one GPTQModifier.
-ModifierSpec with_scheme_of(const ModifierSpec& gptq, const ModifierSpec& what) {
-  const auto texts = [](const ModifierSpec& spec, const char* key) {
-    const RecipeValue* value = spec.arguments.find(key);
-    return value ? value->as_strings(fmt::format("{}.{}", spec.type, key)) : std::vector<std::string>{};
-  };
-  const std::vector<std::string> targets = texts(gptq, "targets"), ignored = texts(what, "ignore");
-  bool same = targets.empty() || targets == std::vector<std::string>{"Linear"} ||
-      targets == texts(what, "targets");
-  for (const std::string& entry : texts(gptq, "ignore"))
-    same = same && std::find(ignored.begin(), ignored.end(), entry) != ignored.end();
-  if (!same)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("recipe line {}: {} has no scheme and takes that of {} (line {}), but has other "
-                            "targets or ignores more; wanted its own scheme, or the same modules",
-                            gptq.line, gptq.type, what.type, what.line));
-  ModifierSpec merged = gptq;
-  std::erase_if(merged.arguments.entries,
-                [](const auto& entry) { return entry.first == "targets" || entry.first == "ignore"; });
-  for (const auto& [key, value] : what.arguments.entries)
-    if (!has_argument(merged, key)) {
-      std::erase_if(merged.arguments.entries,
-                    [&, name = key](const auto& entry) { return entry.first == name; });
-      merged.arguments.entries.emplace_back(key, value);
-    }
-  return merged;
-}
-
-std::vector<ModifierSpec> with_schemes(const std::vector<ModifierSpec>& modifiers,
-                                       std::vector<std::string>& notes) {
-  const auto says_what = [](const ModifierSpec& spec) {
-    return has_argument(spec, "scheme") || has_argument(spec, "config_groups");
-  };
-  std::vector<ModifierSpec> all;
-  for (const ModifierSpec& spec : modifiers) {
-    const bool bare = spec.type == "GPTQModifier" && !says_what(spec) &&
-        !has_argument(spec, "kv_cache_scheme");
-    const auto what = std::find_if(all.rbegin(), all.rend(), [&](const ModifierSpec& before) {
-      return bare && before.type == "QuantizationModifier" && says_what(before);
-    });
-    if (what == all.rend()) {
-      all.push_back(spec);
-      continue;
-    }
-    notes.push_back(
-        fmt::format("recipe line {}: {} has no scheme and takes that of {} (line {}), which does "
-                    "nothing else",
-                    spec.line, spec.type, what->type, what->line));
-    ModifierSpec merged = with_scheme_of(spec, *what);
-    all.erase(std::next(what).base());
-    all.push_back(std::move(merged));
-  }
-  return all;
-}
-
 }  // namespace
-
-ModifierList::ModifierList(const Recipe& recipe, const RunPolicy& policy) {
-  for (const ModifierSpec& spec : with_schemes(recipe.modifiers, notes)) {
-    all.push_back(make_modifier(spec, policy));
-    if (const auto* quantizer = dynamic_cast<const Quantizer*>(all.back().get()))
-      quantizers.push_back(quantizer);
-    if (const auto* transform = dynamic_cast<const Transform*>(all.back().get())) {
-      if (!quantizers.empty())
-        throw Error(
-            ErrorCode::invalid_argument,
-            fmt::format("recipe line {}: {} comes after {}; it changes weights, so it must come first",
-                        spec.line, spec.type, quantizers.back()->type()));
-      transforms.push_back(transform);
-    }
-  }
-}
-
-bool ModifierList::need_calibration() const {
-  return !transforms.empty() || std::any_of(quantizers.begin(), quantizers.end(), [](const Quantizer* q) {
-    return q->needs_gram() || q->needs_calibration();
-  });
-}
 
 std::vector<AttentionScales::State> AttentionScales::states(const Attention& attention) const {
   std::vector<State> all{{1, attention.module + ".k", attention.kv_heads},
@@ -401,6 +313,7 @@ RunPlan make_plan(const Checkpoint& checkpoint,
                   const OneshotOptions& options) {
   refuse_quantized_parts(checkpoint);
   RunPlan plan;
+  plan.output = options.save_compressed ? &compressed_tensors_format() : &dense_format();
   plan.notes = modifiers.notes;
   for (const auto& modifier : modifiers.all)
     for (const std::string& line : modifier->notes()) plan.notes.push_back(line);
@@ -413,19 +326,16 @@ RunPlan make_plan(const Checkpoint& checkpoint,
   batch(plan, model);
   plan_tensors(plan, checkpoint, model, options);
   plan_config(plan, model, modifiers, options);
-  if (options.save_compressed) ignore_copied_matrices(plan, checkpoint);
+  if (plan.output->keeps_codes()) ignore_copied_matrices(plan, checkpoint);
   lint(plan, model, options);
   check_planned_folder(plan, checkpoint, options);
   return plan;
 }
 
 std::string planned_config(const RunPlan& plan, const Checkpoint& source, const OneshotOptions& options) {
-  std::string text = source.config();
-  if (options.save_compressed && plan.quantizes()) {
-    const ConfigFlavor flavor = options.compat == Compat::reference ? ConfigFlavor::reference
-                                                                    : ConfigFlavor::vllm;
-    text = merge_quantization_config(text, write_quantization_config(plan.config, flavor));
-  }
+  const std::string text = plan.output->config(
+      source.config(), plan.config,
+      options.compat == Compat::reference ? ConfigFlavor::reference : ConfigFlavor::vllm);
   return plan.untie ? set_config_boolean(text, "tie_word_embeddings", false) : text;
 }
 

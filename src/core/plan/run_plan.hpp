@@ -8,29 +8,21 @@
 #include <vector>
 
 #include "core/files/checkpoint_writer.hpp"
-#include "core/formats/quantization_config.hpp"
+#include "core/formats/output_format.hpp"
 #include "core/model/model_outline.hpp"
+#include "core/plan/modifier_list.hpp"
 #include "llmc/modifier.hpp"
 #include "llmc/oneshot.hpp"
 
 namespace llmc {
-
-// The recipe's steps, sorted into their two kinds.
-struct ModifierList {
-  ModifierList(const Recipe& recipe, const RunPolicy& policy);
-  bool need_calibration() const;
-
-  std::vector<std::unique_ptr<Modifier>> all;  // owner, in recipe order
-  std::vector<const Transform*> transforms;
-  std::vector<const Quantizer*> quantizers;
-  std::vector<std::string> notes;
-};
 
 struct Assignment {
   const Quantizer* quantizer = nullptr;
   const Scheme* scheme = nullptr;
   Format format = Format::dense;
   WeightModule weight;
+
+  PlannedModule planned() const { return {weight.module.name, weight.shape, weight.dtype, *scheme, format}; }
 };
 
 // Fixed scales of what an attention reads.
@@ -53,6 +45,7 @@ struct TensorCopy {
 };
 
 struct RunPlan {
+  const OutputFormat* output = nullptr;
   std::unordered_map<std::string, Assignment> assignments;      // by module name
   std::unordered_map<std::string, AttentionScales> attentions;  // by module name
   std::vector<std::string> order;                               // assigned modules in model order

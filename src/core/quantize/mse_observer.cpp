@@ -12,6 +12,8 @@
 #include "core/quantize/number_formats.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "core/quantize/scale_grid.hpp"
+#include "llmc/backend/ranges.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -371,14 +373,16 @@ std::optional<ValueRanges> search_by(Backend& backend,
                                      const RangeSearch& search,
                                      const Candidates& candidates,
                                      std::span<const float> weights) {
+  RangeKernels* const kernels = backend.range_kernels();
+  if (!kernels) return std::nullopt;
   RangeTrials trials = candidates.trials(weight, weights);
-  std::optional<RangesTried> tried = backend.try_ranges(trials);
+  std::optional<RangesTried> tried = kernels->try_ranges(trials);
   if (!tried) return std::nullopt;
   if (args.strategy == Strategy::tensor)
     return best_of_totals(candidates, search, tried->min[0], tried->max[0], tried->errors);
   if (const size_t steps = steps_taken(search, tried->improved); steps < candidates.steps()) {
     trials.shrinks = trials.shrinks.first(steps);
-    tried = backend.try_ranges(trials);
+    tried = kernels->try_ranges(trials);
     if (!tried) return std::nullopt;
   }
   return ValueRanges{scale_shape(args, weight.shape), std::move(tried->min), std::move(tried->max)};

@@ -9,6 +9,8 @@
 #include "core/quantize/mse_observer.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "core/quantize/scale_grid.hpp"
+#include "llmc/backend/ranges.hpp"
+#include "llmc/backend/host_view.hpp"
 #include "llmc/error.hpp"
 
 namespace llmc {
@@ -172,11 +174,11 @@ ValueRanges weight_ranges(const TensorView& weight,
                           Backend& backend) {
   if (const auto search = range_search(args))
     return search_ranges(weight, args, *search, importance, backend);
-  if (weight.device != Device{}) {
+  if (RangeKernels* const kernels = weight.device != Device{} ? backend.range_kernels() : nullptr) {
     RangeTrials plain;
     plain.weight = weight;
     plain.args = &args;
-    if (auto found = backend.try_ranges(plain))
+    if (auto found = kernels->try_ranges(plain))
       return {scale_shape(args, weight.shape), std::move(found->min), std::move(found->max)};
   }
   return observe_in_tiles(*HostView(weight, backend), args, backend);

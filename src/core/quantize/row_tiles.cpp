@@ -46,7 +46,8 @@ Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend&
   if (!matrix.parameters.zero_points.empty()) job.zero_points = matrix.parameters.zero_points;
   job.product_dtype = product_dtype(matrix.parameters, out);
   job.out = out;
-  if (auto values = backend.dequantize(job)) return std::move(*values);
+  if (RowKernels* const kernels = backend.row_kernels())
+    if (auto values = kernels->dequantize(job)) return std::move(*values);
   return dequantize_in_tiles(matrix, out, backend);
 }
 
@@ -171,7 +172,8 @@ RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const Para
 }
 
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend) {
-  if (const auto result = backend.quantize_rows(job)) return *result;
+  if (RowKernels* const kernels = backend.row_kernels())
+    if (const auto result = kernels->quantize_rows(job)) return *result;
   return quantize_rows_by_definition(job, backend);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "core/quantize/qparams.hpp"
 #include "core/quantize/rounding.hpp"
+#include "llmc/backend/rows.hpp"
 #include "llmc/backend.hpp"
 
 namespace llmc {
@@ -19,7 +20,7 @@ Tensor dequantize_for_forward(const QuantizedMatrix& matrix, DType out, Backend&
 // ||W - Q|| / ||W|| over all elements (Frobenius), 0 for an all-zero weight.
 double relative_weight_error(const TensorView& weight, const QuantizedMatrix& matrix, Backend& backend);
 
-// A job of Backend::quantize_rows: by the backend, or by the definition below where the backend has no fast
+// A job of RowKernels::quantize_rows: by the backend, or by the definition below where the backend has no fast
 // way.
 RowsQuantized quantize_row_tile(const RowQuantization& job, Backend& backend);
 // The definition itself, from qparams.hpp, rounding.hpp and packing.hpp.
