@@ -1,10 +1,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "options.hpp"
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -37,7 +38,7 @@ void run(const EvalArguments& arguments) {
     std::printf("%s\n", result.c_str());
     return;
   }
-  const auto values = nlohmann::json::parse(result);
+  const auto values = parse_report(result);
   std::fputs(fmt::format("perplexity       {:.4f} over {} tokens\n", values.at("perplexity").get<double>(),
                          values.at("tokens").get<int64_t>())
                  .c_str(),

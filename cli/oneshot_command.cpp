@@ -1,13 +1,14 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "argument_table.hpp"
 #include "command.hpp"
 #include "llmc_tools.h"
 #include "progress_view.hpp"
 #include "summary_table.hpp"
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -55,7 +56,7 @@ void run_dequantize(const OneshotArguments& arguments) {
   check(status, error);
   const std::string json = take_json(text);
   view.finish();
-  const auto report = nlohmann::json::parse(json);
+  const auto report = parse_report(json);
   if (arguments.json) std::printf("%s\n", json.c_str());
   else if (!arguments.quiet)
     std::fputs(
