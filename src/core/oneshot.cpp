@@ -103,9 +103,6 @@ class Model::Run {
   void compress() {
     const Timed timed(report_.seconds);
     if (!calibrated_) return compress_without_data();
-    if (backend_.device() != Device{} && model_.graph->dtype == DType::f16)
-      throw Error(ErrorCode::unsupported,
-                  "oneshot: a float16 model is calibrated on the CPU only so far; wanted --device cpu");
     if (options_.load_calibration)
       options_.calibration = options_.load_calibration(
           [this](const std::string& line) { reporter_.note(line); });
