@@ -179,8 +179,8 @@ struct ValueLifetimes {
 // multiplied; a norm's weight and bias are divided, (1 + weight) where that is what the norm multiplies by.
 enum class SmoothingUse { multiply, divide, divide_plus_one };
 
-// Weights where a backend's arithmetic wants them. Keeps what was moved; what was not is borrowed from the
-// table it was made from.
+// A block's weights in the memory a backend computes in. Owns the table that was copied there; otherwise it refers
+// to the caller's table, which must outlive it.
 class StagedWeights {
  public:
   explicit StagedWeights(const WeightTable* borrowed) : table_(borrowed) {}
