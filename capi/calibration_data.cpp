@@ -36,10 +36,13 @@ TokenBatch copy_sequences(const int32_t* token_ids,
   return batch;
 }
 
-std::vector<std::string> data_paths(const llmc_oneshot_options& options) {
-  std::vector<std::string> paths;
-  for (const char* path : {options.dataset, options.tokenizer_dir})
-    if (path && *path) paths.emplace_back(path);
+std::vector<DataPath> data_paths(const llmc_oneshot_options& options) {
+  std::vector<DataPath> paths;
+  const auto add = [&](const char* what, const char* path) {
+    if (path && *path) paths.push_back({what, path});
+  };
+  add("the data set", options.dataset);
+  add("the tokenizer's folder", options.tokenizer_dir);
   return paths;
 }
 

@@ -6,11 +6,12 @@
 
 #include "llmc.h"
 #include "llmc/backend.hpp"
+#include "llmc/oneshot.hpp"
 
 namespace llmc::capi {
 
 // The data set and the tokenizer's folder, where they are given: the output may not take their place.
-std::vector<std::string> data_paths(const llmc_oneshot_options& options);
+std::vector<DataPath> data_paths(const llmc_oneshot_options& options);
 std::string template_date(const llmc_oneshot_options& options);  // the given one, or the fixed default
 // Checked: [num_sequences + 1] starts from 0 that never fall. `where` begins the error text:
 // "llmc_oneshot_options.".

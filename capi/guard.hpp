@@ -7,6 +7,7 @@
 
 #include "llmc.h"
 #include "llmc/error.hpp"
+#include "printable.hpp"
 
 struct llmc_error {
   llmc_status status;
@@ -17,19 +18,6 @@ namespace llmc::capi {
 
 // Not freed: what is returned when there is no memory for an error object.
 llmc_error* out_of_memory_error() noexcept;
-
-// Names come from files of strangers and texts go to terminals: line breaks become spaces, other control
-// characters (ESC, and those of C1 in UTF-8) a question mark.
-inline std::string one_line(std::string text) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c == '\n' || c == '\r' || c == '\t') text[i] = ' ';
-    else if (c < 0x20 || c == 0x7f) text[i] = '?';
-    else if (c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0)
-      text.replace(i, 2, "?");
-  }
-  return text;
-}
 
 inline llmc_status report_error(llmc_error** error, llmc_status status, const char* message) noexcept {
   if (error) {

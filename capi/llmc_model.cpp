@@ -31,7 +31,7 @@ struct llmc_model {
   llmc::Model model;
   std::optional<llmc::TokenBatch> calibration;  // nothing before the first sequence
   std::vector<std::string> statistics;          // folders
-  std::vector<std::string> data_paths;          // data sets and tokenizers
+  std::vector<llmc::DataPath> data_paths;       // data sets and tokenizers
   std::vector<std::string> notes;               // about the data
   std::string template_date;                    // of the last data set; empty: none
 };
@@ -129,8 +129,8 @@ llmc_status llmc_model_add_data(llmc_model* model, const llmc_oneshot_options* g
     std::vector<std::string> notes = model->notes;
     notes.insert(notes.end(), told.begin(), told.end());
     std::string date = template_date(data);
-    std::vector<std::string> paths = model->data_paths;
-    for (std::string& path : data_paths(data)) paths.push_back(std::move(path));
+    std::vector<llmc::DataPath> paths = model->data_paths;
+    for (llmc::DataPath& path : data_paths(data)) paths.push_back(std::move(path));
     append(model->calibration, loaded);
     model->notes = std::move(notes);
     model->data_paths = std::move(paths);

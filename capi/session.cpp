@@ -10,13 +10,13 @@ llmc::Callbacks llmc_session::callbacks() {
   callbacks.memory = &memory;
   if (progress)
     callbacks.progress = [this](const llmc::Progress& p) {
-      const std::string layer = llmc::capi::one_line(p.layer);
+      const std::string layer = llmc::one_line(p.layer);
       const llmc_progress view{p.stage.c_str(), layer.c_str(), p.step, p.steps, p.loss};
       progress(&view, progress_user_data);
     };
   if (log)
     callbacks.log = [this](int level, const std::string& line) {
-      log(level, llmc::capi::one_line(line).c_str(), log_user_data);
+      log(level, llmc::one_line(line).c_str(), log_user_data);
     };
   return callbacks;
 }

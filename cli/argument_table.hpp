@@ -25,7 +25,4 @@ void add_foreign_arguments(CLI::App& app, std::map<std::string, std::string>& gi
 // argv for CLI11: "--max_seq_length" becomes "--max-seq-length", "--output_dir" "--output".
 std::vector<std::string> normalized_arguments(int argc, char** argv);
 
-// Python's and the shell's spelling of a switch: true, True, 1, yes, on | false, False, 0, no, off.
-bool parse_switch(const std::string& name, const std::string& value);
-
 }  // namespace cli

@@ -25,9 +25,12 @@ struct ExitCode {
 };
 
 struct SessionSettings {  // the options every sub-command has
-  int threads = 0, device_index = 0;
+  int threads = 0;
+  int32_t device = LLMC_DEVICE_CPU;
+  int device_index = 0;
   int64_t memory_limit = 0;
-  std::string device = "cpu", cpu_isa, cuda_module;
+  std::string cpu_isa;
+  std::string cuda_module;
   void add_to(CLI::App& app);
 };
 

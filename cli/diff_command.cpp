@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -97,7 +97,7 @@ void run(const DiffArguments& arguments) {
   const llmc_status status = llmc_diff(session.get(), &options, &text, &error);
   check(status, error);
   const std::string json = take_json(text);
-  const auto report = nlohmann::json::parse(json);
+  const auto report = parse_report(json);
   const bool identical = report.at("identical");
   if (arguments.json) {
     std::printf("%s\n", json.c_str());

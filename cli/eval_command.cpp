@@ -1,10 +1,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "options.hpp"
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -12,7 +13,8 @@ namespace {
 
 struct EvalArguments {
   SessionSettings session;
-  std::string model, reference, text, tokenizer, dtype = "float32";
+  std::string model, reference, text, tokenizer;
+  int32_t dtype = LLMC_DTYPE_FLOAT32;
   int64_t window = 512;
   bool json = false;
 };
@@ -20,7 +22,7 @@ struct EvalArguments {
 void run(const EvalArguments& arguments) {
   llmc_eval_options options{};
   options.struct_size = sizeof options;
-  options.dtype = arguments.dtype == "bfloat16" ? LLMC_DTYPE_BFLOAT16 : LLMC_DTYPE_FLOAT32;
+  options.dtype = arguments.dtype;
   options.model_dir = arguments.model.c_str();
   options.reference_dir = arguments.reference.empty() ? nullptr : arguments.reference.c_str();
   options.text = arguments.text.c_str();
@@ -37,7 +39,7 @@ void run(const EvalArguments& arguments) {
     std::printf("%s\n", result.c_str());
     return;
   }
-  const auto values = nlohmann::json::parse(result);
+  const auto values = parse_report(result);
   std::fputs(fmt::format("perplexity       {:.4f} over {} tokens\n", values.at("perplexity").get<double>(),
                          values.at("tokens").get<int64_t>())
                  .c_str(),
@@ -62,8 +64,9 @@ void add_eval_command(CLI::App& app) {
                      "Folder with tokenizer.json, when it is not the model's");
   command.add_option("--window", arguments->window, "Tokens per independent window (512)")
       ->check(CLI::Range(2, 1 << 20));
-  command.add_option("--dtype", arguments->dtype, "Dtype of the values between operations")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+  add_choice(command, "--dtype", arguments->dtype,
+             {{"float32", LLMC_DTYPE_FLOAT32}, {"bfloat16", LLMC_DTYPE_BFLOAT16}},
+             "Dtype of the values between operations");
   command.add_flag("--json", arguments->json, "Print {\"perplexity\", \"tokens\", \"kl\", \"top1\"}");
   arguments->session.add_to(command);
   command.callback([arguments] { run(*arguments); });

@@ -1,12 +1,14 @@
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "options.hpp"
 
 namespace cli {
 
 void add_forward_command(CLI::App& app) {
   struct ForwardArguments {
     SessionSettings session;
-    std::string model, input_ids, output, dtype = "float32";
+    std::string model, input_ids, output;
+    int32_t dtype = LLMC_DTYPE_FLOAT32;
   };
   auto arguments = std::make_shared<ForwardArguments>();
   CLI::App& command = *app.add_subcommand(
@@ -19,13 +21,14 @@ void add_forward_command(CLI::App& app) {
   command
       .add_option("--output", arguments->output, "safetensors file to write: logits, hidden.0 .. hidden.N")
       ->required();
-  command.add_option("--dtype", arguments->dtype, "Dtype of the values between operations")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+  add_choice(command, "--dtype", arguments->dtype,
+             {{"float32", LLMC_DTYPE_FLOAT32}, {"bfloat16", LLMC_DTYPE_BFLOAT16}},
+             "Dtype of the values between operations");
   arguments->session.add_to(command);
   command.callback([arguments] {
     llmc_forward_options options{};
     options.struct_size = sizeof options;
-    options.dtype = arguments->dtype == "bfloat16" ? LLMC_DTYPE_BFLOAT16 : LLMC_DTYPE_FLOAT32;
+    options.dtype = arguments->dtype;
     options.model_dir = arguments->model.c_str();
     options.input_ids = arguments->input_ids.c_str();
     options.output = arguments->output.c_str();

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -89,7 +89,7 @@ void run(const InspectArguments& arguments) {
   const llmc_status status = llmc_inspect(session.get(), &options, &result, &error);
   check(status, error);
   const std::string json = take_json(result);
-  const auto report = nlohmann::json::parse(json);
+  const auto report = parse_report(json);
   std::fputs(arguments.json ? (json + "\n").c_str() : (heading(report) + table(report)).c_str(), stdout);
 }
 

@@ -1,35 +1,58 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "argument_table.hpp"
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "options.hpp"
 #include "progress_view.hpp"
+#include "report_text.hpp"
 #include "summary_table.hpp"
 
 namespace cli {
 
 namespace {
 
+// Texts that are empty and numbers that are 0 are not given: the library has the defaults.
 struct OneshotArguments {
   SessionSettings session;
-  std::string model, recipe, scheme, stage, dataset, tokenizer, text_column, template_date, output,
-      compat = "vllm", rounding, propagation;
-  std::string tie_word_embeddings = "true", save_compressed = "true", shuffle = "false",
-              concatenate = "false", propagate_error = "true";
-  int64_t samples = 512, max_seq_length = 0, max_shard_size = 0;
-  uint64_t shuffle_seed = 0;
-  bool shuffle_seed_given = false, overwrite = false, quiet = false, json = false, dequantize = false,
-       print_arguments = false;
-  std::map<std::string, std::string> foreign;
+  std::string model;
+  std::string output;
+  // what is done
+  std::string recipe;
+  std::string scheme;
+  std::string stage;
+  bool dequantize = false;
+  // calibration data
+  std::string dataset;
+  std::string tokenizer;
+  std::string text_column;
+  std::string template_date;
+  int64_t samples = 512;
+  int64_t max_seq_length = 0;
+  std::optional<uint64_t> shuffle_seed;
+  bool shuffle = false;
+  bool concatenate = false;
+  // arithmetic
+  int32_t compat = LLMC_COMPAT_VLLM;
+  int32_t rounding = 0;
+  int32_t propagation = 0;
+  bool propagate_error = true;
+  // the folder that is written
+  bool save_compressed = true;
+  bool tie_word_embeddings = true;
+  bool overwrite = false;
+  int64_t max_shard_size = 0;
+  // what is printed
+  bool quiet = false;
+  bool json = false;
+  bool print_arguments = false;
+  std::map<std::string, std::string> foreign;  // of llm-compressor, without effect here
 };
 
 const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
-int32_t choice(const std::string& value, const char* first, const char* second) {
-  return value == first ? 1 : value == second ? 2 : 0;
-}
 int32_t tri_state(bool on) { return on ? LLMC_ON : LLMC_OFF; }
 
 // The other way round: no recipe, no data.
@@ -55,7 +78,7 @@ void run_dequantize(const OneshotArguments& arguments) {
   check(status, error);
   const std::string json = take_json(text);
   view.finish();
-  const auto report = nlohmann::json::parse(json);
+  const auto report = parse_report(json);
   if (arguments.json) std::printf("%s\n", json.c_str());
   else if (!arguments.quiet)
     std::fputs(
@@ -74,7 +97,7 @@ void run(OneshotArguments& arguments) {
   if (arguments.model.empty()) throw Failure("--model is required");
   if (arguments.output.empty()) throw Failure("--output is required");
   if (arguments.dequantize) return run_dequantize(arguments);
-  if (!parse_switch("propagate-error", arguments.propagate_error))
+  if (!arguments.propagate_error)
     throw Failure("--propagate-error false is not supported: later layers always see the quantized ones");
   if (!arguments.stage.empty()) arguments.output += "/" + arguments.stage;
 
@@ -85,7 +108,7 @@ void run(OneshotArguments& arguments) {
 
   llmc_oneshot_options options{};
   options.struct_size = sizeof options;
-  options.compat = choice(arguments.compat, "vllm", "reference");
+  options.compat = arguments.compat;
   options.model_dir = arguments.model.c_str();
   options.output_dir = arguments.output.c_str();
   options.recipe = text_or_null(arguments.recipe);
@@ -97,15 +120,14 @@ void run(OneshotArguments& arguments) {
   options.template_date = text_or_null(arguments.template_date);
   options.num_calibration_samples = arguments.samples;
   options.max_seq_length = arguments.max_seq_length;
-  options.shuffle_seed = arguments.shuffle_seed;
+  options.shuffle_seed = arguments.shuffle_seed.value_or(0);
   options.max_shard_bytes = arguments.max_shard_size;
-  options.shuffle = tri_state(arguments.shuffle_seed_given ||
-                              parse_switch("shuffle-calibration-samples", arguments.shuffle));
-  options.concatenate_data = tri_state(parse_switch("concatenate-data", arguments.concatenate));
-  options.rounding = choice(arguments.rounding, "exact", "reference");
-  options.propagation = choice(arguments.propagation, "sublayer", "layer");
-  options.save_compressed = tri_state(parse_switch("save-compressed", arguments.save_compressed));
-  options.tie_word_embeddings = tri_state(parse_switch("tie-word-embeddings", arguments.tie_word_embeddings));
+  options.shuffle = tri_state(arguments.shuffle_seed || arguments.shuffle);
+  options.concatenate_data = tri_state(arguments.concatenate);
+  options.rounding = arguments.rounding;
+  options.propagation = arguments.propagation;
+  options.save_compressed = tri_state(arguments.save_compressed);
+  options.tie_word_embeddings = tri_state(arguments.tie_word_embeddings);
   options.overwrite = tri_state(arguments.overwrite);
 
   const Session session(arguments.session, ProgressView::on_progress, ProgressView::on_log, &view);
@@ -142,31 +164,30 @@ void add_oneshot_command(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command.add_option("--max-seq-length", arguments->max_seq_length, "Cut samples to this many tokens")
       ->check(CLI::PositiveNumber);
-  command
-      .add_option("--shuffle-seed", arguments->shuffle_seed,
-                  "Pick samples in the order of datasets' shuffle(seed); default: file order")
-      ->each([arguments](const std::string&) { arguments->shuffle_seed_given = true; });
-  command.add_option("--shuffle-calibration-samples", arguments->shuffle,
-                     "true: shuffle with --shuffle-seed");
-  command.add_option("--concatenate-data", arguments->concatenate,
-                     "true: join samples, then cut multiples of --max-seq-length");
+  command.add_option("--shuffle-seed", arguments->shuffle_seed,
+                     "Pick samples in the order of datasets' shuffle(seed); default: file order");
+  add_switch(command, "--shuffle-calibration-samples", arguments->shuffle,
+             "true: shuffle with --shuffle-seed");
+  add_switch(command, "--concatenate-data", arguments->concatenate,
+             "true: join samples, then cut multiples of --max-seq-length");
   command.add_option("--text-column", arguments->text_column, "Column of plain text (text)");
   command.add_option(
       "--template-date", arguments->template_date,
       "What a chat template's strftime_now prints, YYYY-MM-DD; fixed by default so that runs repeat");
-  command
-      .add_option("--compat", arguments->compat,
-                  "vllm: best numbers that vLLM loads; reference: llm-compressor's arithmetic and config")
-      ->check(CLI::IsMember({"vllm", "reference"}));
-  command.add_option("--rounding", arguments->rounding, "exact or reference; default by --compat")
-      ->check(CLI::IsMember({"exact", "reference"}));
-  command.add_option("--propagation", arguments->propagation, "sublayer or layer; default by --compat")
-      ->check(CLI::IsMember({"sublayer", "layer"}));
-  command.add_option("--save-compressed", arguments->save_compressed,
-                     "false: write rounded weights in the model's dtype");
-  command.add_option("--tie-word-embeddings", arguments->tie_word_embeddings,
-                     "false: write lm_head as a tensor of its own");
-  command.add_option("--propagate-error", arguments->propagate_error, "true: what llmc always does")
+  add_choice(command, "--compat", arguments->compat,
+             {{"vllm", LLMC_COMPAT_VLLM}, {"reference", LLMC_COMPAT_REFERENCE}},
+             "vllm: best numbers that vLLM loads; reference: llm-compressor's arithmetic and config");
+  add_choice(command, "--rounding", arguments->rounding,
+             {{"exact", LLMC_ROUNDING_EXACT}, {"reference", LLMC_ROUNDING_REFERENCE}},
+             "exact or reference; default by --compat");
+  add_choice(command, "--propagation", arguments->propagation,
+             {{"sublayer", LLMC_PROPAGATION_SUBLAYER}, {"layer", LLMC_PROPAGATION_LAYER}},
+             "sublayer or layer; default by --compat");
+  add_switch(command, "--save-compressed", arguments->save_compressed,
+             "false: write rounded weights in the model's dtype");
+  add_switch(command, "--tie-word-embeddings", arguments->tie_word_embeddings,
+             "false: write lm_head as a tensor of its own");
+  add_switch(command, "--propagate-error", arguments->propagate_error, "true: what llmc always does")
       ->group("");
   command
       .add_option("--max-shard-size", arguments->max_shard_size,

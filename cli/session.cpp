@@ -3,6 +3,7 @@
 
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "options.hpp"
 
 namespace cli {
 
@@ -26,8 +27,9 @@ void SessionSettings::add_to(CLI::App& app) {
   app.add_option("--threads", threads,
                  "Worker threads; 0: all cores this process may use. The output does not depend on it.")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--device", device, "cpu; cuda: a GPU; auto: a GPU where there is one")
-      ->check(CLI::IsMember({"cpu", "cuda", "auto"}));
+  add_choice(app, "--device", device,
+             {{"cpu", LLMC_DEVICE_CPU}, {"cuda", LLMC_DEVICE_CUDA}, {"auto", LLMC_DEVICE_AUTO}},
+             "cpu; cuda: a GPU; auto: a GPU where there is one");
   app.add_option("--device-index", device_index, "Which GPU")->check(CLI::NonNegativeNumber);
   app.add_option("--cuda-module", cuda_module,
                  "Path of libllmc_cuda.so; otherwise it is looked for beside the llmc library");
@@ -47,9 +49,7 @@ Session::Session(const SessionSettings& settings,
                  void* user_data) {
   llmc_session_options options{};
   options.struct_size = sizeof options;
-  options.device_type = settings.device == "cuda" ? LLMC_DEVICE_CUDA
-      : settings.device == "auto"                 ? LLMC_DEVICE_AUTO
-                                                  : LLMC_DEVICE_CPU;
+  options.device_type = settings.device;
   options.device_index = settings.device_index;
   options.cuda_module = settings.cuda_module.empty() ? nullptr : settings.cuda_module.c_str();
   options.threads = settings.threads;

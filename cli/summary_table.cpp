@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <vector>
+
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -44,7 +45,7 @@ double megabytes(const nlohmann::json& bytes) { return bytes.get<double>() / 1e6
 }  // namespace
 
 std::string summary_table(const std::string& report_json, const std::string& output_dir) {
-  const auto report = nlohmann::json::parse(report_json);
+  const auto report = parse_report(report_json);
   std::string out = fmt::format("{:<24} {:<20} {:<7} {:>10} {:>9} {:>8}\n", "layer", "scheme", "method",
                                 "rel. error", "damping", "seconds");
   for (const LayerRow& row : rows_by_layer(report.at("linears")))

@@ -2,10 +2,10 @@
 
 #include <cstdio>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "command.hpp"
 #include "llmc_tools.h"
+#include "report_text.hpp"
 
 namespace cli {
 
@@ -66,7 +66,7 @@ void run(const VerifyArguments& arguments) {
   const llmc_status status = llmc_verify(session.get(), &options, &text, &error);
   check(status, error);
   const std::string json = take_json(text);
-  const auto report = nlohmann::json::parse(json);
+  const auto report = parse_report(json);
   const auto& faults = report.at("faults");
   if (arguments.json) {
     std::printf("%s\n", json.c_str());

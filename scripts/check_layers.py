@@ -74,6 +74,7 @@ MAY_INCLUDE = {
         "llmc_dlpack.h",
         "text/text.hpp",
         "guard.hpp",
+        "printable.hpp",
         "session.hpp",
         "callback_source.hpp",
         "calibration_data.hpp",
@@ -87,6 +88,9 @@ MAY_INCLUDE = {
         "argument_table.hpp",
         "progress_view.hpp",
         "summary_table.hpp",
+        "report_text.hpp",
+        "options.hpp",
+        "printable.hpp",
     ],
 }
 faults = []

@@ -34,6 +34,11 @@ struct Callbacks {
   const MemoryAccount* memory = nullptr;
 };
 
+// A file or folder that the calibration data came from: the output may not take its place.
+struct DataPath {
+  std::string what, path;  // "the data set", "the tokenizer's folder"
+};
+
 struct OneshotOptions {
   std::string model_dir, output_dir;
   const TensorSource* source = nullptr;            // instead of model_dir; borrowed
@@ -47,8 +52,7 @@ struct OneshotOptions {
   // instead: folders of Model::save_statistics, merged in this order
   std::vector<std::string> statistics;
   std::string template_date;  // recorded in the report
-  // files and folders the calibration data came from (data set, tokenizer): the output may not take their place
-  std::vector<std::string> data_paths;
+  std::vector<DataPath> data_paths;
 
   Compat compat = Compat::vllm;
   std::optional<Rounding> rounding;        // default: by compat

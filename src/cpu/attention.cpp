@@ -111,9 +111,9 @@ class Attend {
                   panels = divide_up(count, kernel_.b.width), queries = panels * kernel_.b.width;
     const PackedHead& head = heads_[static_cast<size_t>(task.sequence * shape_.kv_heads +
                                                         task.head / (shape_.heads / shape_.kv_heads))];
-    // keys beyond are not seen
+    // keys after the block's last query are masked: they are not even multiplied
     const int64_t end = task.query + count;
-    // one as wide as the sequence hides nothing; a wider one may not fit the kernel's 32 bits
+    // a window as wide as the sequence masks nothing; a wider one may not fit the kernel's 32-bit lanes
     const int64_t window = shape_.sliding_window < total ? shape_.sliding_window : 0;
     const int64_t oldest = window > 0 ? std::max<int64_t>(0, task.query - window + 1) : 0;
     const int64_t first_block = oldest / kKeyBlock, last_block = divide_up(end, kKeyBlock);

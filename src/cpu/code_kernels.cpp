@@ -83,7 +83,7 @@ constexpr bool kFusedSteps = false;
 constexpr bool kFusedSteps = true;
 #endif
 
-// Then what happens to it before it becomes a code.
+// The adjustment of a quotient before it is rounded to a code: the zero point is added, or nothing is done.
 struct AsIs {
   // -0 + 0 is +0, as in the definition
   HWY_INLINE V operator()(V quotient, V zero_point) const { return hn::Add(quotient, zero_point); }
@@ -99,8 +99,8 @@ struct RoundTwice {
   }
 };
 
-// And what became of the values: nothing is asked, or sums of squares. float32 sums serve one row of ordinary
-// size; where they might not, doubles do.
+// The sums that go with the codes: none, or error = sum (w - q)^2 and energy = sum w^2. float32 is exact enough
+// for a row of ordinary size; longer rows use double.
 struct NoSums {
   static constexpr bool kWanted = false;
   HWY_INLINE void add(V, V) {}
@@ -179,7 +179,7 @@ HWY_INLINE W code_vector(const RowCodes<T>& job,
 }
 
 template <class Division, class T, class Adjust, class Code, class Sums>
-// by value: what codes are stored to could alias a reference
+// by value: the compiler must assume that stores to the codes change what a reference refers to
 void code_all_cells(const RowCodes<T> job, const Adjust adjust, const Code code, Sums& sums) {
   const F32 d;
   const bool whole_vectors = job.group % kLanes == 0 && job.columns % job.group == 0;
@@ -208,8 +208,8 @@ void code_all_cells(const RowCodes<T> job, const Adjust adjust, const Code code,
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// Sums of what the codes are off. What they stand for comes in half steps; times half the scale that is what
-// they are worth, to the last bit.
+// Adds up the squared quantization errors. Decoded FP4 values are multiples of 0.5, so a cell keeps them doubled, as
+// integers, and multiplies by scale / 2: exact.
 template <class D, class Sums>
 HWY_INLINE void add_errors_of_codes(D d,
                                     hn::Vec<D> codes,

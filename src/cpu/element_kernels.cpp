@@ -213,7 +213,7 @@ constexpr int64_t kForever = std::numeric_limits<int32_t>::max();  // more keys 
 
 HWY_INLINE hn::Mask<F32> visible(int64_t key, int64_t query, int64_t window) {
   const hn::ScalableTag<int32_t> di;
-  // how far each query is behind the key
+  // query position - key position: below 0 the key is in the future, from the window on it is masked
   const auto behind = hn::Iota(di, static_cast<int32_t>(query - key));
   const auto low = hn::Set(di, -1),
              high = hn::Set(di,

@@ -68,7 +68,7 @@ class Solver {
     engine_.pool.parallel_for(columns_, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         diagonal_[static_cast<size_t>(i)] = gram[i * columns_ + i];
-        float zero = 0;  // unless some number is not finite
+        float zero = 0;  // sum of 0 * x: NaN when some x is not finite
         for (int64_t j = 0; j <= i; ++j) zero += gram[i * columns_ + j] * 0.0f;
         finite[static_cast<size_t>(i)] = zero == 0.0f;
       }

@@ -60,7 +60,7 @@ CodeRule code_rule(const RowQuantization& job, const ScaleRule& scales) {
   if (scales.kind == ScaleKind::e8m0) rule.scales = ScaleValues::powers_of_two;
   else if (scales.kind == ScaleKind::model_dtype && job.weight.dtype == DType::bf16)
     rule.scales = ScaleValues::bf16;
-  // A global scale is float32 and lifts the quotient to float32 in the reference too.
+  // NVFP4's global scale is float32, so quotients are float32 in the reference as well: no rounding to bfloat16.
   rule.round_quotient = job.rounding == Rounding::reference && job.weight.dtype == DType::bf16 &&
       scales.kind != ScaleKind::e4m3_of_global;
   rule.round_product = job.weight.dtype == DType::bf16 && scales.kind == ScaleKind::model_dtype;

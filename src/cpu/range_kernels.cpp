@@ -26,7 +26,7 @@ HWY_INLINE hn::Vec<D> sign_bits(D d) {
   return hn::Set(d, static_cast<hn::TFromD<D>>(hn::TFromD<D>{1} << (8 * sizeof(hn::TFromD<D>) - 1)));
 }
 
-// What a vector of bits is measured by: its magnitudes, or numbers that order as its values do.
+// Two unsigned integer keys for comparing floats: magnitude(x) orders like |x|, keyed(x) orders like x.
 template <class D>
 HWY_INLINE hn::Vec<D> magnitude(D d, hn::Vec<D> bits) {
   return hn::AndNot(sign_bits(d), bits);
@@ -51,7 +51,7 @@ HWY_INLINE void for_each_bits(D d, const T* row, int64_t begin, int64_t end, con
   body(hn::LoadU(d, tail));
 }
 
-// The maximum over all of a vector, as far as one block of 128 bits has room.
+// Folds a vector by maxima into one block of 128 bits.
 template <class D>
 HWY_INLINE auto folded([[maybe_unused]] D d, hn::Vec<D> v) {
 #if HWY_TARGET != HWY_SCALAR  // which has no halves
@@ -96,7 +96,7 @@ HWY_INLINE FourBits four_maxima(const Blocks& block) {
 #endif
 }
 
-// The bits that keyed() made a number of; those below a bfloat16 are zero.
+// The inverse of keyed(): the bits of the float. The 16 bits that a bfloat16 does not have are zero.
 template <class T>
 HWY_INLINE FourBits bits_of_keys(FourBits keys) {
   const Four d;

@@ -77,8 +77,8 @@ void scales_of_model(const ScaleRule& rule,
   }
 }
 
-// The exponent under the magnitude, raised to the next from 1.75 times it on, less the grid's own exponent.
-// 255 (an overflow) becomes the largest.
+// The MX scale's exponent: floor(log2 |x|), plus one where the mantissa is 1.75 or more, minus the exponent of
+// the grid's largest power of two. 255 stands for an overflow and becomes 254, the largest.
 void power_scales(const ScaleRule& rule, const float* high, int64_t cells, const CellScales& out) {
   const F32 d;
   const I32 di;

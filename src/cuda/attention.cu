@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
   const int head = static_cast<int>(blockIdx.y), kv_head = head / (p.heads / p.kv_heads),
             warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const int group = lane / 4, member = lane % 4;
-  const int64_t end = least(tile.query + kQueries, tile.sequence_end);  // keys beyond are not seen
+  const int64_t end = least(tile.query + kQueries, tile.sequence_end);  // causal: later keys are masked
   const int64_t oldest = p.window > 0 && tile.query - p.window + 1 > tile.sequence_begin
       ? tile.query - p.window + 1
       : tile.sequence_begin;
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
       }
     }
 
-    // Scores in units of log2, masked where no query of this tile may be cut off.
+    // Scores times log2(e), for exp2; keys that a query must not see become -inf.
     const int64_t query = tile.query + warp * 16 + group;
     float highest[2] = {top[0], top[1]};
 #pragma unroll

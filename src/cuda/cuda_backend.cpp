@@ -17,7 +17,7 @@
 namespace llmc::cuda {
 namespace {
 
-// Made first and gone last.
+// The stream of all work: made before, and destroyed after, everything that queues work on it.
 struct Stream {
   cudaStream_t handle = nullptr;
   Stream() { check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate"); }
@@ -31,7 +31,7 @@ struct Stream {
 // from here on: tiles of 32768 tokens, whose values take a few GB
 constexpr size_t kRoomy = size_t{12} << 30;
 
-// Of tensors that someone else owns and keeps.
+// The owner of tensors in memory that a caller lends: it frees nothing.
 class LentMemory final : public DeviceMemory {
  public:
   explicit LentMemory(Device device) : device_(device) {}
@@ -97,7 +97,7 @@ class CudaBackend final : public Backend, public RowKernels, public RangeKernels
     check(cudaStreamSynchronize(stream_.handle), "copy to the caller's memory");
   }
 
-  // On the host where the device has no room to spare: it is brought when it is used.
+  // A value stays on the host while the device is nearly full; execute() copies it when it is used.
   Tensor load_weight(DType dtype, Shape shape, const ReadBytes& read) override {
     select();
     if (shape.size() == 2 && (dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f32) &&
@@ -309,8 +309,8 @@ class CudaBackend final : public Backend, public RowKernels, public RangeKernels
   }
 
  private:
-  // At the start of each call. Calls may come from any thread, and each has a current device of its own. What
-  // is queued takes less than a second.
+  // At the start of each call: CUDA's current device is per thread, and calls may come from any thread. Cancelling
+  // is checked here alone, as one call queues less than a second of work.
   void select() const {
     if (cancel_ && cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::cancelled, "cancelled");
     check(cudaSetDevice(heap_.device().index), "cudaSetDevice");

@@ -33,7 +33,7 @@ std::byte* DeviceHeap::allocate(size_t bytes) {
                     " in use, and the limit is " + std::to_string(limit_));
   void* block = nullptr;
   if (cudaMalloc(&block, size) != cudaSuccess) {
-    cudaGetLastError();  // forget it: there is a second try
+    cudaGetLastError();  // clears the error: the allocation is tried again below
     trim();
     if (cudaMalloc(&block, size) != cudaSuccess) {
       cudaGetLastError();
@@ -87,7 +87,7 @@ Tensor DeviceHeap::upload(const TensorView& host) {
   check(cudaMemcpyAsync(made.data(), host.data, static_cast<size_t>(made.bytes()),
                         host.device == Device{} ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToDevice, stream_),
         "upload");
-  // pinned memory of the caller's would be read later
+  // cudaMemcpyAsync reads pinned memory later, when the caller may have changed it
   if (host.device == Device{}) check(cudaStreamSynchronize(stream_), "upload");
   return made;
 }

@@ -238,7 +238,7 @@ class Forward {
     problem.kv_heads = static_cast<int>(attention.kv_heads);
     problem.head_dim = static_cast<int>(attention.head_dim);
     problem.scale = static_cast<float>(attention.scale);
-    // one as wide as all tokens hides nothing
+    // a window as wide as all tokens masks nothing
     problem.window = attention.sliding_window < batch_.tokens()
         ? std::max<int64_t>(0, attention.sliding_window)
         : 0;
@@ -316,7 +316,7 @@ class Forward {
     return holder;
   }
 
-  // On the device, where it is brought when it waited on the host.
+  // The value on the device; one that lies on the host is copied there first.
   const Tensor& input(const Node& node, size_t index) {
     if (index >= node.inputs.size())
       fail(
@@ -348,7 +348,7 @@ class Forward {
     return value;
   }
 
-  // As staged; one that was not is staged here, into `holder`.
+  // The weight in the form of stage_weights(); converted now, into `holder`, when it was not staged.
   const Tensor& weight(const Node& node, const std::string& name, const Shape& shape, Tensor& holder) {
     const auto found = weights_.find(name);
     if (found == weights_.end()) fail(node, "weight '" + name + "' is missing");

@@ -17,7 +17,7 @@ constexpr int kBlock = kGptqBlock;
 // row.
 __global__ void read_diagonal_rows(const float* gram, int64_t n, float* diagonal, int* bad) {
   const int64_t i = blockIdx.x;
-  float zero = 0;  // unless some number is not finite
+  float zero = 0;  // sum of 0 * x: NaN when some x is not finite
   for (int64_t j = threadIdx.x; j <= i; j += blockDim.x) zero += gram[i * n + j] * 0.0f;
   if (zero != 0.0f) atomicOr(bad, 1);
   if (threadIdx.x == 0) diagonal[i] = gram[i * n + i];
@@ -96,7 +96,7 @@ __global__ void gather_columns(const T* weight,
   const int64_t row = blockIdx.x;
   for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) {
     const int64_t original = order[i];
-    // no input ever: the weight does not matter
+    // a dead column: its inputs were always zero, so its weight becomes zero
     out[row * columns + i] = diagonal_given[original] == 0.0f ? 0.0f
                                                               : to_float(weight[row * columns + original]);
   }
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const ColumnProblem p = problems[blockIdx.y];
   const int member = static_cast<int>(threadIdx.x) % kTeam, local = static_cast<int>(threadIdx.x) / kTeam;
   const int64_t first_row = int64_t{blockIdx.x} * kRows, row = first_row + local;
-  if (first_row >= p.rows) return;  // another problem has more
+  if (first_row >= p.rows) return;  // the launch is sized for the problem with the most rows
   const bool there = row < p.rows;
   const int columns = static_cast<int>(least(kBlock, p.columns - begin));
   const int lane = static_cast<int>(threadIdx.x) % kWarp;

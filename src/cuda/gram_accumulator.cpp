@@ -26,7 +26,7 @@ void GramAccumulator::add(const TensorView& x, float* gram) {
     waiting.values = Tensor();
   }
   for (int64_t first = 0; first < x.rows();) {
-    if (waiting.tokens == 0 && x.rows() - first >= room) {  // as much as could wait: not copied first
+    if (waiting.tokens == 0 && x.rows() - first >= room) {  // a full batch by itself: no copy needed
       add_to_gram(x.data + first * row_bytes, x.dtype, room, width, gram, engine_.stream);
       first += room;
       continue;

@@ -7,8 +7,8 @@
 
 namespace llmc::cuda {
 
-// The memory of grams is its own, so that it knows when one goes: what waited for it must never reach what
-// lies there next.
+// It owns the memory of grams, so that it is told when one is freed: values that wait for a freed gram are dropped,
+// or they would be added to whatever gets that memory next.
 class GramAccumulator final : public DeviceMemory {
  public:
   explicit GramAccumulator(Engine& engine) : engine_(engine) {}

@@ -1,5 +1,5 @@
-// What libllmc.so and libllmc_cuda.so say to each other: one function. The module is a second half of the
-// same build; nothing else fits.
+// The interface between libllmc.so and libllmc_cuda.so: one function. Both must come from one build, which build_id()
+// checks: C++ classes cross this boundary.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -15,7 +15,7 @@ struct ModuleRequest {
   int32_t device_index = 0;
   int64_t memory_limit = 0;                  // CudaOptions
   const char* build_id = nullptr;            // of the library that asks
-  std::unique_ptr<Backend>* host = nullptr;  // does what is done on the host; taken
+  std::unique_ptr<Backend>* host = nullptr;  // the CPU backend for work done on the host; moved from
 };
 struct ModuleAnswer {
   std::unique_ptr<Backend> backend;  // null: `code` and `text` say why

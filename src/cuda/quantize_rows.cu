@@ -205,6 +205,7 @@ void dequantize_row_cells(const DequantizeProblem& p, cudaStream_t stream) {
   if (count == 0) return;
   const auto blocks = static_cast<unsigned>(least(divide_up(count, kThreads), 8192));
   if (p.out_dtype == DType::bf16) LLMC_LAUNCH((dequantize_values<Bf16>), blocks, kThreads, 0, stream, p);
+  else if (p.out_dtype == DType::f16) LLMC_LAUNCH((dequantize_values<Half>), blocks, kThreads, 0, stream, p);
   else LLMC_LAUNCH((dequantize_values<float>), blocks, kThreads, 0, stream, p);
 }
 

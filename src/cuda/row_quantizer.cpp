@@ -72,7 +72,7 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
 }
 
 std::optional<Tensor> dequantize(Engine& engine, const Dequantization& job) {
-  if (job.out != DType::bf16 && job.out != DType::f32) return std::nullopt;
+  if (job.out != DType::bf16 && job.out != DType::f32 && job.out != DType::f16) return std::nullopt;
   DeviceHeap& heap = engine.heap;
   DequantizeProblem p;
   p.rows = job.codes.rows();

@@ -65,7 +65,7 @@ Tensor Uploader::upload(const TensorView& host) {
 }
 
 Tensor Uploader::fill(DType dtype, Shape shape, const Backend::ReadBytes& read) {
-  // also when `read` fails: the memory must not be given out while something is on its way to it
+  // Waited for also when `read` fails: the heap must not give out memory that a copy still writes to.
   struct Arrival {
     cudaStream_t copies;
     ~Arrival() { cudaStreamSynchronize(copies); }

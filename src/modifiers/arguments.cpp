@@ -8,9 +8,15 @@
 
 namespace llmc {
 
-Arguments::Arguments(const ModifierSpec& spec)
-    : spec_(spec),
-      known_{"index", "group", "start", "end", "update", "requires_calibration_data"} {}
+namespace {
+
+// of llm-compressor's Modifier, without effect here: taken by all, and named to nobody
+constexpr std::string_view kTakenByAll[] = {"index", "group",  "start",
+                                            "end",   "update", "requires_calibration_data"};
+
+}  // namespace
+
+Arguments::Arguments(const ModifierSpec& spec) : spec_(spec) {}
 
 bool Arguments::has(std::string_view key) {
   known_.emplace_back(key);
@@ -55,7 +61,8 @@ void Arguments::fail(std::string_view key, const std::string& problem) const {
 void Arguments::finish() const {
   for (const auto& [key, value] : spec_.arguments.entries) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    std::vector<std::string> names(known_.begin() + 6, known_.end());
+    if (std::find(std::begin(kTakenByAll), std::end(kTakenByAll), key) != std::end(kTakenByAll)) continue;
+    std::vector<std::string> names = known_;
     std::sort(names.begin(), names.end());
     names.erase(std::unique(names.begin(), names.end()), names.end());
     std::string list;

@@ -85,7 +85,7 @@ class Custom final : public ScopedQuantizer {
                        [&](std::byte code) { return code == codes.data()[0]; });
   }
 
-  // Codes that a file cannot hold would be cut to size without a word.
+  // Codes outside the range of num_bits would be truncated silently when they are packed.
   void check(const QuantizedMatrix& matrix, const std::string& module) const {
     const QuantizationArgs& args = matrix.args;
     const auto* codes = reinterpret_cast<const uint8_t*>(matrix.codes.data());

@@ -119,13 +119,13 @@ class Gptq final : public ScopedQuantizer {
             results_of(sets[i], std::move(prepared[i]), std::move(solutions[next++]), backend, rows));
       else
         results.push_back(
-            round_to_nearest(sets[i], policy_.rounding, backend, rows));  // an Embedding multiplies nothing
+            round_to_nearest(sets[i], policy_.rounding, backend, rows));  // an Embedding has no Hessian
     }
     return results;
   }
 
  private:
-  // What a problem borrows, and what its results are made of.
+  // A GptqProblem and the tensors that its views refer to; the results are built from them.
   struct PreparedSet {
     std::vector<QuantizationParameters> parameters;
     StackedScales scales;

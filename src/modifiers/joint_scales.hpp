@@ -11,8 +11,8 @@ namespace llmc {
 
 // One set of parameters per job. With tensor_group (NVFP4) all jobs share one global scale, from the largest
 // range of them all: vLLM fuses them.
-// `statistics`: of the jobs' input; null when there are none. `note`, when not null: why an observer did
-// without them.
+// `statistics`: of the jobs' input; null when there are none. `note`, when not null, receives the reason why an
+// observer could not use them.
 std::vector<QuantizationParameters> joint_scales(std::span<const MatrixJob> jobs,
                                                  const QuantizationArgs& args,
                                                  const Statistics* statistics,

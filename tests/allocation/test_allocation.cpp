@@ -254,7 +254,7 @@ TEST_CASE("schemes and their matrices survive any failed allocation") {
   llmc_tensor tensors[8];
   for (int32_t i = 0; i < llmc_packed_count(stored.get()); ++i) {
     tensors[i] = empty_tensor();
-    must([&](llmc_error** e) { return llmc_packed_tensor(stored.get(), i, &names[i], &tensors[i], e); });
+    must(llmc_packed_tensor, stored.get(), i, &names[i], &tensors[i]);
   }
   CHECK(fail_each(
             [&](llmc_error** e) {

@@ -24,29 +24,27 @@ inline Refusal refuse_quantize(llmc_session* session,
                                const llmc_gram* gram = nullptr,
                                const float* global_scale = nullptr) {
   llmc_matrix* matrix = reinterpret_cast<llmc_matrix*>(16);
-  const Refusal result = refusal([&](llmc_error** e) {
-    return llmc_quantize_matrix(session, scheme, weight, gram, global_scale, &matrix, e);
-  });
+  const Refusal result = refusal(llmc_quantize_matrix, session, scheme, weight, gram, global_scale, &matrix);
   CHECK(matrix == nullptr);
   return result;
 }
 inline llmc_status scheme_status(const llmc_scheme_options& options) {
   llmc_scheme* scheme = reinterpret_cast<llmc_scheme*>(16);
-  const Refusal result = refusal([&](llmc_error** e) { return llmc_scheme_create(&options, &scheme, e); });
+  const Refusal result = refusal(llmc_scheme_create, &options, &scheme);
   CHECK(scheme == nullptr);
   return result.status;
 }
 inline llmc_matrix_facts facts_of(const llmc_matrix* matrix) {
   llmc_matrix_facts facts{};
   facts.struct_size = sizeof facts;
-  must([&](llmc_error** e) { return llmc_matrix_info(matrix, &facts, e); });
+  must(llmc_matrix_info, matrix, &facts);
   return facts;
 }
 inline std::string dequantized(llmc_session* session, const llmc_matrix* matrix, DType dtype) {
   const llmc_matrix_facts facts = facts_of(matrix);
   Tensor values(dtype, {facts.rows, facts.columns});
   llmc_tensor out = tensor_of(values);
-  must([&](llmc_error** e) { return llmc_matrix_dequantize(session, matrix, &out, e); });
+  must(llmc_matrix_dequantize, session, matrix, &out);
   return bytes_of(out);
 }
 struct Stored {
@@ -58,9 +56,7 @@ inline Stored stored(const llmc_packed* packed) {
   for (int32_t i = 0; i < llmc_packed_count(packed); ++i) {
     result.names.push_back(nullptr);
     result.tensors.push_back(empty_tensor());
-    must([&](llmc_error** e) {
-      return llmc_packed_tensor(packed, i, &result.names.back(), &result.tensors.back(), e);
-    });
+    must(llmc_packed_tensor, packed, i, &result.names.back(), &result.tensors.back());
   }
   return result;
 }
@@ -69,10 +65,8 @@ inline OwnedMatrix unpack(llmc_session* session,
                           const Stored& from,
                           int32_t dtype) {
   llmc_matrix* matrix = nullptr;
-  must([&](llmc_error** e) {
-    return llmc_unpack(session, scheme, from.names.data(), from.tensors.data(),
-                       static_cast<int32_t>(from.tensors.size()), dtype, &matrix, e);
-  });
+  must(llmc_unpack, session, scheme, from.names.data(), from.tensors.data(),
+       static_cast<int32_t>(from.tensors.size()), dtype, &matrix);
   return OwnedMatrix(matrix);
 }
 
@@ -101,31 +95,24 @@ struct WriterJob {
   }
   OwnedWriter writer(const llmc_writer_options& given) const {
     llmc_writer* made = nullptr;
-    must([&](llmc_error** e) { return llmc_writer_create(&given, &made, e); });
+    must(llmc_writer_create, &given, &made);
     return OwnedWriter(made);
   }
   OwnedWriter planned() const {
     auto made = writer(options());
-    must([&](llmc_error** e) {
-      return llmc_writer_plan_matrix(made.get(), "fc1", scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e);
-    });
+    must(llmc_writer_plan_matrix, made.get(), "fc1", scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128);
     const int64_t shape[1] = {128};
-    must([&](llmc_error** e) {
-      return llmc_writer_plan_tensor(made.get(), "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1, e);
-    });
+    must(llmc_writer_plan_tensor, made.get(), "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1);
     return made;
   }
   void give_matrix(llmc_writer* to) const {
-    must([&](llmc_error** e) { return llmc_writer_add_matrix(session.get(), to, "fc1", matrix.get(), e); });
+    must(llmc_writer_add_matrix, session.get(), to, "fc1", matrix.get());
   }
   void give_norm(llmc_writer* to) {
     const llmc_tensor tensor = tensor_of(norm);
-    must(
-        [&](llmc_error** e) { return llmc_writer_add_tensor(session.get(), to, "norm.weight", &tensor, e); });
+    must(llmc_writer_add_tensor, session.get(), to, "norm.weight", &tensor);
   }
-  void finish(llmc_writer* of) const {
-    must([&](llmc_error** e) { return llmc_writer_finish(session.get(), of, e); });
-  }
+  void finish(llmc_writer* of) const { must(llmc_writer_finish, session.get(), of); }
   bool left_nothing() const { return std::filesystem::is_empty(scratch.path()); }
 };
 

@@ -25,7 +25,7 @@ struct Setting {
 
   OwnedModel open() {
     llmc_model* model = nullptr;
-    must([&](llmc_error** e) { return llmc_model_open(session.get(), model_dir.c_str(), &model, e); });
+    must(llmc_model_open, session.get(), model_dir.c_str(), &model);
     return OwnedModel(model);
   }
   void add(const OwnedModel& model, int64_t first, int64_t last) {  // sequences [first, last)
@@ -34,9 +34,7 @@ struct Setting {
       starts.push_back(tokens.sequence_starts[static_cast<size_t>(s)] -
                        tokens.sequence_starts[static_cast<size_t>(first)]);
     const int32_t* ids = tokens.token_ids.data() + tokens.sequence_starts[static_cast<size_t>(first)];
-    must([&](llmc_error** e) {
-      return llmc_model_add_token_ids(model.get(), ids, starts.data(), last - first, e);
-    });
+    must(llmc_model_add_token_ids, model.get(), ids, starts.data(), last - first);
   }
   llmc_oneshot_options to(int path, const char* recipe) {
     llmc_oneshot_options options{};
@@ -52,10 +50,8 @@ struct Setting {
 };
 
 inline void quantize(const OwnedModel& model, const llmc_oneshot_options& options) {
-  must([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+  must(llmc_model_quantize, model.get(), &options);
 }
-inline void save(const OwnedModel& model) {
-  must([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); });
-}
+inline void save(const OwnedModel& model) { must(llmc_model_save, model.get(), nullptr); }
 
 }  // namespace llmc::test

@@ -4,6 +4,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "llmc/tensor.hpp"
@@ -29,21 +30,26 @@ struct Refusal {
   llmc_status status;
   std::string message;
 };
-template <class Call>
-Refusal refusal(Call call) {
-  llmc_error* error = reinterpret_cast<llmc_error*>(16);
-  const llmc_status status = call(&error);
+// Calls a function of the C interface that must fail, with all its arguments but the last:
+// refusal(llmc_pack, session, nullptr, &packed). Fails the test when it succeeds.
+template <class Function, class... Arguments>
+Refusal refusal(Function&& function, Arguments&&... arguments) {
+  llmc_error* const unset = reinterpret_cast<llmc_error*>(16);  // the call must not read what stands there
+  llmc_error* error = unset;
+  const llmc_status status = function(std::forward<Arguments>(arguments)..., &error);
   if (status == LLMC_OK) throw std::runtime_error("the call succeeded");
+  if (error == unset) throw std::runtime_error("the call failed without an error object");
   Refusal result{status, llmc_error_message(error)};
   if (llmc_error_status(error) != status) throw std::runtime_error("the error object has another status");
   llmc_error_free(error);
   return result;
 }
-// Runs a call that must work.
-template <class Call>
-void must(Call call) {
+// Calls a function of the C interface that must work, with all its arguments but the last: must(llmc_pack, session,
+// matrix, &packed). Fails the test with the text of the error.
+template <class Function, class... Arguments>
+void must(Function&& function, Arguments&&... arguments) {
   llmc_error* error = nullptr;
-  if (call(&error) == LLMC_OK) return;
+  if (function(std::forward<Arguments>(arguments)..., &error) == LLMC_OK) return;
   const std::string message = llmc_error_message(error);
   llmc_error_free(error);
   throw std::runtime_error(message);
@@ -54,12 +60,12 @@ inline OwnedSession new_session(int threads = 1) {
   options.struct_size = sizeof options;
   options.threads = threads;
   llmc_session* session = nullptr;
-  must([&](llmc_error** e) { return llmc_session_create(&options, &session, e); });
+  must(llmc_session_create, &options, &session);
   return OwnedSession(session);
 }
 inline OwnedGram new_gram(int64_t channels, int32_t parts = LLMC_GRAM_ALL) {
   llmc_gram* gram = nullptr;
-  must([&](llmc_error** e) { return llmc_gram_create(channels, parts, &gram, e); });
+  must(llmc_gram_create, channels, parts, &gram);
   return OwnedGram(gram);
 }
 inline llmc_scheme_options scheme_options(const char* scheme, int32_t method = LLMC_METHOD_RTN) {
@@ -71,7 +77,7 @@ inline llmc_scheme_options scheme_options(const char* scheme, int32_t method = L
 }
 inline OwnedScheme new_scheme(const llmc_scheme_options& options) {
   llmc_scheme* scheme = nullptr;
-  must([&](llmc_error** e) { return llmc_scheme_create(&options, &scheme, e); });
+  must(llmc_scheme_create, &options, &scheme);
   return OwnedScheme(scheme);
 }
 inline OwnedScheme new_scheme(const char* scheme, int32_t method = LLMC_METHOD_RTN) {
@@ -101,7 +107,7 @@ inline llmc_tensor empty_tensor() {
 }
 
 inline void add(llmc_session* session, llmc_gram* gram, const llmc_tensor& values) {
-  must([&](llmc_error** e) { return llmc_gram_add(session, gram, &values, e); });
+  must(llmc_gram_add, session, gram, &values);
 }
 inline OwnedMatrix quantize(llmc_session* session,
                             const llmc_scheme* scheme,
@@ -109,14 +115,12 @@ inline OwnedMatrix quantize(llmc_session* session,
                             const llmc_gram* gram = nullptr,
                             const float* global_scale = nullptr) {
   llmc_matrix* matrix = nullptr;
-  must([&](llmc_error** e) {
-    return llmc_quantize_matrix(session, scheme, &weight, gram, global_scale, &matrix, e);
-  });
+  must(llmc_quantize_matrix, session, scheme, &weight, gram, global_scale, &matrix);
   return OwnedMatrix(matrix);
 }
 inline OwnedPacked pack(llmc_session* session, const llmc_matrix* matrix) {
   llmc_packed* packed = nullptr;
-  must([&](llmc_error** e) { return llmc_pack(session, matrix, &packed, e); });
+  must(llmc_pack, session, matrix, &packed);
   return OwnedPacked(packed);
 }
 inline int64_t item_bytes(int32_t dtype) {
@@ -145,7 +149,7 @@ inline std::string bytes_of(const llmc_tensor& tensor) {
 }
 inline std::string part_bytes(const llmc_matrix* matrix, int32_t part) {
   llmc_tensor tensor = empty_tensor();
-  must([&](llmc_error** e) { return llmc_matrix_part(matrix, part, &tensor, e); });
+  must(llmc_matrix_part, matrix, part, &tensor);
   return bytes_of(tensor);
 }
 
@@ -159,7 +163,7 @@ struct GramData {
 inline GramData read_gram(const llmc_gram* gram) {
   llmc_gram_data data{};
   data.struct_size = sizeof data;
-  must([&](llmc_error** e) { return llmc_gram_read(gram, &data, e); });
+  must(llmc_gram_read, gram, &data);
   GramData result;
   const auto n = static_cast<size_t>(data.channels);
   if (data.has_gram == LLMC_ON) result.gram.resize(n * n);
@@ -172,7 +176,7 @@ inline GramData read_gram(const llmc_gram* gram) {
   data.maximum = result.maximum.data();
   data.sum_absolute = result.sum_absolute.data();
   data.sum_squares = result.sum_squares.data();
-  must([&](llmc_error** e) { return llmc_gram_read(gram, &data, e); });
+  must(llmc_gram_read, gram, &data);
   result.tokens = data.tokens;
   result.samples = data.samples;
   return result;

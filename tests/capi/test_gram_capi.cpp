@@ -74,7 +74,7 @@ TEST_CASE("merging grams gives the bits of adding all values to one, and threads
     add(session.get(), one.get(), tensor_of(data));
     add(session.get(), left.get(), tensor_of(data.data(), LLMC_DTYPE_FLOAT32, half));
     add(session.get(), right.get(), tensor_of(data.as<float>() + 4096 * 24, LLMC_DTYPE_FLOAT32, half));
-    must([&](llmc_error** e) { return llmc_gram_merge(left.get(), right.get(), e); });
+    must(llmc_gram_merge, left.get(), right.get());
     const GramData whole = read_gram(one.get()), merged = read_gram(left.get());
     CHECK((merged.gram == whole.gram && merged.minimum == whole.minimum && merged.maximum == whole.maximum &&
            merged.tokens == whole.tokens));
@@ -108,8 +108,7 @@ TEST_CASE("NaN and Inf in inputs are told with their place and leave the gram as
 TEST_CASE("grams of no, negative or absurd size are refused") {
   const auto status = [](int64_t channels, int32_t parts) {
     llmc_gram* gram = reinterpret_cast<llmc_gram*>(16);
-    const Refusal refused = refusal(
-        [&](llmc_error** e) { return llmc_gram_create(channels, parts, &gram, e); });
+    const Refusal refused = refusal(llmc_gram_create, channels, parts, &gram);
     CHECK(gram == nullptr);
     return refused.status;
   };
@@ -129,23 +128,18 @@ TEST_CASE("reading a gram wants arrays of its size, and no matrix where there is
   data.gram = room.data();
   for (const int64_t wrong : {int64_t{0}, int64_t{2}, int64_t{-3}, INT64_MAX}) {
     data.channels = wrong;
-    CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); }).status ==
-          LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_gram_read, all.get(), &data).status == LLMC_INVALID_ARGUMENT);
   }
   data.channels = 3;
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(channels.get(), &data, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_gram_read, channels.get(), &data).status == LLMC_INVALID_ARGUMENT);
   CHECK(room == std::vector<float>(9, 7.0f));
-  must([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); });
+  must(llmc_gram_read, all.get(), &data);
   CHECK(room == std::vector<float>(9, 0.0f));
   CHECK(data.has_gram == LLMC_ON);
   data.struct_size = 12;
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_read(all.get(), &data, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_merge(all.get(), channels.get(), e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_gram_merge(all.get(), new_gram(4).get(), e); }).status ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_gram_read, all.get(), &data).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_gram_merge, all.get(), channels.get()).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_gram_merge, all.get(), new_gram(4).get()).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("a saved gram comes back bit for bit, and takes the place of an older file") {
@@ -165,12 +159,8 @@ TEST_CASE("a saved gram comes back bit for bit, and takes the place of an older 
   }
   CHECK(std::distance(std::filesystem::directory_iterator(scratch.path()), {}) == 1);
   const auto gram = new_gram(7);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_gram_save(gram.get(), (scratch / "no/where").c_str(), e);
-        }).status != LLMC_OK);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_gram_save(gram.get(), scratch.path().c_str(), e);
-        }).status == LLMC_IO);
+  CHECK(refusal(llmc_gram_save, gram.get(), (scratch / "no/where").c_str()).status != LLMC_OK);
+  CHECK(refusal(llmc_gram_save, gram.get(), scratch.path().c_str()).status == LLMC_IO);
   CHECK(refuse_load(scratch / "nothing").status == LLMC_NOT_FOUND);
 }
 
@@ -217,25 +207,25 @@ TEST_CASE("smoothing scales are those of the formula, and moving them changes no
   llmc_tensor weight = tensor_of(w, LLMC_DTYPE_FLOAT32, matrix),
               scaled = tensor_of(norm, LLMC_DTYPE_FLOAT32, vector);
   float s[2];
-  must([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &weight, 1, nullptr, s, 2, e); });
+  must(llmc_smooth_scales, gram.get(), &weight, 1, nullptr, s, 2);
   CHECK(s[0] == Approx(std::sqrt(4.0) / std::sqrt(1.0)));  // range 4, 2 max|w| = 1
   CHECK(s[1] == Approx(std::sqrt(0.5) / std::sqrt(4.0)));
-  must([&](llmc_error** e) { return llmc_smooth_apply(&weight, s, 2, LLMC_SMOOTH_MULTIPLY, e); });
-  must([&](llmc_error** e) { return llmc_smooth_apply(&scaled, s, 2, LLMC_SMOOTH_DIVIDE, e); });
+  must(llmc_smooth_apply, &weight, s, 2, LLMC_SMOOTH_MULTIPLY);
+  must(llmc_smooth_apply, &scaled, s, 2, LLMC_SMOOTH_DIVIDE);
   CHECK(w[0] * norm[0] == Approx(0.5 * 3));
   CHECK(w[3] * norm[1] == Approx(2.0 * 5));
   llmc_smooth_options options{};
   options.struct_size = sizeof options;
   options.strength_set = LLMC_ON;  // strength 0: 1 / (2 max|w|)
-  must([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &weight, 1, &options, s, 2, e); });
+  must(llmc_smooth_scales, gram.get(), &weight, 1, &options, s, 2);
   CHECK(s[0] == Approx(1.0 / (2.0 * 1.0)));
   options.algorithm = LLMC_SMOOTHING_LOGARITHMIC;
-  must([&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &weight, 1, &options, s, 2, e); });
+  must(llmc_smooth_scales, gram.get(), &weight, 1, &options, s, 2);
   CHECK(s[0] == Approx(4.0 / std::log2(6.0)));
   float plus[2] = {0.5f, 0};
   llmc_tensor gemma = tensor_of(plus, LLMC_DTYPE_FLOAT32, vector);
   const float two[2] = {2, 4};
-  must([&](llmc_error** e) { return llmc_smooth_apply(&gemma, two, 2, LLMC_SMOOTH_DIVIDE_PLUS_ONE, e); });
+  must(llmc_smooth_apply, &gemma, two, 2, LLMC_SMOOTH_DIVIDE_PLUS_ONE);
   CHECK((plus[0] == -0.25f && plus[1] == -0.75f));
 }
 
@@ -249,9 +239,7 @@ TEST_CASE("smoothing refuses what it cannot use and changes nothing then") {
   add(session.get(), gram.get(), good);
   const auto scales = [&](const llmc_gram* g, llmc_tensor w, int32_t count, llmc_smooth_options options,
                           int64_t channels) {
-    return refusal(
-               [&](llmc_error** e) { return llmc_smooth_scales(g, &w, count, &options, room, channels, e); })
-        .status;
+    return refusal(llmc_smooth_scales, g, &w, count, &options, room, channels).status;
   };
   llmc_smooth_options options{};
   options.struct_size = sizeof options;
@@ -274,9 +262,7 @@ TEST_CASE("smoothing refuses what it cannot use and changes nothing then") {
   CHECK(room[0] == 9);
 
   const auto apply = [&](llmc_tensor tensor, std::vector<float> s, int64_t channels, int32_t operation) {
-    return refusal(
-               [&](llmc_error** e) { return llmc_smooth_apply(&tensor, s.data(), channels, operation, e); })
-        .status;
+    return refusal(llmc_smooth_apply, &tensor, s.data(), channels, operation).status;
   };
   CHECK(apply(good, {1, 1}, 3, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);
   CHECK(apply(good, {1, 1}, -2, LLMC_SMOOTH_DIVIDE) == LLMC_INVALID_ARGUMENT);

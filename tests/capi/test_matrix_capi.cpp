@@ -38,31 +38,54 @@ TEST_CASE("a scheme is a preset, the entry of a config group, or the arguments o
 }
 
 TEST_CASE("schemes that mean nothing are refused with the reason") {
-  for (const char* text :
-       {"", "W4A17", "UNQUANTIZED", "[1, 2]", "{", "{num_bits: 99}", "{num_bits: 4, group_size: -7}",
-        "{nun_bits: 4}", "{weights: {num_bits: 4, type: float}}", "{input_activations: {num_bits: 8}}",
-        "{format: nonsense, weights: {num_bits: 4}}",
-        "{format: float-quantized, weights: {num_bits: 4, group_size: 32}}",
-        "{num_bits: 4, strategy: token, dynamic: true}", "~"}) {
-    CAPTURE(text);
+  struct BadText {
+    const char *what, *text;
+  };
+  const BadText bad_texts[] = {
+      {"no text", nullptr},
+      {"an empty text", ""},
+      {"null in YAML", "~"},
+      {"no such preset", "W4A17"},
+      {"a preset that quantizes nothing", "UNQUANTIZED"},
+      {"a list", "[1, 2]"},
+      {"cut short", "{"},
+      {"more bits than there are", "{num_bits: 99}"},
+      {"a negative group", "{num_bits: 4, group_size: -7}"},
+      {"a mistyped key", "{nun_bits: 4}"},
+      {"a float of 4 bits per tensor", "{weights: {num_bits: 4, type: float}}"},
+      {"inputs without weights", "{input_activations: {num_bits: 8}}"},
+      {"no such format", "{format: nonsense, weights: {num_bits: 4}}"},
+      {"a format for other weights", "{format: float-quantized, weights: {num_bits: 4, group_size: 32}}"},
+      {"weights per token", "{num_bits: 4, strategy: token, dynamic: true}"},
+  };
+  for (const auto& [what, text] : bad_texts) {
+    CAPTURE(what);
     CHECK(scheme_status(scheme_options(text)) == LLMC_INVALID_ARGUMENT);
   }
-  CHECK(scheme_status(scheme_options(nullptr)) == LLMC_INVALID_ARGUMENT);
-  const auto gptq = [](auto change) {
-    llmc_scheme_options options = scheme_options("W4A16", LLMC_METHOD_GPTQ);
-    change(options);
-    return scheme_status(options);
+  struct BadOption {
+    const char* what;
+    void (*change)(llmc_scheme_options&);
   };
-  CHECK(gptq([](auto& o) { o.method = 3; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.method = -1; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.compat = 7; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.rounding = 7; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.dampening = 7; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.activation_order = 7; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.block_size = -128; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(gptq([](auto& o) { o.struct_size = 20; }) == LLMC_INVALID_ARGUMENT);
-  for (const double frac : {-0.01, 1.5, static_cast<double>(kNan), static_cast<double>(kInfinity)})
-    CHECK(gptq([&](auto& o) { o.dampening_frac = frac; }) == LLMC_INVALID_ARGUMENT);
+  const BadOption bad_options[] = {
+      {"method above the last", [](auto& o) { o.method = 3; }},
+      {"method below the first", [](auto& o) { o.method = -1; }},
+      {"compat", [](auto& o) { o.compat = 7; }},
+      {"rounding", [](auto& o) { o.rounding = 7; }},
+      {"dampening", [](auto& o) { o.dampening = 7; }},
+      {"activation_order", [](auto& o) { o.activation_order = 7; }},
+      {"a negative block_size", [](auto& o) { o.block_size = -128; }},
+      {"a struct_size that is no multiple of 8", [](auto& o) { o.struct_size = 20; }},
+      {"dampening_frac below 0", [](auto& o) { o.dampening_frac = -0.01; }},
+      {"dampening_frac above 1", [](auto& o) { o.dampening_frac = 1.5; }},
+      {"dampening_frac NaN", [](auto& o) { o.dampening_frac = static_cast<double>(kNan); }},
+      {"dampening_frac infinite", [](auto& o) { o.dampening_frac = static_cast<double>(kInfinity); }},
+  };
+  for (const BadOption& bad : bad_options) {
+    CAPTURE(bad.what);
+    llmc_scheme_options options = scheme_options("W4A16", LLMC_METHOD_GPTQ);
+    bad.change(options);
+    CHECK(scheme_status(options) == LLMC_INVALID_ARGUMENT);
+  }
   llmc_scheme_options rtn = scheme_options("W4A16");
   rtn.dampening_frac = 0.01;
   CHECK(scheme_status(rtn) == LLMC_INVALID_ARGUMENT);  // belongs to GPTQ
@@ -85,11 +108,9 @@ TEST_CASE("a weight of four numbers is quantized as one does it by hand") {
   CHECK(facts.note == std::string());
   llmc_tensor none = empty_tensor();
   for (const int32_t part : {LLMC_PART_ZERO_POINTS, LLMC_PART_ORDER})
-    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), part, &none, e); }).status ==
-          LLMC_NOT_FOUND);
+    CHECK(refusal(llmc_matrix_part, matrix.get(), part, &none).status == LLMC_NOT_FOUND);
   for (const int32_t part : {0, -1, 5})
-    CHECK(refusal([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), part, &none, e); }).status ==
-          LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_matrix_part, matrix.get(), part, &none).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("GPTQ visits columns by falling diagonal and says so") {
@@ -109,9 +130,7 @@ TEST_CASE("GPTQ visits columns by falling diagonal and says so") {
   options.activation_order = LLMC_OFF;
   const auto unordered = quantize(session.get(), new_scheme(options).get(), tensor_of(weight), gram.get());
   llmc_tensor none = empty_tensor();
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_matrix_part(unordered.get(), LLMC_PART_ORDER, &none, e);
-        }).status == LLMC_NOT_FOUND);
+  CHECK(refusal(llmc_matrix_part, unordered.get(), LLMC_PART_ORDER, &none).status == LLMC_NOT_FOUND);
 }
 
 TEST_CASE("a weight that cannot be quantized is refused before any work") {
@@ -152,15 +171,12 @@ TEST_CASE("a weight that cannot be quantized is refused before any work") {
   CHECK(nan.status == LLMC_NUMERIC);
   CHECK_THAT(nan.message, Contains("[1, 2]"));
   float scale = 0;
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_global_scale(session.get(), nvfp4.get(), &good, 1, nullptr, &scale, e);
-        }).status == LLMC_NUMERIC);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_global_scale(session.get(), rtn.get(), &good, 1, nullptr, &scale, e);
-        }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_global_scale(session.get(), nvfp4.get(), &good, 0, nullptr, &scale, e);
-        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_global_scale, session.get(), nvfp4.get(), &good, 1, nullptr, &scale).status ==
+        LLMC_NUMERIC);
+  CHECK(refusal(llmc_global_scale, session.get(), rtn.get(), &good, 1, nullptr, &scale).status ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_global_scale, session.get(), nvfp4.get(), &good, 0, nullptr, &scale).status ==
+        LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("threads, sessions and odd addresses change no byte of a matrix") {
@@ -212,14 +228,11 @@ TEST_CASE("a session that is cancelled beforehand ends the next call of the tens
   CHECK(refuse_quantize(session.get(), scheme.get(), &tensor).status == LLMC_CANCELLED);
   const auto matrix = quantize(session.get(), scheme.get(), tensor);
   llmc_session_cancel(session.get());
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_gram_add(session.get(), gram.get(), &tensor, e);
-        }).status == LLMC_CANCELLED);
+  CHECK(refusal(llmc_gram_add, session.get(), gram.get(), &tensor).status == LLMC_CANCELLED);
   add(session.get(), gram.get(), tensor);  // the gram is whole
   llmc_session_cancel(session.get());
   llmc_packed* packed = nullptr;
-  CHECK(refusal([&](llmc_error** e) { return llmc_pack(session.get(), matrix.get(), &packed, e); }).status ==
-        LLMC_CANCELLED);
+  CHECK(refusal(llmc_pack, session.get(), matrix.get(), &packed).status == LLMC_CANCELLED);
 }
 
 TEST_CASE("a long GPTQ call that another thread cancels ends in the middle, and the session goes on") {

@@ -39,11 +39,11 @@ TEST_CASE("open, add, quantize and save write what one llmc_oneshot writes, agai
   once.token_ids = s.tokens.token_ids.data();
   once.sequence_starts = s.tokens.sequence_starts.data();
   once.num_sequences = 24;
-  must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+  must(llmc_oneshot, s.session.get(), &once, nullptr);
   llmc_oneshot_options once_plain = s.to(3, nullptr);
   once_plain.model_dir = s.model_dir.c_str();
   once_plain.scheme = "FP8_BLOCK";
-  must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once_plain, nullptr, e); });
+  must(llmc_oneshot, s.session.get(), &once_plain, nullptr);
   CHECK((s.weights(0) == s.weights(2) && s.weights(1) == s.weights(3)));
   CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[2] + "/config.json"));
 }
@@ -56,7 +56,7 @@ TEST_CASE("a model opened from memory gives its folder's bytes, and its source i
     std::vector<llmc_source_tensor> tensors = trainer.tensors;
     copy.tensors = tensors.data();
     llmc_model* opened = nullptr;
-    must([&](llmc_error** e) { return llmc_model_open_source(s.session.get(), &copy, &opened, e); });
+    must(llmc_model_open_source, s.session.get(), &copy, &opened);
     const OwnedModel memory(opened), folder = s.open();
     tensors.assign(tensors.size(), {});
     copy = {};
@@ -71,26 +71,20 @@ TEST_CASE("a model opened from memory gives its folder's bytes, and its source i
     const std::string texts = s.scratch / "texts.jsonl";
     std::ofstream(texts) << "{\"text\": \"Tom has 7 apples.\"}\n";
     data.dataset = texts.c_str();
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_add_data(memory.get(), &data, e); }).message,
+    CHECK_THAT(refusal(llmc_model_add_data, memory.get(), &data).message,
                Contains("tokenizer") || Contains("built without LLMC_TEXT"));
     trainer.before_read = [] { return 5; };
     const llmc_oneshot_options again = s.to(2, kGptq);
-    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(memory.get(), &again, e); }).status ==
-          LLMC_IO);
+    CHECK(refusal(llmc_model_quantize, memory.get(), &again).status == LLMC_IO);
   }
   CHECK(s.weights(0) == s.weights(1));
   CHECK(read_text(s.paths[0] + "/config.json") == read_text(s.paths[1] + "/config.json"));
   llmc_model* made = reinterpret_cast<llmc_model*>(16);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_model_open_source(s.session.get(), nullptr, &made, e);
-        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_open_source, s.session.get(), nullptr, &made).status == LLMC_INVALID_ARGUMENT);
   CHECK(made == nullptr);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_model_open_source(nullptr, &trainer.source, &made, e);
-        }).status == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_model_open_source(s.session.get(), &trainer.source, nullptr, e);
-        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_open_source, nullptr, &trainer.source, &made).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_open_source, s.session.get(), &trainer.source, nullptr).status ==
+        LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("what was quantized and not saved goes with the model, or with the next quantize") {
@@ -102,19 +96,15 @@ TEST_CASE("what was quantized and not saved goes with the model, or with the nex
     quantize(model, s.to(1, kGptq));
     CHECK(s.entries() == 1);
     llmc_oneshot_options bad = s.to(2, "quant_stage: {quant_modifiers: {NoModifier: {}}}");
-    CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &bad, e); }).status ==
-          LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_model_quantize, model.get(), &bad).status == LLMC_INVALID_ARGUMENT);
     CHECK(s.entries() == 0);
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message,
-               Contains("nothing to save"));
+    CHECK_THAT(refusal(llmc_model_save, model.get(), nullptr).message, Contains("nothing to save"));
     quantize(model, s.to(0, kGptq));
     save(model);
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).message,
-               Contains("nothing to save"));
+    CHECK_THAT(refusal(llmc_model_save, model.get(), nullptr).message, Contains("nothing to save"));
     quantize(model, s.to(1, kGptq));
     llmc_session_cancel(s.session.get());
-    CHECK(refusal([&](llmc_error** e) { return llmc_model_save(model.get(), nullptr, e); }).status ==
-          LLMC_CANCELLED);
+    CHECK(refusal(llmc_model_save, model.get(), nullptr).status == LLMC_CANCELLED);
     CHECK(s.entries() == 1);
     quantize(model, s.to(1, kGptq));
   }
@@ -133,8 +123,7 @@ TEST_CASE("a session's memory limit ends a call that passes it, and nothing is l
     s.session.reset(made);
     return status;
   };
-  CHECK_THAT(refusal([&](llmc_error** e) { return with_limit(-1, e); }).message,
-             Contains("memory_limit is -1"));
+  CHECK_THAT(refusal(with_limit, -1).message, Contains("memory_limit is -1"));
   llmc_oneshot_options once = s.to(0, nullptr);
   once.model_dir = s.model_dir.c_str();
   for (const bool calibrated : {true, false}) {
@@ -144,16 +133,15 @@ TEST_CASE("a session's memory limit ends a call that passes it, and nothing is l
     once.token_ids = s.tokens.token_ids.data();
     once.sequence_starts = s.tokens.sequence_starts.data();
     once.num_sequences = 24;
-    must([&](llmc_error** e) { return with_limit(4096, e); });
-    const Refusal small = refusal(
-        [&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+    must(with_limit, 4096);
+    const Refusal small = refusal(llmc_oneshot, s.session.get(), &once, nullptr);
     CHECK((small.status == LLMC_OUT_OF_MEMORY && s.entries() == 0));
     CHECK_THAT(small.message, Contains("the session's limit is 4096"));
   }
   // What the host program holds does not count: it is a limit of the guest's.
   const std::vector<char> of_the_host(size_t{256} << 20, 1);
   must([&](llmc_error** e) { return with_limit(int64_t{64} << 20, e); });
-  must([&](llmc_error** e) { return llmc_oneshot(s.session.get(), &once, nullptr, e); });
+  must(llmc_oneshot, s.session.get(), &once, nullptr);
   CHECK(of_the_host.back() == 1);
 }
 
@@ -178,8 +166,7 @@ TEST_CASE("no output of the model level is, holds or lies in the model's folder 
     llmc_oneshot_options options = s.to(0, kGptq);
     options.output_dir = output.c_str();
     options.overwrite = LLMC_ON;
-    const Refusal refused = refusal(
-        [&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+    const Refusal refused = refusal(llmc_model_quantize, model.get(), &options);
     CHECK(refused.status == LLMC_INVALID_ARGUMENT);
     CHECK_THAT(refused.message, Contains(reason));
   }
@@ -192,7 +179,7 @@ TEST_CASE("the model level refuses what makes no sense and stays as it was") {
   const OwnedModel model = s.open();
   const auto open = [&](llmc_session* session, const char* dir) {
     llmc_model* made = reinterpret_cast<llmc_model*>(16);
-    const Refusal result = refusal([&](llmc_error** e) { return llmc_model_open(session, dir, &made, e); });
+    const Refusal result = refusal(llmc_model_open, session, dir, &made);
     CHECK(made == nullptr);
     return result;
   };
@@ -200,15 +187,14 @@ TEST_CASE("the model level refuses what makes no sense and stays as it was") {
   CHECK(open(s.session.get(), nullptr).status == LLMC_INVALID_ARGUMENT);
   CHECK(open(s.session.get(), "/no/such/model").status == LLMC_NOT_FOUND);
   CHECK(open(s.session.get(), golden("rtn/W4A16").c_str()).status == LLMC_UNSUPPORTED);
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_model_open(s.session.get(), s.model_dir.c_str(), nullptr, e);
-        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_open, s.session.get(), s.model_dir.c_str(), nullptr).status ==
+        LLMC_INVALID_ARGUMENT);
   llmc_model_free(nullptr);
 
   const int32_t ids[4] = {1, 2, 3, 4};
   const int64_t good[2] = {0, 4}, late[2] = {1, 4}, falling[3] = {0, 4, 2};
   const auto add = [&](llmc_model* to, const int32_t* tokens, const int64_t* starts, int64_t count) {
-    return refusal([&](llmc_error** e) { return llmc_model_add_token_ids(to, tokens, starts, count, e); });
+    return refusal(llmc_model_add_token_ids, to, tokens, starts, count);
   };
   CHECK(add(nullptr, ids, good, 1).status == LLMC_INVALID_ARGUMENT);
   CHECK(add(model.get(), nullptr, good, 1).status == LLMC_INVALID_ARGUMENT);
@@ -221,8 +207,7 @@ TEST_CASE("the model level refuses what makes no sense and stays as it was") {
   const auto quantized = [&](const std::function<void(llmc_oneshot_options&)>& change) {
     llmc_oneshot_options options = s.to(0, kGptq);
     change(options);
-    const Refusal result = refusal(
-        [&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+    const Refusal result = refusal(llmc_model_quantize, model.get(), &options);
     CHECK((result.status == LLMC_INVALID_ARGUMENT && s.entries() == 0));
     return result.message;
   };
@@ -233,16 +218,11 @@ TEST_CASE("the model level refuses what makes no sense and stays as it was") {
              Contains("output_dir is missing"));
   CHECK_THAT(quantized([&](llmc_oneshot_options& o) { o.struct_size = 7; }), Contains("struct_size is 7"));
   CHECK_FALSE(quantized([](llmc_oneshot_options&) {}).empty());  // no calibration data yet
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(nullptr, nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_save(nullptr, nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(model.get(), nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_model_add_data(nullptr, nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_quantize, nullptr, nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_quantize, model.get(), nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_save, nullptr, nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_add_data, model.get(), nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_model_add_data, nullptr, nullptr).status == LLMC_INVALID_ARGUMENT);
   s.add(model, 0, 4);
   quantize(model, s.to(0, kGptq));
   save(model);
@@ -254,11 +234,11 @@ TEST_CASE("a report's fields are its JSON's") {
   s.add(model, 0, 4);
   quantize(model, s.to(0, kGptq));
   llmc_report* report = nullptr;
-  must([&](llmc_error** e) { return llmc_model_save(model.get(), &report, e); });
+  must(llmc_model_save, model.get(), &report);
   const auto json = nlohmann::json::parse(llmc_report_json(report));
   llmc_report_facts facts{};
   facts.struct_size = sizeof facts;
-  must([&](llmc_error** e) { return llmc_report_info(report, &facts, e); });
+  must(llmc_report_info, report, &facts);
   CHECK((facts.linears == 14 && llmc_report_count(report) == 14 && facts.samples == 4 &&
          facts.tokens == 4 * 48));
   CHECK((json["bytes_after"] == facts.bytes_after && json["bytes_before"] == facts.bytes_before &&
@@ -266,7 +246,7 @@ TEST_CASE("a report's fields are its JSON's") {
   for (int64_t i = 0; i < 14; ++i) {
     llmc_linear_facts row{};
     row.struct_size = sizeof row;
-    must([&](llmc_error** e) { return llmc_report_linear(report, i, &row, e); });
+    must(llmc_report_linear, report, i, &row);
     const auto& want = json["linears"][static_cast<size_t>(i)];
     CHECK((want["name"] == row.name && want["scheme"] == row.scheme && want["method"] == row.method &&
            want["note"] == row.note));
@@ -276,17 +256,13 @@ TEST_CASE("a report's fields are its JSON's") {
   llmc_linear_facts row{};
   row.struct_size = sizeof row;
   for (const int64_t index : {int64_t{-1}, int64_t{14}, INT64_MAX})
-    CHECK_THAT(refusal([&](llmc_error** e) { return llmc_report_linear(report, index, &row, e); }).message,
+    CHECK_THAT(refusal(llmc_report_linear, report, index, &row).message,
                Contains("index is " + std::to_string(index)));
   row.struct_size = 5;
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, &row, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_linear(report, 0, nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(report, nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_report_info(nullptr, &facts, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_report_linear, report, 0, &row).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_report_linear, report, 0, nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_report_info, report, nullptr).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_report_info, nullptr, &facts).status == LLMC_INVALID_ARGUMENT);
   CHECK(llmc_report_count(nullptr) == 0);
   llmc_report_free(report);
 }

@@ -44,19 +44,18 @@ struct Run {
     options.num_sequences = static_cast<int64_t>(tokens.sequence_starts.size()) - 1;
   }
   std::string weights(llmc_session* session) const {
-    must([&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
+    must(llmc_oneshot, session, &options, nullptr);
     return read_text(output + "/model.safetensors");
   }
   Refusal refused(llmc_session* session) const {
-    const Refusal result = refusal(
-        [&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
+    const Refusal result = refusal(llmc_oneshot, session, &options, nullptr);
     CHECK(std::filesystem::is_empty(scratch.path()));
     return result;
   }
 };
 
 void use(const OwnedSession& session, const Own& own) {
-  must([&](llmc_error** e) { return llmc_session_add_modifier(session.get(), &own.modifier, e); });
+  must(llmc_session_add_modifier, session.get(), &own.modifier);
 }
 
 }  // namespace
@@ -88,7 +87,7 @@ TEST_CASE("a modifier sees each matrix with what it asked for, and what it write
     for (const llmc_tensor* tensor : {job.weight, job.scales, job.codes, job.gram})
       CHECK(tensor->struct_size == sizeof(llmc_tensor));
     const OwnedGram own_gram = new_gram(columns);  // what a job lends, other calls take
-    must([&](llmc_error** e) { return llmc_gram_add(other.get(), own_gram.get(), job.weight, e); });
+    must(llmc_gram_add, other.get(), own_gram.get(), job.weight);
     REQUIRE((job.gram && job.gram->shape[0] == columns && job.channel_min && job.sum_squares));
     const auto* gram = static_cast<const float*>(job.gram->data);
     for (int64_t i = 0; i < columns; ++i)
@@ -148,8 +147,7 @@ TEST_CASE("modifiers that make no sense are refused") {
   const auto message = [&](const std::function<void(llmc_modifier&)>& change) {
     Own own;
     change(own.modifier);
-    const Refusal result = refusal(
-        [&](llmc_error** e) { return llmc_session_add_modifier(session.get(), &own.modifier, e); });
+    const Refusal result = refusal(llmc_session_add_modifier, session.get(), &own.modifier);
     CHECK(result.status == LLMC_INVALID_ARGUMENT);
     return result.message;
   };
@@ -162,13 +160,9 @@ TEST_CASE("modifiers that make no sense are refused") {
   for (const int32_t needs : {-1, 4, INT32_MAX})
     CHECK_THAT(message([&](llmc_modifier& m) { m.needs = needs; }),
                Contains("needs is " + std::to_string(needs)));
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_session_add_modifier(session.get(), nullptr, e);
-        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_session_add_modifier, session.get(), nullptr).status == LLMC_INVALID_ARGUMENT);
   const Own own;
-  CHECK(refusal([&](llmc_error** e) {
-          return llmc_session_add_modifier(nullptr, &own.modifier, e);
-        }).status == LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_session_add_modifier, nullptr, &own.modifier).status == LLMC_INVALID_ARGUMENT);
   use(session, own);
   CHECK_THAT(message([](llmc_modifier&) {}), Contains("has a modifier 'MyModifier' already"));
   CHECK_THAT(Run("OtherModifier").refused(session.get()).message,

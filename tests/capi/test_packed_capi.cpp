@@ -38,15 +38,13 @@ TEST_CASE("every format packs, unpacks and decodes to what it was") {
 
     // From the parts alone, too.
     llmc_tensor codes = empty_tensor(), scales = empty_tensor(), zeros = empty_tensor();
-    must([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), LLMC_PART_CODES, &codes, e); });
-    must([&](llmc_error** e) { return llmc_matrix_part(matrix.get(), LLMC_PART_SCALES, &scales, e); });
+    must(llmc_matrix_part, matrix.get(), LLMC_PART_CODES, &codes);
+    must(llmc_matrix_part, matrix.get(), LLMC_PART_SCALES, &scales);
     const bool asymmetric = llmc_matrix_part(matrix.get(), LLMC_PART_ZERO_POINTS, &zeros, nullptr) == LLMC_OK;
     const auto global = static_cast<float>(facts_of(matrix.get()).global_scale);
     llmc_matrix* made = nullptr;
-    must([&](llmc_error** e) {
-      return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr,
-                                global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &made, e);
-    });
+    must(llmc_matrix_create, scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr,
+         global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &made);
     const OwnedMatrix assembled(made);
     const auto again = pack(session.get(), assembled.get());
     const Stored first = stored(packed.get()), second = stored(again.get());
@@ -57,19 +55,16 @@ TEST_CASE("every format packs, unpacks and decodes to what it was") {
 
     // Asymmetric schemes need their zero points, symmetric ones have none.
     llmc_matrix* none = nullptr;
-    CHECK(refusal([&](llmc_error** e) {
-            return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? nullptr : &codes,
-                                      global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none, e);
-          }).status == LLMC_INVALID_ARGUMENT);
-    CHECK(refusal([&](llmc_error** e) {
-            return llmc_matrix_create(scheme.get(), &scales, &codes, asymmetric ? &zeros : nullptr,
-                                      global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none, e);
-          }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_matrix_create, scheme.get(), &codes, &scales, asymmetric ? nullptr : &codes,
+                  global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none)
+              .status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_matrix_create, scheme.get(), &scales, &codes, asymmetric ? &zeros : nullptr,
+                  global > 0 ? &global : nullptr, LLMC_DTYPE_BFLOAT16, &none)
+              .status == LLMC_INVALID_ARGUMENT);
     const float one = 1;
-    CHECK(refusal([&](llmc_error** e) {
-            return llmc_matrix_create(scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr,
-                                      global > 0 ? nullptr : &one, LLMC_DTYPE_BFLOAT16, &none, e);
-          }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_matrix_create, scheme.get(), &codes, &scales, asymmetric ? &zeros : nullptr,
+                  global > 0 ? nullptr : &one, LLMC_DTYPE_BFLOAT16, &none)
+              .status == LLMC_INVALID_ARGUMENT);
   }
 }
 
@@ -82,10 +77,9 @@ TEST_CASE("unpacking refuses tensors that are missing, foreign, twice too long o
   const Stored good = stored(packed.get());
   const auto status = [&](Stored from, int32_t dtype = LLMC_DTYPE_BFLOAT16) {
     llmc_matrix* out = reinterpret_cast<llmc_matrix*>(16);
-    const Refusal refused = refusal([&](llmc_error** e) {
-      return llmc_unpack(session.get(), scheme.get(), from.names.data(), from.tensors.data(),
-                         static_cast<int32_t>(from.tensors.size()), dtype, &out, e);
-    });
+    const Refusal refused = refusal(llmc_unpack, session.get(), scheme.get(), from.names.data(),
+                                    from.tensors.data(), static_cast<int32_t>(from.tensors.size()), dtype,
+                                    &out);
     CHECK(out == nullptr);
     return refused.status;
   };
@@ -124,9 +118,7 @@ TEST_CASE("unpacking refuses tensors that are missing, foreign, twice too long o
     CHECK(status(from) == LLMC_INVALID_ARGUMENT);
   }
   for (const int32_t index : {-1, 3, INT_MAX})
-    CHECK(refusal([&](llmc_error** e) {
-            return llmc_packed_tensor(packed.get(), index, nullptr, nullptr, e);
-          }).status == LLMC_INVALID_ARGUMENT);
+    CHECK(refusal(llmc_packed_tensor, packed.get(), index, nullptr, nullptr).status == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("decoding wants room of the right shape and kind") {
@@ -139,9 +131,7 @@ TEST_CASE("decoding wants room of the right shape and kind") {
                           const int64_t* strides = nullptr) {
     llmc_tensor out = tensor_of(data, dtype, shape);
     out.strides = strides;
-    return refusal(
-               [&](llmc_error** e) { return llmc_matrix_dequantize(session.get(), matrix.get(), &out, e); })
-        .status;
+    return refusal(llmc_matrix_dequantize, session.get(), matrix.get(), &out).status;
   };
   CHECK(status(room.data(), LLMC_DTYPE_FLOAT32, {8, 4}) == LLMC_INVALID_ARGUMENT);
   CHECK(status(room.data(), LLMC_DTYPE_FLOAT32, {32}) == LLMC_INVALID_ARGUMENT);

@@ -38,8 +38,7 @@ struct Run {
     options.num_sequences = static_cast<int64_t>(tokens.sequence_starts.size()) - 1;
   }
   Refusal refused(llmc_session* session) const {
-    const Refusal result = refusal(
-        [&](llmc_error** e) { return llmc_oneshot(session, &options, nullptr, e); });
+    const Refusal result = refusal(llmc_oneshot, session, &options, nullptr);
     CHECK(std::filesystem::is_empty(scratch.path()));
     return result;
   }
@@ -55,8 +54,8 @@ TEST_CASE(
     CAPTURE(calibrated);
     Trainer trainer;
     const Run memory(&trainer.source, calibrated), folder(nullptr, calibrated);
-    must([&](llmc_error** e) { return llmc_oneshot(session.get(), &memory.options, nullptr, e); });
-    must([&](llmc_error** e) { return llmc_oneshot(session.get(), &folder.options, nullptr, e); });
+    must(llmc_oneshot, session.get(), &memory.options, nullptr);
+    must(llmc_oneshot, session.get(), &folder.options, nullptr);
     CHECK(trainer.reads > 0);
     CHECK(memory.file("model.safetensors") == folder.file("model.safetensors"));
     CHECK(memory.file("config.json") == folder.file("config.json"));

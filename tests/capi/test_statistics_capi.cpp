@@ -22,10 +22,10 @@ constexpr const char* kSmooth =
 constexpr const char* kQueries = "model.layers.0.self_attn.q_proj.safetensors";
 
 void save_statistics(const OwnedModel& model, const std::string& folder) {
-  must([&](llmc_error** e) { return llmc_model_save_statistics(model.get(), folder.c_str(), e); });
+  must(llmc_model_save_statistics, model.get(), folder.c_str());
 }
 void load_statistics(const OwnedModel& model, const std::string& folder) {
-  must([&](llmc_error** e) { return llmc_model_load_statistics(model.get(), folder.c_str(), e); });
+  must(llmc_model_load_statistics, model.get(), folder.c_str());
 }
 size_t files_in(const std::string& folder) {
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
@@ -66,7 +66,7 @@ TEST_CASE("saved statistics are what a forward pass shows, and make a model with
   s.add(from_data, 0, 24);
   llmc_report* report = nullptr;
   quantize(from_statistics, s.to(0, kGptq));
-  must([&](llmc_error** e) { return llmc_model_save(from_statistics.get(), &report, e); });
+  must(llmc_model_save, from_statistics.get(), &report);
   CHECK_THAT(
       llmc_report_json(report),
       Contains("\"propagation\":\"none\"") && Contains("\"samples\":24") && Contains("\"method\":\"GPTQ\""));
@@ -82,9 +82,7 @@ TEST_CASE("saved statistics are what a forward pass shows, and make a model with
 
   // The tensor level makes the same of a file.
   llmc_gram* gram = nullptr;
-  must([&](llmc_error** e) {
-    return llmc_gram_load((folder + "/model.layers.1.mlp.down_proj.safetensors").c_str(), &gram, e);
-  });
+  must(llmc_gram_load, (folder + "/model.layers.1.mlp.down_proj.safetensors").c_str(), &gram);
   const OwnedGram owned(gram);
   const OwnedScheme scheme = new_scheme("W4A16", LLMC_METHOD_GPTQ);
   llmc::Tensor values = llmc::Checkpoint(s.model_dir).read("model.layers.1.mlp.down_proj.weight");
@@ -92,7 +90,7 @@ TEST_CASE("saved statistics are what a forward pass shows, and make a model with
   const OwnedPacked packed = pack(s.session.get(), matrix.get());
   const char* name = nullptr;
   llmc_tensor part = empty_tensor();
-  must([&](llmc_error** e) { return llmc_packed_tensor(packed.get(), 0, &name, &part, e); });
+  must(llmc_packed_tensor, packed.get(), 0, &name, &part);
   const llmc::Tensor written = a.read(std::string("model.layers.1.mlp.down_proj.") + name);
   CHECK(std::memcmp(written.data(), part.data, static_cast<size_t>(written.bytes())) == 0);
 }
@@ -164,13 +162,13 @@ TEST_CASE("statistics that make no sense are refused, and nothing is left") {
   const size_t entries = s.entries();
   const OwnedModel model = s.open();
   const auto saving = [&](llmc_model* from, const char* to) {
-    return refusal([&](llmc_error** e) { return llmc_model_save_statistics(from, to, e); });
+    return refusal(llmc_model_save_statistics, from, to);
   };
   const auto loading = [&](llmc_model* into, const char* from) {
-    return refusal([&](llmc_error** e) { return llmc_model_load_statistics(into, from, e); });
+    return refusal(llmc_model_load_statistics, into, from);
   };
   const auto quantizing = [&](const llmc_oneshot_options& options) {
-    return refusal([&](llmc_error** e) { return llmc_model_quantize(model.get(), &options, e); });
+    return refusal(llmc_model_quantize, model.get(), &options);
   };
   CHECK(saving(nullptr, "x").status == LLMC_INVALID_ARGUMENT);
   CHECK(loading(nullptr, folder.c_str()).status == LLMC_INVALID_ARGUMENT);
@@ -190,7 +188,7 @@ TEST_CASE("statistics that make no sense are refused, and nothing is left") {
   const OwnedModel without_data = s.open();
   load_statistics(without_data, folder);
   const auto refused = [&](const llmc_oneshot_options& options) {
-    return refusal([&](llmc_error** e) { return llmc_model_quantize(without_data.get(), &options, e); });
+    return refusal(llmc_model_quantize, without_data.get(), &options);
   };
   llmc_oneshot_options layer = s.to(0, kGptq);
   layer.propagation = LLMC_PROPAGATION_LAYER;

@@ -254,9 +254,7 @@ TEST_CASE("a larger tensor struct of a newer header works while its unknown tail
                       {tensor_of(data, LLMC_DTYPE_FLOAT32, shape), 0}};
   weights[0].known.struct_size = weights[1].known.struct_size = sizeof(Newer);
   float scales[2];
-  must([&](llmc_error** e) {
-    return llmc_smooth_scales(gram.get(), &weights[0].known, 2, nullptr, scales, 2, e);
-  });
+  must(llmc_smooth_scales, gram.get(), &weights[0].known, 2, nullptr, scales, 2);
 }
 
 TEST_CASE("strided, shifted and misaligned tensors count as the numbers they hold") {
@@ -328,7 +326,7 @@ TEST_CASE("a DLPack tensor is described as it is") {
   int64_t shape[2] = {2, 3}, strides[2] = {3, 1};
   Dl from{data, 1, 0, 2, 2, 32, 1, shape, strides, 8};
   llmc_tensor to = empty_tensor();
-  must([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, &to, e); });
+  must(llmc_tensor_from_dlpack, &from, &to);
   CHECK((to.data == data && to.dtype == LLMC_DTYPE_FLOAT32 && to.ndim == 2 && to.shape == shape &&
          to.strides == strides && to.byte_offset == 8));
   CHECK((to.device_type == LLMC_DEVICE_CPU && to.struct_size == sizeof to));
@@ -336,12 +334,12 @@ TEST_CASE("a DLPack tensor is described as it is") {
   from.bits = 16;
   from.device_type = 2;
   from.device_id = 1;
-  must([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, &to, e); });
+  must(llmc_tensor_from_dlpack, &from, &to);
   CHECK((to.dtype == LLMC_DTYPE_BFLOAT16 && to.device_type == LLMC_DEVICE_CUDA && to.device_index == 1));
   const auto refused = [&](auto change) {
     Dl wrong = from;
     change(wrong);
-    return refusal([&](llmc_error** e) { return llmc_tensor_from_dlpack(&wrong, &to, e); }).status;
+    return refusal(llmc_tensor_from_dlpack, &wrong, &to).status;
   };
   CHECK(refused([](Dl& t) { t.lanes = 4; }) == LLMC_UNSUPPORTED);
   CHECK(refused([](Dl& t) {
@@ -350,6 +348,5 @@ TEST_CASE("a DLPack tensor is described as it is") {
         }) == LLMC_UNSUPPORTED);
   CHECK(refused([](Dl& t) { t.device_type = 10; }) == LLMC_UNSUPPORTED);
   CHECK(refused([](Dl& t) { t.byte_offset = UINT64_MAX; }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refusal([&](llmc_error** e) { return llmc_tensor_from_dlpack(&from, nullptr, e); }).status ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refusal(llmc_tensor_from_dlpack, &from, nullptr).status == LLMC_INVALID_ARGUMENT);
 }

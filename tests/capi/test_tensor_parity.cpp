@@ -34,7 +34,7 @@ class OwnRun {
     writer_options.config_json = config.c_str();
     writer_options.compat = options.compat;
     llmc_writer* writer = nullptr;
-    test::must([&](llmc_error** e) { return llmc_writer_create(&writer_options, &writer, e); });
+    test::must(llmc_writer_create, &writer_options, &writer);
     writer_.reset(writer);
   }
 
@@ -48,11 +48,9 @@ class OwnRun {
       if (done_.count(name)) continue;
       Tensor tensor = source_.read(name);
       const llmc_tensor view = test::tensor_of(tensor);
-      test::must([&](llmc_error** e) {
-        return llmc_writer_add_tensor(session_.get(), writer_.get(), name.c_str(), &view, e);
-      });
+      test::must(llmc_writer_add_tensor, session_.get(), writer_.get(), name.c_str(), &view);
     }
-    test::must([&](llmc_error** e) { return llmc_writer_finish(session_.get(), writer_.get(), e); });
+    test::must(llmc_writer_finish, session_.get(), writer_.get());
   }
 
  private:
@@ -65,15 +63,11 @@ class OwnRun {
     for (const std::string& name : source_.names()) {
       const TensorInfo info = source_.info(name);
       if (is_quantized(name))
-        test::must([&](llmc_error** e) {
-          return llmc_writer_plan_matrix(writer_.get(), module_of(name).c_str(), scheme_.get(),
-                                         LLMC_DTYPE_BFLOAT16, info.shape[0], info.shape[1], e);
-        });
+        test::must(llmc_writer_plan_matrix, writer_.get(), module_of(name).c_str(), scheme_.get(),
+                   LLMC_DTYPE_BFLOAT16, info.shape[0], info.shape[1]);
       else
-        test::must([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(writer_.get(), name.c_str(), LLMC_DTYPE_BFLOAT16, info.shape.data(),
-                                         static_cast<int32_t>(info.shape.size()), e);
-        });
+        test::must(llmc_writer_plan_tensor, writer_.get(), name.c_str(), LLMC_DTYPE_BFLOAT16,
+                   info.shape.data(), static_cast<int32_t>(info.shape.size()));
     }
   }
 
@@ -102,13 +96,10 @@ class OwnRun {
       for (const std::string& name : names) {
         const test::OwnedMatrix matrix = test::quantize(
             session_.get(), scheme_.get(), test::tensor_of(weights.at(name)), gptq_ ? gram.get() : nullptr);
-        test::must([&](llmc_error** e) {
-          return llmc_writer_add_matrix(session_.get(), writer_.get(), module_of(name).c_str(), matrix.get(),
-                                        e);
-        });
+        test::must(llmc_writer_add_matrix, session_.get(), writer_.get(), module_of(name).c_str(),
+                   matrix.get());
         llmc_tensor out = test::tensor_of(weights.at(name));
-        test::must(
-            [&](llmc_error** e) { return llmc_matrix_dequantize(session_.get(), matrix.get(), &out, e); });
+        test::must(llmc_matrix_dequantize, session_.get(), matrix.get(), &out);
         done_.insert(name);
       }
     }
@@ -212,9 +203,7 @@ TEST_CASE("fused NVFP4 weights get the global scale and the codes that a whole r
     weights.push_back(source.read(prefix + name + ".weight"));
   for (Tensor& weight : weights) views.push_back(test::tensor_of(weight));
   float shared = 0;
-  test::must([&](llmc_error** e) {
-    return llmc_global_scale(session.get(), scheme.get(), views.data(), 3, nullptr, &shared, e);
-  });
+  test::must(llmc_global_scale, session.get(), scheme.get(), views.data(), 3, nullptr, &shared);
   int index = 0;
   for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
     const auto matrix = test::quantize(session.get(), scheme.get(), views[static_cast<size_t>(index++)],
@@ -224,7 +213,7 @@ TEST_CASE("fused NVFP4 weights get the global scale and the codes that a whole r
     for (int32_t i = 0; i < 3; ++i) {
       const char* part = nullptr;
       llmc_tensor tensor = test::empty_tensor();
-      test::must([&](llmc_error** e) { return llmc_packed_tensor(packed.get(), i, &part, &tensor, e); });
+      test::must(llmc_packed_tensor, packed.get(), i, &part, &tensor);
       const Tensor stored = whole.read(prefix + name + "." + part);
       CAPTURE(name, part);
       CHECK(test::bytes_of(tensor) ==

@@ -24,7 +24,7 @@ TEST_CASE("a written folder is sound, holds what was given and appears at the en
     const auto writer = job.planned();
     job.give_norm(writer.get());
     job.give_matrix(writer.get());
-    must([&](llmc_error** e) { return llmc_writer_add_file(writer.get(), "tokenizer.json", "{}", 2, e); });
+    must(llmc_writer_add_file, writer.get(), "tokenizer.json", "{}", 2);
     CHECK_FALSE(std::filesystem::exists(job.output));
     job.finish(writer.get());
   }
@@ -37,7 +37,7 @@ TEST_CASE("a written folder is sound, holds what was given and appears at the en
   verify.struct_size = sizeof verify;
   verify.model_dir = job.output.c_str();
   char* json = nullptr;
-  must([&](llmc_error** e) { return llmc_verify(job.session.get(), &verify, &json, e); });
+  must(llmc_verify, job.session.get(), &verify, &json);
   CHECK(nlohmann::json::parse(json)["sound"] == true);
   llmc_json_free(json);
 }
@@ -47,30 +47,18 @@ TEST_CASE("two schemes, an ignored matrix and a fixed activation scale get their
   const auto fp8 = new_scheme("FP8");
   const auto second = quantize(job.session.get(), fp8.get(), tensor_of(job.weight));
   const auto writer = job.planned();
-  must([&](llmc_error** e) {
-    return llmc_writer_plan_matrix(writer.get(), "fc2", fp8.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e);
-  });
+  must(llmc_writer_plan_matrix, writer.get(), "fc2", fp8.get(), LLMC_DTYPE_BFLOAT16, 6, 128);
   const int64_t shape[2] = {6, 128};
-  must([&](llmc_error** e) {
-    return llmc_writer_plan_tensor(writer.get(), "head.weight", LLMC_DTYPE_BFLOAT16, shape, 2, e);
-  });
+  must(llmc_writer_plan_tensor, writer.get(), "head.weight", LLMC_DTYPE_BFLOAT16, shape, 2);
   job.give_norm(writer.get());
   job.give_matrix(writer.get());
-  must([&](llmc_error** e) {
-    return llmc_writer_add_matrix(job.session.get(), writer.get(), "fc2", second.get(), e);
-  });
+  must(llmc_writer_add_matrix, job.session.get(), writer.get(), "fc2", second.get());
   const llmc_tensor head = tensor_of(job.weight);
-  must([&](llmc_error** e) {
-    return llmc_writer_add_tensor(job.session.get(), writer.get(), "head.weight", &head, e);
-  });
-  CHECK_THAT(
-      refusal([&](llmc_error** e) { return llmc_writer_finish(job.session.get(), writer.get(), e); }).message,
-      Contains("fc2.input_scale"));
+  must(llmc_writer_add_tensor, job.session.get(), writer.get(), "head.weight", &head);
+  CHECK_THAT(refusal(llmc_writer_finish, job.session.get(), writer.get()).message,
+             Contains("fc2.input_scale"));
   const auto range = [&](const char* module, int32_t activation, float low, float high) {
-    return refusal([&](llmc_error** e) {
-             return llmc_writer_add_range(writer.get(), module, activation, low, high, e);
-           })
-        .status;
+    return refusal(llmc_writer_add_range, writer.get(), module, activation, low, high).status;
   };
   CHECK(range("fc1", LLMC_ACTIVATION_INPUT, -1, 1) == LLMC_INVALID_ARGUMENT);  // W4A16 fixes none
   CHECK(range("fc2", LLMC_ACTIVATION_OUTPUT, -1, 1) == LLMC_INVALID_ARGUMENT);
@@ -78,9 +66,7 @@ TEST_CASE("two schemes, an ignored matrix and a fixed activation scale get their
   CHECK(range("fc3", LLMC_ACTIVATION_INPUT, -1, 1) == LLMC_INVALID_ARGUMENT);
   CHECK(range("fc2", LLMC_ACTIVATION_INPUT, 1, -1) == LLMC_INVALID_ARGUMENT);
   CHECK(range("fc2", LLMC_ACTIVATION_INPUT, kNan, 1) == LLMC_INVALID_ARGUMENT);
-  must([&](llmc_error** e) {
-    return llmc_writer_add_range(writer.get(), "fc2", LLMC_ACTIVATION_INPUT, -2, 4.48f, e);
-  });
+  must(llmc_writer_add_range, writer.get(), "fc2", LLMC_ACTIVATION_INPUT, -2, 4.48f);
   CHECK(range("fc2", LLMC_ACTIVATION_INPUT, -2, 4) == LLMC_INVALID_ARGUMENT);  // once
   job.finish(writer.get());
   const auto config = nlohmann::json::parse(read_text(job.output + "/config.json"))["quantization_config"];
@@ -96,98 +82,63 @@ TEST_CASE("a writer refuses what contradicts its plan, and goes on") {
   const auto writer = job.planned();
   llmc_session* const s = job.session.get();
   llmc_writer* const w = writer.get();
-  const auto refused = [](auto call) { return refusal(call).status; };
+  const auto refused = [](auto function, auto... arguments) {
+    return refusal(function, arguments...).status;
+  };
   const int64_t shape[2] = {6, 128}, negative[1] = {-1}, huge[2] = {INT64_MAX, 8};
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "fc1.weight_packed", LLMC_DTYPE_INT32, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "", LLMC_DTYPE_BFLOAT16, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, nullptr, LLMC_DTYPE_BFLOAT16, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "__metadata__", LLMC_DTYPE_BFLOAT16, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "\xff", LLMC_DTYPE_BFLOAT16, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_plan_tensor(w, "a", 99, shape, 1, e); }) ==
+  CHECK(refused(llmc_writer_plan_tensor, w, "norm.weight", LLMC_DTYPE_BFLOAT16, shape, 1) ==
         LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, nullptr, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, shape, -1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, shape, 9, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, negative, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "a", LLMC_DTYPE_BFLOAT16, huge, 2, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_matrix(w, "fc1", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_matrix(w, "b", nullptr, LLMC_DTYPE_BFLOAT16, 6, 128, e);
-        }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_INT8, 6, 128, e);
-        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "fc1.weight_packed", LLMC_DTYPE_INT32, shape, 1) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "", LLMC_DTYPE_BFLOAT16, shape, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, nullptr, LLMC_DTYPE_BFLOAT16, shape, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "__metadata__", LLMC_DTYPE_BFLOAT16, shape, 1) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "\xff", LLMC_DTYPE_BFLOAT16, shape, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "a", 99, shape, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "a", LLMC_DTYPE_BFLOAT16, nullptr, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "a", LLMC_DTYPE_BFLOAT16, shape, -1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "a", LLMC_DTYPE_BFLOAT16, shape, 9) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "a", LLMC_DTYPE_BFLOAT16, negative, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "a", LLMC_DTYPE_BFLOAT16, huge, 2) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_matrix, w, "fc1", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 128) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_matrix, w, "b", nullptr, LLMC_DTYPE_BFLOAT16, 6, 128) ==
+        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_matrix, w, "b", job.scheme.get(), LLMC_DTYPE_INT8, 6, 128) ==
+        LLMC_INVALID_ARGUMENT);
   for (const int64_t rows : {int64_t{0}, int64_t{-1}, INT64_MIN, INT64_MAX})
-    CHECK(refused([&](llmc_error** e) {
-            return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, rows, 128, e);
-          }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_matrix(w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 100, e);
-        }) == LLMC_INVALID_ARGUMENT);
+    CHECK(refused(llmc_writer_plan_matrix, w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, rows, 128) ==
+          LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_matrix, w, "b", job.scheme.get(), LLMC_DTYPE_BFLOAT16, 6, 100) ==
+        LLMC_INVALID_ARGUMENT);
 
   const llmc_tensor norm = tensor_of(job.norm);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "other", &norm, e); }) ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_tensor, s, w, "other", &norm) == LLMC_INVALID_ARGUMENT);
   llmc_tensor wrong = norm;
   wrong.dtype = LLMC_DTYPE_FLOAT16;
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &wrong, e); }) ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_matrix(s, w, "norm", job.matrix.get(), e); }) ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_tensor, s, w, "norm.weight", &wrong) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_matrix, s, w, "norm", job.matrix.get()) == LLMC_INVALID_ARGUMENT);
   const auto other = quantize(s, new_scheme("W8A16").get(), tensor_of(job.weight));
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_matrix(s, w, "fc1", other.get(), e); }) ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_matrix, s, w, "fc1", other.get()) == LLMC_INVALID_ARGUMENT);
   Tensor bad = Tensor::copy_of(job.norm);
   bad.as<uint16_t>()[5] = 0x7F80;
   const llmc_tensor infinite = tensor_of(bad);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &infinite, e); }) ==
-        LLMC_NUMERIC);
+  CHECK(refused(llmc_writer_add_tensor, s, w, "norm.weight", &infinite) == LLMC_NUMERIC);
   for (const char* name :
        {"config.json", "model.safetensors", "../x", "a/b", "", "model.safetensors.index.json"})
-    CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, name, "x", 1, e); }) ==
-          LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", nullptr, 1, e); }) ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", "x", -1, e); }) ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_finish(s, w, e); }) == LLMC_INVALID_ARGUMENT);
+    CHECK(refused(llmc_writer_add_file, w, name, "x", 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_file, w, "x", nullptr, 1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_file, w, "x", "x", -1) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_finish, s, w) == LLMC_INVALID_ARGUMENT);
 
   job.give_norm(w);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_tensor(s, w, "norm.weight", &norm, e); }) ==
-        LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) {
-          return llmc_writer_plan_tensor(w, "late", LLMC_DTYPE_BFLOAT16, shape, 1, e);
-        }) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_tensor, s, w, "norm.weight", &norm) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_plan_tensor, w, "late", LLMC_DTYPE_BFLOAT16, shape, 1) == LLMC_INVALID_ARGUMENT);
   job.give_matrix(w);
   job.finish(w);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_finish(s, w, e); }) == LLMC_INVALID_ARGUMENT);
-  CHECK(refused([&](llmc_error** e) { return llmc_writer_add_file(w, "x", "x", 1, e); }) ==
-        LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_finish, s, w) == LLMC_INVALID_ARGUMENT);
+  CHECK(refused(llmc_writer_add_file, w, "x", "x", 1) == LLMC_INVALID_ARGUMENT);
 }
 
 TEST_CASE("a writer that is freed before its end leaves nothing, and one that cannot start says why") {
@@ -201,7 +152,7 @@ TEST_CASE("a writer that is freed before its end leaves nothing, and one that ca
     llmc_writer_options options = job.options();
     change(options);
     llmc_writer* writer = reinterpret_cast<llmc_writer*>(16);
-    const Refusal refused = refusal([&](llmc_error** e) { return llmc_writer_create(&options, &writer, e); });
+    const Refusal refused = refusal(llmc_writer_create, &options, &writer);
     CHECK(writer == nullptr);
     return refused.status;
   };

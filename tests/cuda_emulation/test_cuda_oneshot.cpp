@@ -45,18 +45,31 @@ double perplexity(const std::string& folder, Backend& backend) {
 
 }  // namespace
 
-TEST_CASE("device: a calibrated run of a float16 model is refused, and leaves nothing") {
-  const auto cuda = cuda_backend();
+TEST_CASE("device: a float16 model is calibrated as on the CPU, and what it stores is float16") {
+  const auto cpu = backend(), cuda = cuda_backend();
   const ScratchFolder scratch;
   FolderEditor folder(golden("micro-llama"));
   for (auto& [name, tensor] : folder.tensors) tensor = converted(tensor, DType::f16);
   folder.config.set("dtype", JsonValue::from_string("float16"));
   folder.save(scratch / "model");
-  OneshotOptions options = micro_llama(scratch / "out");
-  options.model_dir = scratch / "model";
-  options.recipe = kSmoothAndGptq;
-  CHECK_THROWS_WITH(oneshot(options, *cuda, {}), Catch::Contains("calibrated on the CPU only so far"));
-  CHECK_FALSE(std::filesystem::exists(scratch / "out"));
+  const auto run = [&](Backend& device, const std::string& name) {
+    OneshotOptions options = micro_llama(scratch / name);
+    options.model_dir = scratch / "model";
+    options.recipe = kSmoothAndGptq;
+    return oneshot(options, device, {});
+  };
+  const Report want = run(*cpu, "cpu"), got = run(*cuda, "cuda");
+  REQUIRE(got.linears.size() == want.linears.size());
+  for (size_t i = 0; i < want.linears.size(); ++i)
+    CHECK(got.linears[i].relative_error == Approx(want.linears[i].relative_error).epsilon(0.03));
+  const Checkpoint out(scratch / "cuda"), on_cpu(scratch / "cpu");
+  REQUIRE(out.names() == on_cpu.names());
+  for (const std::string& name : out.names()) CHECK(out.info(name).dtype == on_cpu.info(name).dtype);
+  CHECK(out.info("model.layers.0.mlp.up_proj.weight_scale").dtype == DType::f16);
+  CHECK(out.info("model.norm.weight").dtype == DType::f16);
+  const double quality = perplexity(scratch / "cpu", *cpu);
+  CHECK(perplexity(scratch / "cuda", *cpu) == Approx(quality).epsilon(0.05));
+  CHECK(perplexity(scratch / "cuda", *cuda) == Approx(quality).epsilon(0.05));
 }
 
 TEST_CASE("device: every preset without calibration is written as llm-compressor writes it") {

@@ -106,7 +106,8 @@ TEST_CASE("device: codes become the values that their reader sees, bit for bit")
   const auto cuda = cuda_backend();
   for (int round = 0; round < 100; ++round) {
     const QuantizationArgs args = random_args(dice);
-    const DType model = dice.one_of({DType::bf16, DType::f32}), out = dice.one_of({DType::bf16, DType::f32});
+    const DType model = dice.one_of({DType::bf16, DType::f16, DType::f32}),
+                out = dice.one_of({DType::bf16, DType::f16, DType::f32});
     const int64_t unit = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group
         ? *args.group_size
         : 1;

@@ -54,7 +54,7 @@ llmc::Tensor random_values(llmc::DType dtype, int64_t rows, int64_t columns, uns
 
 std::vector<float> gram_of(llmc_session* session, const llmc_tensor& values) {
   const OwnedGram gram = new_gram(48);
-  must([&](llmc_error** e) { return llmc_gram_add(session, gram.get(), &values, e); });
+  must(llmc_gram_add, session, gram.get(), &values);
   std::vector<float> numbers(48 * 48), extremes(96);
   llmc_gram_data data{};
   data.struct_size = sizeof data;
@@ -62,7 +62,7 @@ std::vector<float> gram_of(llmc_session* session, const llmc_tensor& values) {
   data.gram = numbers.data();
   data.minimum = extremes.data();
   data.maximum = extremes.data() + 48;
-  must([&](llmc_error** e) { return llmc_gram_read(gram.get(), &data, e); });
+  must(llmc_gram_read, gram.get(), &data);
   CHECK(data.tokens == 70);
   numbers.insert(numbers.end(), extremes.begin(), extremes.end());
   return numbers;
@@ -90,12 +90,12 @@ TEST_CASE("device: tensors of a caller on the device give what the same numbers 
       if (weight.device_type == LLMC_DEVICE_CUDA) {
         const OnDevice out(back, code, {16, 48});
         llmc_tensor target = out.tensor;
-        must([&](llmc_error** e) { return llmc_matrix_dequantize(session.get(), matrix.get(), &target, e); });
+        must(llmc_matrix_dequantize, session.get(), matrix.get(), &target);
         cudaMemcpyAsync(back.data(), out.data, out.bytes, cudaMemcpyDeviceToHost, nullptr);
         cudaStreamSynchronize(nullptr);
       } else {
         llmc_tensor target = tensor_of(back);
-        must([&](llmc_error** e) { return llmc_matrix_dequantize(session.get(), matrix.get(), &target, e); });
+        must(llmc_matrix_dequantize, session.get(), matrix.get(), &target);
       }
       results.emplace_back(back.data(), back.data() + back.bytes());
     }
@@ -111,7 +111,7 @@ TEST_CASE("device: memory that a call cannot take is refused, with a way out") {
   const auto adding = [&](llmc_session* to, const std::function<void(llmc_tensor&)>& change) {
     llmc_tensor tensor = x.tensor;
     change(tensor);
-    return refusal([&](llmc_error** e) { return llmc_gram_add(to, gram.get(), &tensor, e); });
+    return refusal(llmc_gram_add, to, gram.get(), &tensor);
   };
   const Refusal cpu = adding(on_cpu.get(), [](llmc_tensor&) {});
   CHECK(cpu.status == LLMC_UNSUPPORTED);
@@ -123,8 +123,7 @@ TEST_CASE("device: memory that a call cannot take is refused, with a way out") {
   CHECK_THAT(adding(session.get(), [](llmc_tensor& t) { t.byte_offset = 2; }).message,
              Contains("not aligned"));
   float scales[48];
-  const Refusal no_session = refusal(
-      [&](llmc_error** e) { return llmc_smooth_scales(gram.get(), &x.tensor, 1, nullptr, scales, 48, e); });
+  const Refusal no_session = refusal(llmc_smooth_scales, gram.get(), &x.tensor, 1, nullptr, scales, 48);
   CHECK(no_session.status == LLMC_UNSUPPORTED);
   CHECK_THAT(no_session.message, Contains("takes the CPU's memory alone"));
 }

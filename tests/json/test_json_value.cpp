@@ -94,7 +94,8 @@ TEST_CASE("C++ values become the JSON they look like") {
 
 TEST_CASE("UTF-8 is written as it is; what is none becomes U+FFFD, one for each broken sequence") {
   const auto written = [](std::string_view text) { return dump_json_utf8(JsonValue(text)); };
-  CHECK(written("\xC3\xA9 \xF0\x9F\x98\x80 \x7F") == "\"\xC3\xA9 \xF0\x9F\x98\x80 \x7F\"");
+  CHECK(written("\xC3\xA9\xC2\xA0 \xF0\x9F\x98\x80") == "\"\xC3\xA9\xC2\xA0 \xF0\x9F\x98\x80\"");
+  CHECK(written("\x7F\xC2\x9B") == R"("\u007f\u009b")");
   CHECK(written("a\n\x1B\"\\") == R"("a\n\u001b\"\\")");
   const std::string bad = "\xEF\xBF\xBD";
   const std::pair<std::string, std::string> rows[] = {

@@ -66,8 +66,8 @@ struct Execution {
   const ValueLifetimes* lifetimes = nullptr;     // null: every value is made, and stays
 };
 
-// Weights where a backend's arithmetic wants them. Keeps what was moved; what was not is borrowed from the
-// table it was made from.
+// A block's weights in the memory a backend computes in. Owns the table that was copied there; otherwise it refers
+// to the caller's table, which must outlive it.
 class StagedWeights {
  public:
   explicit StagedWeights(const WeightTable* borrowed) : table_(borrowed) {}

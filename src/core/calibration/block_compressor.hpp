@@ -28,7 +28,7 @@ class BlockCompressor {
   // layer only: one walk over the whole model before the first compress(), for what the transforms need to
   // know. Restart the calibrator after it.
   bool needs_survey(const Block& block) const { return !quantizer_.pairs_of(block).empty(); }
-  // `last`: no block follows, and nothing is run that nobody reads.
+  // `last`: no block follows, so nodes whose outputs nothing reads are not run.
   void survey(const Block& block, WeightTable& weights, bool last);
   int64_t survey_run_count(const Block& block, bool last) const {
     return (needs_survey(block) ? 1 : 0) + (last ? 0 : 1);
@@ -38,7 +38,7 @@ class BlockCompressor {
   int64_t run_count(const Block& block, Propagation propagation, bool last) const;
 
  private:
-  // Activations of one block whose scales are fixed, each with who watches it.
+  // The activations of one block with scales fixed at calibration time, each with its observer.
   struct Watched {
     StaticActivation activation;
     ActivationObserver observer;

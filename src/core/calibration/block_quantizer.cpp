@@ -59,7 +59,7 @@ void BlockQuantizer::quantize(const Block& block,
       else sets.push_back({{assignment}, groups[g].value < 0 ? nullptr : &statistics[g]});
     }
   }
-  // A device gets neighbours together; the host has nothing to win by keeping the results of several.
+  // A device solves several sets of a block side by side; on the host that would only hold more results in memory.
   for (size_t begin = 0, end = 0; begin < sets.size(); begin = end) {
     for (end = begin + 1; run_.backend.device() != Device{} && end < sets.size() &&
          sets[end].quantizer() == sets[begin].quantizer();)

@@ -9,8 +9,8 @@
 
 namespace llmc {
 
-// Reads block after block and refuses what is not finite. Meanwhile the next one comes: to a device by a
-// thread of the loader's own, for the host into the page cache.
+// Reads the weights of block after block; NaN and Inf are errors. While a block is worked on, the next is prefetched:
+// a thread of the loader copies it to the device, or the page cache is asked to read it ahead for the host.
 class BlockLoader {
  public:
   BlockLoader(const Checkpoint& checkpoint, const std::vector<Block>& blocks, Backend& backend, size_t end)

@@ -26,7 +26,7 @@ TileBuffer TileBufferPool::take(int64_t bytes) {
     for (auto block = free_.begin(); block != free_.end(); ++block)
       if (block->capacity() >= wanted && (best == free_.end() || block->capacity() < best->capacity()))
         best = block;
-    // a small result does not sit on a large block
+    // a small result must not occupy a large buffer
     if (best != free_.end() && best->capacity() <= 2 * wanted) {
       TileBuffer block = std::move(*best);
       free_.erase(best);
@@ -88,8 +88,8 @@ void TilePipeline::read_ahead(size_t steps, const std::function<TileRead(size_t)
       size_t step;
       TileRead read;
       {
-        // Steps are claimed in their order and with their share of memory: whoever waits for memory waits for
-        // steps before his own.
+        // A step is claimed in order, together with its bytes of memory. So a reader that waits for memory waits
+        // for earlier steps alone, which are being computed: no deadlock.
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [&] {
           return stopping_ || next_read_ == steps || reading_bytes_ == 0 ||

@@ -12,7 +12,7 @@
 // writing: runs that compute for long do so; runs that are as fast as the disk compare what the system holds
 // and is writing out. Large pieces are read back by a thread of the writer's own while later ones are still
 // being written; all others, and the last ones, by finish() itself. Nothing writes to a piece once it has
-// been read back: every byte is taken once.
+// been read back: each byte of a tensor may be written only once.
 #pragma once
 #include <cstdint>
 #include <memory>

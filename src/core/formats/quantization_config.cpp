@@ -31,7 +31,7 @@ JsonValue string_list(const std::vector<std::string>& texts) {
   return list;
 }
 
-// Members whose absence means the same. `observer` stays: null and absent differ.
+// Removes members whose value is the default of an absent one. `observer` stays: null and absent differ.
 void drop_defaults(JsonValue& object) {
   std::erase_if(object.members, [](const auto& member) {
     const JsonValue& value = member.second;

@@ -23,8 +23,8 @@ struct QuantizationConfig {
   std::string version = "0.19.0";  // of compressed-tensors
 };
 
-// reference: every key and value as llm-compressor writes them. vllm: no key that says what its absence says
-// (older readers refuse keys they do not know), and actorder only with a g_idx on disk.
+// reference: every key and value as llm-compressor writes them. vllm: keys with their default value are left out
+// (older readers refuse keys they do not know), and actorder is written only where g_idx is stored.
 enum class ConfigFlavor { reference, vllm };
 
 // JSON text of the object.

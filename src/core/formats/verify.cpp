@@ -299,8 +299,8 @@ class FolderChecker {
     return std::all_of(row.begin(), row.end(), [](float value) { return value == 0; });
   }
 
-  // Zeros everywhere can be right only where the scales are those of zeros; zero bits everywhere only in
-  // packed formats' lowest code.
+  // Finds matrices that were never written. One that decodes to zeros alone is right only if its scales are those that
+  // a weight of zeros gets. In packed formats bits of zero are the lowest code, which no whole weight consists of.
   void check_not_blank(const std::string& module, const QuantizedMatrix& matrix) {
     const Tensor scales = scale_values(matrix.parameters, matrix.args);
     const DType stored = matrix.parameters.scales.dtype(),

@@ -21,8 +21,8 @@ JsonValue make_value(JsonValue::Kind kind, std::string text = {}) {
   return value;
 }
 
-// The numbers that Python writes and JSON does not have. The parser below knows none of them: each goes through
-// it as a number whose text is nowhere else in the file.
+// NaN, Infinity and -Infinity, which Python writes and JSON does not have. The parser refuses them, so each is
+// replaced by a number whose text occurs nowhere else in the file, and that text is turned back afterwards.
 class PythonNumbers {
  public:
   explicit PythonNumbers(std::string_view text) : text_(text) {
@@ -267,7 +267,10 @@ void append_string(std::string& out, std::string_view text, Escapes escapes) {
     if (escapes == Escapes::control && static_cast<unsigned char>(text[position]) >= 0x7F) {
       bool valid = false;
       const size_t length = utf8_length(text, position, valid);
-      out += valid ? text.substr(position, length) : "\xEF\xBF\xBD";
+      // DEL and C1 are control characters, too: a terminal obeys them
+      if (valid && (length == 1 || (length == 2 && text[position] == '\xC2' && text[position + 1] < '\xA0')))
+        out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[position + length - 1]));
+      else out += valid ? text.substr(position, length) : "\xEF\xBF\xBD";
       position += length;
       continue;
     }

@@ -66,7 +66,7 @@ std::string dump_json_like_python(const JsonValue& value);
 // One line, members in their own order; dense: without any space.
 std::string dump_json_compact(const JsonValue& value);
 std::string dump_json_dense(const JsonValue& value);
-// The same with UTF-8 as it is; bytes that are none come out as U+FFFD.
+// The same with UTF-8 as it is, but for control characters; bytes that are none come out as U+FFFD.
 std::string dump_json_utf8(const JsonValue& value);
 
 bool is_utf8(std::string_view text);

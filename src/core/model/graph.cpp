@@ -102,7 +102,7 @@ std::vector<std::vector<ValueId>> last_uses(const Block& block) {
   for (size_t i = block.nodes.size(); i-- > 0;) {
     const Node& node = block.nodes[i];
     std::vector<ValueId> touched = node.inputs;
-    touched.push_back(node.output);  // an output nobody reads dies where it is born
+    touched.push_back(node.output);  // its last use, should nobody read it
     for (ValueId value : touched)
       if (needed_later.insert(value).second) dying[i].push_back(value);
   }

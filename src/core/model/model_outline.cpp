@@ -170,7 +170,7 @@ bool add_experts(ModelOutline& outline, const Checkpoint& checkpoint, const std:
   return true;
 }
 
-// No graph: what can be told from names and ranks.
+// The outline of an unknown family: guessed from tensor names and numbers of dimensions.
 void outline_from_names(ModelOutline& outline, const Checkpoint& checkpoint) {
   std::vector<std::string> names = checkpoint.names();
   std::sort(names.begin(), names.end(), natural_less);

@@ -35,12 +35,13 @@ struct ModelOutline {
   const WeightModule* find(const std::string& module) const;
 };
 
-// need_graph: an unknown architecture is an error instead of an outline made from tensor names.
 // The forward pass of a folder of a known family; Error(unsupported) otherwise.
 Graph graph_of(const Checkpoint& checkpoint);
+// need_graph: an unknown architecture is an error instead of an outline made from tensor names.
 ModelOutline outline_model(const Checkpoint& checkpoint, bool need_graph);
 
-// No graph: what was told by name and rank, for the user to look at before the work. `quantized`: the modules
+// Without a graph, the guesses made from tensor names and shapes, for the user to check before the work begins.
+// `quantized`: the modules
 // that will be.
 std::vector<std::string> outline_notes(const ModelOutline& outline,
                                        const std::vector<std::string>& quantized);

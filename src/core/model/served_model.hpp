@@ -19,8 +19,8 @@ class ServedModel {
   const Graph& graph() const { return graph_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const ActivationRounding& rounding() const { return rounding_; }
-  // Decoded weights: codes times scales in `dtype` (float32: unrounded, as the kernels that scale their
-  // float32 sums see them; else the model's own rounding).
+  // Decoded weights, (code - zero point) * scale, in `dtype`. float32: the unrounded product, as kernels see it that
+  // apply scales to their float32 sums. Otherwise rounded to the model's dtype.
   WeightTable load(const Block& block, DType dtype) const;
 
   // Runs every block but the head over each tile; returns the head block's input per tile. `visit`, when

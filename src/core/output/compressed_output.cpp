@@ -24,7 +24,7 @@ std::vector<InputPath> inputs_of(const Checkpoint& source, const OneshotOptions&
   std::vector<InputPath> inputs;
   if (source.is_folder()) inputs.push_back({"the model's folder", source.directory()});
   for (const std::string& folder : options.statistics) inputs.push_back({"the statistics' folder", folder});
-  for (const std::string& path : options.data_paths) inputs.push_back({"the calibration data's", path});
+  for (const DataPath& data : options.data_paths) inputs.push_back({data.what, data.path});
   return inputs;
 }
 

@@ -237,8 +237,9 @@ class TileSearch {
   std::vector<float> values_, cell_, scratch_;
 };
 
-// How many steps the whole search takes when each step improves something or not: all of them when what comes
-// after the last of those improves nothing.
+// How many steps the search of a whole weight takes, when improved[step] says whether a step improved any scale:
+// it ends when patience does. Where no later step improves anything, ending and going on give the same ranges,
+// and all steps are counted.
 size_t steps_taken(const RangeSearch& search, const std::vector<uint8_t>& improved) {
   int64_t without_gain = 0;
   for (size_t step = 0; step < improved.size(); ++step) {

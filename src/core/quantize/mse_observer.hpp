@@ -20,7 +20,7 @@ struct RangeSearch {
   bool weighted = false;  // by the mean square of each input channel; float32 arithmetic
   bool strict = false;    // weighted: no importance is an error
   int64_t steps() const;
-  bool patient(int64_t steps_without_gain) const;  // go on?
+  bool patient(int64_t steps_without_gain) const;  // whether the search goes on
 };
 
 // What args.observer and args.observer_kwargs ask for; nothing for min-max observers. Error(invalid_argument)

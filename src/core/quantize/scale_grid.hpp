@@ -92,8 +92,8 @@ struct CellScale {
   int8_t zero_point = 0;
 };
 
-// The power of two under `absmax`, raised to the next one from 1.75 times it on, over the codes' own: as a
-// byte e for 2^(e - 127).
+// The MX scale's byte e, for 2^(e - 127): floor(log2 absmax), plus one where absmax is at least 1.75 times that power
+// of two, minus the exponent of the codes' largest power of two.
 constexpr uint8_t mx_exponent(float absmax, const ScaleGrid& grid) {
   float power = 0;
   switch (grid.model) {
