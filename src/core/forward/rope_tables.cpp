@@ -1,4 +1,4 @@
-#include "core/model/rope_tables.hpp"
+#include "core/forward/rope_tables.hpp"
 
 #include <cmath>
 

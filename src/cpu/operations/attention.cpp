@@ -1,11 +1,12 @@
+// Causal attention over packed sequences, with grouped heads and a sliding window.
 // Everything is computed transposed: scores are [keys][queries], so that softmax runs with queries across
 // lanes and the weights come out in the layout of the next product's B operand. One task is one head and one
 // block of queries; it sees all its keys at once, so the softmax needs no rescaling.
-#include "cpu/attention.hpp"
-
 #include <algorithm>
 #include <cstring>
 #include <vector>
+
+#include "cpu/operations.hpp"
 
 namespace llmc::cpu {
 namespace {
@@ -176,15 +177,9 @@ class Attend {
 
 }  // namespace
 
-void attend(Engine& engine,
-            const Attention& shape,
-            DType dtype,
-            const void* q,
-            const void* k,
-            const void* v,
-            std::span<const int64_t> sequence_starts,
-            void* out) {
-  Attend(engine, shape, dtype, sequence_starts).run(q, k, v, out);
+void run(Engine& engine, const AttentionCall& call) {
+  Attend(engine, call.operation, call.q.dtype(), call.starts)
+      .run(call.q.data(), call.k.data(), call.v.data(), call.out.data());
 }
 
 }  // namespace llmc::cpu
