@@ -1,5 +1,7 @@
 #include "cpu/forward.hpp"
 
+#include <cstring>
+
 #include "cpu/operations.hpp"
 #include "llmc/error.hpp"
 
@@ -18,6 +20,11 @@ constexpr Fusion kFusions[] = {Fusion::linears};
 std::span<const Fusion> Forward::fusions() const { return kFusions; }
 Tensor Forward::bring_value(const Tensor& elsewhere) { refuse(elsewhere); }
 Tensor Forward::bring_weight(const Tensor& elsewhere) { refuse(elsewhere); }
+void Forward::copy_rows(const Tensor& from, int64_t first, int64_t rows, Tensor& to, int64_t at) {
+  const int64_t row_bytes = from.columns() * static_cast<int64_t>(item_size(from.dtype()));
+  std::memcpy(to.data() + at * row_bytes, from.data() + first * row_bytes,
+              static_cast<size_t>(rows * row_bytes));
+}
 void Forward::run(const OperationCall& call) {
   std::visit([&](const auto& operation) { cpu::run(engine_, operation); }, call);
 }

@@ -15,6 +15,7 @@ class Forward final : public ForwardDevice {
   Tensor make(DType dtype, Shape shape) override { return Tensor(dtype, std::move(shape)); }
   Tensor bring_value(const Tensor& elsewhere) override;
   Tensor bring_weight(const Tensor& elsewhere) override;
+  void copy_rows(const Tensor& from, int64_t first, int64_t rows, Tensor& to, int64_t at) override;
   void run(const OperationCall& call) override;
 
  private:

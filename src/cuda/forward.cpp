@@ -1,5 +1,6 @@
 #include "cuda/forward.hpp"
 
+#include "cuda/check.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/operations.hpp"
 
@@ -18,6 +19,13 @@ Tensor Forward::bring_weight(const Tensor& elsewhere) {
   Tensor wide = engine_.heap.tensor(DType::f32, raw.shape());
   convert(raw.data(), raw.dtype(), wide.data(), DType::f32, raw.size(), engine_.stream);
   return wide;
+}
+
+void Forward::copy_rows(const Tensor& from, int64_t first, int64_t rows, Tensor& to, int64_t at) {
+  const int64_t row_bytes = from.columns() * static_cast<int64_t>(item_size(from.dtype()));
+  check(cudaMemcpyAsync(to.data() + at * row_bytes, from.data() + first * row_bytes,
+                        static_cast<size_t>(rows * row_bytes), cudaMemcpyDeviceToDevice, engine_.stream),
+        "copy of kept keys and values");
 }
 
 void Forward::run(const OperationCall& call) {

@@ -15,6 +15,7 @@ class Forward final : public ForwardDevice {
   Tensor make(DType dtype, Shape shape) override { return engine_.heap.tensor(dtype, std::move(shape)); }
   Tensor bring_value(const Tensor& elsewhere) override { return engine_.heap.upload(elsewhere); }
   Tensor bring_weight(const Tensor& elsewhere) override;  // vectors as float32, matrices as they are
+  void copy_rows(const Tensor& from, int64_t first, int64_t rows, Tensor& to, int64_t at) override;
   void run(const OperationCall& call) override;
 
  private:

@@ -22,6 +22,7 @@ class Recorder final : public ForwardDevice {
   Tensor make(DType dtype, Shape shape) override { return Tensor::zeros(dtype, std::move(shape)); }
   Tensor bring_value(const Tensor& elsewhere) override { return Tensor::copy_of(elsewhere); }
   Tensor bring_weight(const Tensor& elsewhere) override { return Tensor::copy_of(elsewhere); }
+  void copy_rows(const Tensor&, int64_t, int64_t, Tensor&, int64_t) override { calls.push_back("copy"); }
   void run(const OperationCall& call) override {
     std::string said = kCalls[call.index()];
     if (const auto* linear = std::get_if<LinearCall>(&call))

@@ -46,15 +46,17 @@ struct RopeCall {
   const Rope& operation;
   const Tensor& x;
   Tensor& out;
-  std::span<const int64_t> starts;                               // [sequences + 1]
+  std::span<const int64_t> starts;  // [sequences + 1]
+  std::span<const int64_t> past;    // [sequences]: the position of the first token
   std::vector<std::shared_ptr<const RopeTables::Table>> tables;  // [sequences]
 };
 
+// The last query of a sequence stands beside its last key: where earlier tokens are kept there are more keys.
 struct AttentionCall {
   const Attention& operation;
   const Tensor &q, &k, &v;
   Tensor& out;
-  std::span<const int64_t> starts;  // [sequences + 1]
+  std::span<const int64_t> starts, key_starts;  // [sequences + 1], rows of q and of k
 };
 
 // out = act(x), or with Fusion::activation_multiply act(x) * factor, rounded in between; otherwise null.

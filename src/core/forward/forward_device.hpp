@@ -25,6 +25,7 @@ class ForwardDevice {
   // Here, from where it waited; a value as it is, a weight in the form that the arithmetic wants.
   virtual Tensor bring_value(const Tensor& elsewhere) = 0;
   virtual Tensor bring_weight(const Tensor& elsewhere) = 0;
+  virtual void copy_rows(const Tensor& from, int64_t first, int64_t rows, Tensor& to, int64_t at) = 0;
   virtual void run(const OperationCall& call) = 0;
 };
 

@@ -24,6 +24,19 @@ ForwardPass::ForwardPass(ForwardDevice& device, RopeTables& rope, const Executio
     throw Error(ErrorCode::unsupported,
                 std::string(device.name()) + ": values of dtype " + std::string(dtype_name(dtype_)) +
                     ", wanted F32 or BF16");
+  const std::vector<int64_t>& starts = batch().sequence_starts;
+  if (execution.state) past_ = execution.state->past;
+  const size_t sequences = starts.empty() ? 0 : starts.size() - 1;
+  if (past_.empty()) past_.resize(sequences);
+  if (past_.size() != sequences)
+    throw Error(ErrorCode::internal,
+                std::string(device.name()) + ": a state of " + std::to_string(past_.size()) +
+                    " sequences, wanted the " + std::to_string(sequences) + " of the batch");
+  int64_t before = 0;
+  for (size_t s = 0; s < starts.size(); ++s) {
+    key_starts_.push_back(starts[s] + before);
+    if (s < past_.size()) before += past_[s];
+  }
 }
 
 void ForwardPass::run(std::span<const Node> nodes) {
@@ -105,6 +118,31 @@ const Tensor& ForwardPass::weight(const Node& node, WeightRole role, const Shape
   const Tensor* const found = find_weight(node, role, shape);
   if (!found) fail(node, "weight '" + weight_name(node, role) + "' is missing");
   return *found;
+}
+
+const Tensor& ForwardPass::with_past(const Node& node,
+                                     const Tensor& fresh,
+                                     Tensor SequenceState::Kept::*kept) {
+  if (!execution_.state) return fresh;
+  const std::vector<int64_t>& starts = batch().sequence_starts;
+  const int64_t all = key_starts_.empty() ? 0 : key_starts_.back(), before = all - fresh.rows();
+  Tensor& place = execution_.state->attention[node.output].*kept;
+  if (before > 0 && (place.shape() != Shape{before, fresh.columns()} || place.dtype() != dtype_))
+    fail(node,
+         "its state holds " + std::string(dtype_name(place.dtype())) + " " + to_string(place.shape()) +
+             ", wanted " + std::string(dtype_name(dtype_)) + " " + to_string({before, fresh.columns()}) +
+             " of the past tokens");
+  // Made anew for every call: as many bytes are copied as attention reads anyway.
+  Tensor joined = device_.make(dtype_, {all, fresh.columns()});
+  if (before > 0 && place.device() != device_.device()) place = device_.bring_value(place);
+  int64_t from = 0;
+  for (size_t s = 0; s < past_.size(); ++s) {
+    if (past_[s] > 0) device_.copy_rows(place, from, past_[s], joined, key_starts_[s]);
+    from += past_[s];
+    if (starts[s + 1] > starts[s])
+      device_.copy_rows(fresh, starts[s], starts[s + 1] - starts[s], joined, key_starts_[s] + past_[s]);
+  }
+  return place = std::move(joined);
 }
 
 const ActivationQuantization* ForwardPass::rounding_of(const std::string& name) const {

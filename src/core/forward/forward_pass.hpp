@@ -27,6 +27,10 @@ class ForwardPass {
   Tensor& output(const Node& node, int64_t width);
   const Tensor& weight(const Node& node, WeightRole role, const Shape& shape);
   const Tensor* find_weight(const Node& node, WeightRole role, const Shape& shape);  // null: there is none
+  std::span<const int64_t> past() const { return past_; }                            // [sequences]
+  std::span<const int64_t> key_starts() const { return key_starts_; }  // the batch's, past tokens included
+  // The keys or values of an attention with those of the past tokens before each sequence's; kept for the next.
+  const Tensor& with_past(const Node& node, const Tensor& fresh, Tensor SequenceState::Kept::*kept);
   [[noreturn]] void fail(const Node& node, const std::string& text) const;
 
   // For fusions.cpp.
@@ -43,6 +47,7 @@ class ForwardPass {
   RopeTables& rope_;
   const Execution& execution_;
   const DType dtype_;
+  std::vector<int64_t> past_, key_starts_;
   std::deque<Tensor> held_;  // what was made for one call alone
 };
 

@@ -18,7 +18,7 @@ void run(Engine& engine, const RopeCall& call) {
     auto s = static_cast<size_t>(std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin()) - 1;
     for (int64_t t = begin; t < end; ++t) {
       while (t >= starts[s + 1]) ++s;
-      const int64_t at = (t - starts[s]) * half;
+      const int64_t at = (call.past[s] + t - starts[s]) * half;
       const RopeTables::Table& table = *call.tables[s];
       for (int64_t h = 0; h < rope.heads; ++h) {
         const std::byte* from = from_rows[t] + h * head_bytes;

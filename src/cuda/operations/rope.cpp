@@ -21,7 +21,7 @@ void run(Engine& engine, const RopeCall& call) {
       sine.insert(sine.end(), last->sine.begin(), last->sine.end());
     }
     for (int64_t t = call.starts[s]; t < call.starts[s + 1]; ++t)
-      row_of.push_back(static_cast<int32_t>(first_row + t - call.starts[s]));
+      row_of.push_back(static_cast<int32_t>(first_row + call.past[s] + t - call.starts[s]));
   }
   const Tensor cosines = engine.heap.upload(cosine, DType::f32), sines = engine.heap.upload(sine, DType::f32),
                rows = engine.heap.upload(row_of, DType::i32);

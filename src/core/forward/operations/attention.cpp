@@ -13,7 +13,10 @@ OperationCall check(ForwardPass& pass, const Node& node, const Attention& attent
     pass.fail(node,
               "queries of " + std::to_string(q.columns()) + " and keys of " + std::to_string(k.columns()) +
                   " channels, wanted " + std::to_string(width) + " and " + std::to_string(kv_width));
-  return AttentionCall{attention, q, k, v, pass.output(node, width), pass.batch().sequence_starts};
+  const Tensor &keys = pass.with_past(node, k, &SequenceState::Kept::keys),
+               &values = pass.with_past(node, v, &SequenceState::Kept::values);
+  return AttentionCall{
+      attention, q, keys, values, pass.output(node, width), pass.batch().sequence_starts, pass.key_starts()};
 }
 
 }  // namespace llmc

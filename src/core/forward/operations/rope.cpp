@@ -10,8 +10,8 @@ OperationCall check(ForwardPass& pass, const Node& node, const Rope& rope) {
               "rotates " + std::to_string(rope.spec.rotary_dim) +
                   " channels, wanted an even number of at most " + std::to_string(rope.head_dim));
   const std::vector<int64_t>& starts = pass.batch().sequence_starts;
-  return RopeCall{rope, x, pass.output(node, x.columns()), starts,
-                  pass.rope().of_sequences(rope.spec, starts)};
+  return RopeCall{rope,   x,           pass.output(node, x.columns()),
+                  starts, pass.past(), pass.rope().of_sequences(rope.spec, starts, pass.past())};
 }
 
 }  // namespace llmc
