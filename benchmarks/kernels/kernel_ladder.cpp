@@ -10,7 +10,7 @@
 
 #include "cuda/check.hpp"
 #include "cuda/device_heap.hpp"
-#include "cuda/forward.hpp"
+#include "cuda/engine.hpp"
 #include "cuda/products.hpp"
 #include "naive_kernels.hpp"
 #include "llmc/backend/rows.hpp"

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "core/forward/forward_pass.hpp"
 #include "core/quantize/smoothing.hpp"
 #include "cpu/forward.hpp"
 #include "cpu/gptq.hpp"
@@ -29,7 +30,7 @@ class CpuBackend final : public Backend, public RowKernels {
   }
 
   void execute(std::span<const Node> segment, const Execution& execution) override {
-    cpu::execute_nodes(engine_, rope_, segment, execution);
+    ForwardPass(forward_, rope_, execution).run(segment);
   }
 
   void accumulate_gram(const TensorView& x, Tensor& gram) override {
@@ -88,6 +89,7 @@ class CpuBackend final : public Backend, public RowKernels {
 
  private:
   cpu::Engine engine_;
+  cpu::Forward forward_{engine_};
   RopeTables rope_;
 };
 

@@ -53,8 +53,9 @@ __global__ void __launch_bounds__(kThreads) attend_tiles(AttentionProblem p) {
       ? tile.query - p.window + 1
       : tile.sequence_begin;
   const auto* const q = static_cast<const Bf16*>(p.queries);
-  const auto* const k = static_cast<const Bf16*>(p.keys);
-  const auto* const v = static_cast<const Bf16*>(p.values);
+  const int64_t shift = tile.shift * p.kv_heads * p.head_dim;  // keys and values count as the queries do
+  const auto* const k = static_cast<const Bf16*>(p.keys) + shift;
+  const auto* const v = static_cast<const Bf16*>(p.values) + shift;
 
   const auto load_keys = [&](int stage, int64_t first) {
     load_rows<kWidth, kKeys>(shared.keys[stage], k, first, end, p.kv_heads, kv_head, p.head_dim);
@@ -177,8 +178,9 @@ __global__ void __launch_bounds__(kThreads, 2) attend_plainly(AttentionProblem p
     for (int i = 0; i < kPlainChannels; ++i)
       mine[i] = lane + i * kWarp < p.head_dim ? to_float(q[lane + i * kWarp]) : 0.0f;
     for (int64_t key = oldest; key <= query; ++key) {
-      const T* const k = static_cast<const T*>(p.keys) + (key * p.kv_heads + kv_head) * p.head_dim;
-      const T* const v = static_cast<const T*>(p.values) + (key * p.kv_heads + kv_head) * p.head_dim;
+      const int64_t row = ((key + tile.shift) * p.kv_heads + kv_head) * p.head_dim;
+      const T* const k = static_cast<const T*>(p.keys) + row;
+      const T* const v = static_cast<const T*>(p.values) + row;
       float score = 0;
 #pragma unroll
       for (int i = 0; i < kPlainChannels; ++i)

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/forward/forward_pass.hpp"
 #include "cuda/check.hpp"
 #include "cuda/forward.hpp"
 #include "cuda/gptq_solver.hpp"
@@ -118,7 +119,7 @@ class CudaBackend final : public Backend, public RowKernels, public RangeKernels
         moved.emplace(name,
                       tensor.device() == device()      ? Tensor(tensor.dtype(), tensor.shape(),
                                                                 const_cast<std::byte*>(tensor.data()), lent_)
-                          : tensor.shape().size() == 1 ? staged_weight(engine_, tensor)
+                          : tensor.shape().size() == 1 ? forward_.bring_weight(tensor)
                                                        : uploader_.upload(tensor));
       }
     return StagedWeights(std::move(moved));
@@ -133,7 +134,7 @@ class CudaBackend final : public Backend, public RowKernels, public RangeKernels
 
   void execute(std::span<const Node> segment, const Execution& execution) override {
     select();
-    execute_nodes(engine_, rope_, segment, execution);
+    ForwardPass(forward_, rope_, execution).run(segment);
   }
 
   void accumulate_gram(const TensorView& x, Tensor& gram) override {
@@ -325,6 +326,7 @@ class CudaBackend final : public Backend, public RowKernels, public RangeKernels
   Products products_;
   Factorization factorization_;
   Engine engine_;
+  Forward forward_{engine_};
   RopeTables rope_;
   GramAccumulator grams_;
   Uploader uploader_;

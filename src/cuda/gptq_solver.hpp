@@ -1,6 +1,6 @@
 // Backend::gptq and Backend::output_energy on a device.
 #pragma once
-#include "cuda/forward.hpp"
+#include "cuda/engine.hpp"
 #include "cuda/factorization.hpp"
 #include "llmc/backend.hpp"
 

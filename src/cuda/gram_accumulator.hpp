@@ -3,7 +3,7 @@
 #pragma once
 #include <unordered_map>
 
-#include "cuda/forward.hpp"
+#include "cuda/engine.hpp"
 
 namespace llmc::cuda {
 

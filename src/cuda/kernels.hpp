@@ -97,12 +97,14 @@ void rotate_values(const void* x,
 
 // ---- attention.cu
 
-// queries [query, query + attention_queries_per_tile()) of one sequence, in tokens of the batch
+// queries [query, query + attention_queries_per_tile()) of one sequence, in rows of the queries. A key counts
+// as its token's query does, also one of a token that came before them: it lies `shift` rows further on.
 struct AttentionTile {
   int64_t query, sequence_begin, sequence_end;
+  int64_t shift = 0;
 };
 struct AttentionProblem {
-  // [tokens, heads or kv_heads, head_dim]
+  // [tokens or keys, heads or kv_heads, head_dim]
   const void *queries = nullptr, *keys = nullptr, *values = nullptr;
   void* out = nullptr;  // [tokens, heads, head_dim]
   const AttentionTile* tiles = nullptr;

@@ -2,7 +2,7 @@
 #pragma once
 #include <optional>
 
-#include "cuda/forward.hpp"
+#include "cuda/engine.hpp"
 #include "llmc/backend/ranges.hpp"
 
 namespace llmc::cuda {

@@ -1,4 +1,4 @@
-// Rotary position embedding, half-split pairs. The tables come from the host (core/rope_tables.hpp), so that
+// Rotary position embedding, half-split pairs. The tables come from the host (core/forward/rope_tables.hpp), so that
 // every backend rotates by the same numbers.
 #include "cuda/kernels.hpp"
 #include "cuda/language.cuh"

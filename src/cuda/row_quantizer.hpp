@@ -3,7 +3,7 @@
 #pragma once
 #include <optional>
 
-#include "cuda/forward.hpp"
+#include "cuda/engine.hpp"
 #include "llmc/backend/rows.hpp"
 
 namespace llmc::cuda {

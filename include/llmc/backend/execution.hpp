@@ -54,6 +54,24 @@ struct ValueLifetimes {
   std::function<void(size_t)> finished;
 };
 
+// What sequences keep for tokens to come: the keys and values of every attention, 2 * tokens * its width of
+// them. A call with a batch of the next tokens of the same sequences, in the same order, runs as if all tokens
+// of each had come at once. (RopeKind::dynamic excepted: it turned earlier keys by the length they had then.)
+struct SequenceState {
+  struct Kept {
+    Tensor keys, values;  // [tokens of all sequences, packed as in a batch; width], as attention read them
+  };
+  std::vector<int64_t> past;                    // [sequences]: tokens of each that went before; empty: none
+  std::unordered_map<ValueId, Kept> attention;  // by the output of its node
+
+  // After all blocks ran over `batch`, and before the next batch.
+  void advance(const TokenBatch& batch) {
+    past.resize(batch.sequence_starts.size() - 1);
+    for (size_t s = 0; s < past.size(); ++s)
+      past[s] += batch.sequence_starts[s + 1] - batch.sequence_starts[s];
+  }
+};
+
 // One call of Backend::execute over the nodes of a segment.
 struct Execution {
   const WeightTable& weights;  // f32, bf16 or f16
@@ -64,6 +82,7 @@ struct Execution {
   ForwardOptions options = {};
   const ActivationRounding* rounding = nullptr;  // what to round on the way; null: nothing
   const ValueLifetimes* lifetimes = nullptr;     // null: every value is made, and stays
+  SequenceState* state = nullptr;                // null: every sequence begins and ends with this batch
 };
 
 // A block's weights in the memory a backend computes in. Owns the table that was copied there; otherwise it refers

@@ -18,10 +18,11 @@ class RopeTables {
   };
   // A table for a sequence of `length` tokens, at least that many positions.
   std::shared_ptr<const Table> find(const RopeSpec& spec, int64_t length);
-  // One for each sequence; starts: [sequences + 1]. Positions alone decide the rotation, unless the
-  // frequencies follow the sequence's length.
+  // One for each sequence: its past tokens [sequences] and those between `starts` [sequences + 1]. Positions
+  // alone decide the rotation, unless the frequencies follow the sequence's length.
   std::vector<std::shared_ptr<const Table>> of_sequences(const RopeSpec& spec,
-                                                         std::span<const int64_t> starts);
+                                                         std::span<const int64_t> starts,
+                                                         std::span<const int64_t> past);
 
  private:
   std::mutex mutex_;

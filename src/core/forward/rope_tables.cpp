@@ -1,5 +1,6 @@
-#include "core/model/rope_tables.hpp"
+#include "core/forward/rope_tables.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace llmc {
@@ -32,12 +33,14 @@ std::shared_ptr<const RopeTables::Table> RopeTables::find(const RopeSpec& spec, 
 
 std::vector<std::shared_ptr<const RopeTables::Table>> RopeTables::of_sequences(
     const RopeSpec& spec,
-    std::span<const int64_t> starts) {
-  int64_t longest = 0;
-  for (size_t s = 0; s + 1 < starts.size(); ++s) longest = std::max(longest, starts[s + 1] - starts[s]);
+    std::span<const int64_t> starts,
+    std::span<const int64_t> past) {
+  std::vector<int64_t> lengths;
+  for (size_t s = 0; s + 1 < starts.size(); ++s) lengths.push_back(past[s] + starts[s + 1] - starts[s]);
+  const int64_t longest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
   std::vector<std::shared_ptr<const Table>> tables;
-  for (size_t s = 0; s + 1 < starts.size(); ++s)
-    tables.push_back(find(spec, spec.kind == RopeKind::dynamic ? starts[s + 1] - starts[s] : longest));
+  for (const int64_t length : lengths)
+    tables.push_back(find(spec, spec.kind == RopeKind::dynamic ? length : longest));
   return tables;
 }
 

@@ -1,11 +1,12 @@
+// Causal attention over packed sequences, with grouped heads and a sliding window.
 // Everything is computed transposed: scores are [keys][queries], so that softmax runs with queries across
 // lanes and the weights come out in the layout of the next product's B operand. One task is one head and one
 // block of queries; it sees all its keys at once, so the softmax needs no rescaling.
-#include "cpu/attention.hpp"
-
 #include <algorithm>
 #include <cstring>
 #include <vector>
+
+#include "cpu/operations.hpp"
 
 namespace llmc::cpu {
 namespace {
@@ -21,17 +22,22 @@ struct PackedHead {
 };
 
 struct Task {
-  int64_t sequence, head, query;  // `query` counts from the sequence's start
+  int64_t sequence, head, query;  // `query` counts from the sequence's first key
 };
 
 class Attend {
  public:
-  Attend(Engine& engine, const Attention& shape, DType dtype, std::span<const int64_t> starts)
+  Attend(Engine& engine,
+         const Attention& shape,
+         DType dtype,
+         std::span<const int64_t> starts,
+         std::span<const int64_t> key_starts)
       : engine_(engine),
         shape_(shape),
         dtype_(dtype),
         kernel_(engine.kernel_for(dtype, dtype)),
         starts_(starts),
+        key_starts_(key_starts),
         item_(static_cast<int64_t>(item_size(dtype))) {}
 
   void run(const void* q, const void* k, const void* v, void* out) {
@@ -51,8 +57,8 @@ class Attend {
       std::byte* at = storage.data() + offsets[static_cast<size_t>(s)] +
           static_cast<size_t>(head) * (keys_bytes(s) + values_bytes(s));
       PackedHead& packed = heads_[static_cast<size_t>(index)];
-      packed.keys = pack_rows(kernel_, Side::a, rows_of(k, s, head, kv_heads), 0, length(s), at);
-      Operand transposed = rows_of(v, s, head, kv_heads);
+      packed.keys = pack_rows(kernel_, Side::a, rows_of(k, key_starts_, s, head, kv_heads), 0, length(s), at);
+      Operand transposed = rows_of(v, key_starts_, s, head, kv_heads);
       std::swap(transposed.rows, transposed.depth);
       std::swap(transposed.row_stride, transposed.depth_stride);
       packed.values = pack_rows(kernel_, Side::a, transposed, 0, shape_.head_dim, at + keys_bytes(s));
@@ -61,7 +67,7 @@ class Attend {
     std::vector<Task> tasks;
     for (int64_t s = 0; s < sequences; ++s)
       for (int64_t head = 0; head < shape_.heads; ++head)
-        for (int64_t query = 0; query < length(s); query += kQueries) tasks.push_back({s, head, query});
+        for (int64_t query = past(s); query < length(s); query += kQueries) tasks.push_back({s, head, query});
     const int64_t padded_keys = round_up(longest, std::max(kKeyBlock, kernel_.a.width)) + kernel_.a.width,
                   padded_width = round_up(shape_.head_dim, kernel_.a.width);
     const auto scores = engine_.buffers.lease_of<float>(
@@ -80,9 +86,11 @@ class Attend {
   }
 
  private:
-  int64_t length(int64_t s) const {
-    return starts_[static_cast<size_t>(s + 1)] - starts_[static_cast<size_t>(s)];
+  static int64_t rows_in(std::span<const int64_t> starts, int64_t s) {
+    return starts[static_cast<size_t>(s + 1)] - starts[static_cast<size_t>(s)];
   }
+  int64_t length(int64_t s) const { return rows_in(key_starts_, s); }
+  int64_t past(int64_t s) const { return length(s) - rows_in(starts_, s); }  // keys before the first query
   size_t keys_bytes(int64_t s) const {
     return round_to_line(packed_bytes(kernel_, Side::a, length(s), shape_.head_dim));
   }
@@ -91,14 +99,18 @@ class Attend {
   }
   static size_t round_to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-  // Rows of one sequence and head: [length, head_dim].
-  Operand rows_of(const void* data, int64_t s, int64_t head, int64_t heads) const {
+  // Rows of one sequence and head: [its rows, head_dim].
+  Operand rows_of(const void* data,
+                  std::span<const int64_t> starts,
+                  int64_t s,
+                  int64_t head,
+                  int64_t heads) const {
     Operand operand;
     operand.row_stride = heads * shape_.head_dim;
     operand.data = static_cast<const std::byte*>(data) +
-        (starts_[static_cast<size_t>(s)] * operand.row_stride + head * shape_.head_dim) * item_;
+        (starts[static_cast<size_t>(s)] * operand.row_stride + head * shape_.head_dim) * item_;
     operand.dtype = dtype_;
-    operand.rows = length(s);
+    operand.rows = rows_in(starts, s);
     operand.depth = shape_.head_dim;
     return operand;
   }
@@ -122,9 +134,10 @@ class Attend {
                   first_key = first_panel * kernel_.a.width;
     const int64_t keys = end - first_key, key_panels = divide_up(end, kernel_.a.width) - first_panel;
 
-    const Operand rows = rows_of(q, task.sequence, task.head, shape_.heads);
+    const Operand rows = rows_of(q, starts_, task.sequence, task.head, shape_.heads);
+    const int64_t first_row = task.query - past(task.sequence);  // of the sequence's queries
     multiply_panels(kernel_, head.keys.part(first_panel, key_panels),
-                    pack_rows(kernel_, Side::b, rows, task.query, task.query + count, operand), scores,
+                    pack_rows(kernel_, Side::b, rows, first_row, first_row + count, operand), scores,
                     kStride);
 
     float inverse_sums[kQueries];
@@ -159,7 +172,7 @@ class Attend {
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t c = 0; c < shape_.head_dim; ++c) row[c] = output[c * kStride + i] * inverse_sums[i];
       std::byte* to = static_cast<std::byte*>(out) +
-          ((starts_[static_cast<size_t>(task.sequence)] + task.query + i) * shape_.heads + task.head) *
+          ((starts_[static_cast<size_t>(task.sequence)] + first_row + i) * shape_.heads + task.head) *
               shape_.head_dim * item_;
       engine_.elements.store_row(row, nullptr, shape_.head_dim, dtype_, to);
     }
@@ -169,22 +182,16 @@ class Attend {
   const Attention& shape_;
   const DType dtype_;
   const MicroKernel& kernel_;
-  const std::span<const int64_t> starts_;
+  const std::span<const int64_t> starts_, key_starts_;
   const int64_t item_;
   std::vector<PackedHead> heads_;  // [sequences * kv_heads]
 };
 
 }  // namespace
 
-void attend(Engine& engine,
-            const Attention& shape,
-            DType dtype,
-            const void* q,
-            const void* k,
-            const void* v,
-            std::span<const int64_t> sequence_starts,
-            void* out) {
-  Attend(engine, shape, dtype, sequence_starts).run(q, k, v, out);
+void run(Engine& engine, const AttentionCall& call) {
+  Attend(engine, call.operation, call.q.dtype(), call.starts, call.key_starts)
+      .run(call.q.data(), call.k.data(), call.v.data(), call.out.data());
 }
 
 }  // namespace llmc::cpu
