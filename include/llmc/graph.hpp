@@ -161,9 +161,21 @@ std::vector<SharedInput> shared_inputs(const Block& block);
 
 // Where a per-channel scale can move without changing the function: smooth / s, balance * s.
 struct SmoothingPair {
-  size_t smooth = 0;            // index of the Norm (or Linear) node that produces the channels
+  // What lies between the two: nothing; a product with another value; an attention whose values they are.
+  enum class Through { nothing, multiply, attention };
+
+  size_t smooth = 0;            // index of the Norm or Linear that makes the channels
   std::vector<size_t> balance;  // indices of the Linears that read them
+  Through through = Through::nothing;
+  ValueId value = -1;     // the channels as `smooth` makes them
+  int64_t first_row = 0;  // of a Linear's weight: the row that makes the first of them
+  // which channel each input channel of `balance` is scaled with; empty: its own. Query heads that share a
+  // value head share its channels.
+  std::vector<int32_t> channel_of = {};
+
+  bool out_of_norm() const { return through == Through::nothing; }
 };
+// In execution order of what makes the channels. Norms and their readers belong to one part of the layer.
 std::vector<SmoothingPair> smoothing_pairs(const Block& block);
 
 // Linears that vLLM fuses into one layer: they read one value and their outputs meet in one Attention or one

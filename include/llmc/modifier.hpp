@@ -47,9 +47,16 @@ class Modifier {
   virtual std::vector<std::string> notes() const { return {}; }
 };
 
-// SmoothQuant, AWQ: called once per smoothing pair, with statistics of the values that flow through it.
+// What a transform must know of a pair's channels before it is applied.
+struct TransformNeeds {
+  bool channels = false;  // Statistics::channels
+  bool gram = false;
+};
+
+// SmoothQuant: called once per smoothing pair, with statistics of the values between its two sides.
 class Transform : public Modifier {
  public:
+  virtual TransformNeeds needs() const = 0;
   // The pairs of `block` this transform wants to change, of those the graph allows.
   virtual std::vector<SmoothingPair> select(const Graph& graph, const Block& block) const = 0;
   // Mappings of the recipe that no pair of any block takes up, one line each with the reason.

@@ -215,6 +215,14 @@ class CudaBackend final : public Backend, public RowKernels, public RangeKernels
                                there.as<float>(), use, stream_.handle);
   }
 
+  void divide_rows(Tensor& weight, std::span<const float> scales) override {
+    if (weight.device() == Device{}) return host_->divide_rows(weight, scales);
+    select();
+    const Tensor there = heap_.upload(TensorView(scales.data(), DType::f32, {weight.rows()}));
+    cuda::divide_rows(weight.data(), weight.dtype(), weight.rows(), weight.columns(), there.as<float>(),
+                      stream_.handle);
+  }
+
   RowKernels* row_kernels() override { return this; }
   RangeKernels* range_kernels() override { return this; }
   std::optional<RowsQuantized> quantize_rows(const RowQuantization& job) override {

@@ -305,6 +305,13 @@ void raise_column_maxima(const void* weight,
                          int64_t columns,
                          float* largest,
                          cudaStream_t stream);
+// weight[row] /= scales[row]
+void divide_rows(void* weight,
+                 DType dtype,
+                 int64_t rows,
+                 int64_t columns,
+                 const float* scales,
+                 cudaStream_t stream);
 void use_smoothing_scales(void* weight,
                           DType dtype,
                           int64_t rows,

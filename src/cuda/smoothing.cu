@@ -47,6 +47,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    scale_rows(T* weight, int64_t rows, int64_t columns, const float* scales) {
+  const int64_t across = divide_up(columns, kThreads), column = blockIdx.x % across * kThreads + threadIdx.x,
+                first = blockIdx.x / across * kRows;
+  if (column >= columns) return;
+  for (int64_t row = first; row < least(rows, first + kRows); ++row) {
+    T& at = weight[row * columns + column];
+    at = from_float<T>(to_float(at) / scales[row]);
+  }
+}
+
 unsigned blocks_of(int64_t rows, int64_t columns) {
   return static_cast<unsigned>(divide_up(columns, kThreads) * divide_up(rows, kRows));
 }
@@ -90,6 +102,25 @@ void use_smoothing_scales(void* weight,
   else
     LLMC_LAUNCH((smooth_columns<float>), blocks, kThreads, 0, stream, static_cast<float*>(weight), rows,
                 columns, scales, use);
+}
+
+void divide_rows(void* weight,
+                 DType dtype,
+                 int64_t rows,
+                 int64_t columns,
+                 const float* scales,
+                 cudaStream_t stream) {
+  const unsigned blocks = blocks_of(rows, columns);
+  if (blocks == 0) return;
+  if (dtype == DType::bf16)
+    LLMC_LAUNCH((scale_rows<Bf16>), blocks, kThreads, 0, stream, static_cast<Bf16*>(weight), rows, columns,
+                scales);
+  else if (dtype == DType::f16)
+    LLMC_LAUNCH((scale_rows<Half>), blocks, kThreads, 0, stream, static_cast<Half*>(weight), rows, columns,
+                scales);
+  else
+    LLMC_LAUNCH((scale_rows<float>), blocks, kThreads, 0, stream, static_cast<float*>(weight), rows, columns,
+                scales);
 }
 
 }  // namespace llmc::cuda

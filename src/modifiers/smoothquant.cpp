@@ -44,6 +44,7 @@ class SmoothQuant final : public Transform {
   }
 
   std::string_view type() const override { return type_; }
+  TransformNeeds needs() const override { return {.channels = true}; }
 
   std::vector<std::string> unmatched_ignores(std::span<const Module> modules) const override {
     return unmatched_of(ignored_, modules);
@@ -73,7 +74,8 @@ class SmoothQuant final : public Transform {
       if (std::all_of(pair.balance.begin(), pair.balance.end(),
                       [&](size_t node) { return ignore_.match(name(node), "Linear"); }))
         continue;
-      if (mappings_.empty() || std::any_of(mappings_.begin(), mappings_.end(), [&](const Mapping& mapping) {
+      // by itself it moves scale out of norms alone, as llm-compressor does
+      if (mappings_.empty() ? pair.out_of_norm() : std::any_of(mappings_.begin(), mappings_.end(), [&](const Mapping& mapping) {
             return covers(mapping, block, pair);
           }))
         selected.push_back(pair);
@@ -86,23 +88,26 @@ class SmoothQuant final : public Transform {
                            const Statistics& statistics,
                            WeightTable& weights,
                            Backend& backend) const override {
-    const Node& norm = block.nodes[pair.smooth];
-    const auto weight_of = [&](const Node& node) -> Tensor& {
-      return weights.at(node.weight(WeightRole::weight)->name);
+    const auto weight_of = [&](size_t node) -> Tensor& {
+      return weights.at(block.nodes[node].weight(WeightRole::weight)->name);
     };
-    Tensor& smooth = weight_of(norm);
+    const Tensor& smooth = weight_of(pair.smooth);
     const SmoothingRule rule{strength_, logarithmic_, rounds_like_reference_ ? smooth.dtype() : DType::f32};
-    std::vector<float> largest;
-    for (size_t node : pair.balance) backend.raise_column_maxima(weight_of(block.nodes[node]), largest);
+    std::vector<float> readers;  // [inputs of balance]
+    for (size_t node : pair.balance) backend.raise_column_maxima(weight_of(node), readers);
+    std::vector<float> largest(pair.channel_of.empty() ? readers : std::vector<float>());
+    for (size_t j = 0; j < pair.channel_of.size(); ++j) {
+      const auto channel = static_cast<size_t>(pair.channel_of[j]);
+      if (largest.size() <= channel) largest.resize(channel + 1, 0.0f);
+      largest[channel] = std::max(largest[channel], readers[j]);
+    }
     const std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max,
                                                        largest, rule, type_);
+    std::vector<float> multiplied(pair.channel_of.empty() ? scales : std::vector<float>());
+    for (const int32_t channel : pair.channel_of) multiplied.push_back(scales[static_cast<size_t>(channel)]);
     for (size_t node : pair.balance)
-      backend.use_smoothing_scales(weight_of(block.nodes[node]), scales, SmoothingUse::multiply);
-    backend.use_smoothing_scales(
-        smooth, scales,
-        norm.norm()->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
-    if (const NodeWeight* bias = norm.weight(WeightRole::bias))
-      backend.use_smoothing_scales(weights.at(bias->name), scales, SmoothingUse::divide);
+      backend.use_smoothing_scales(weight_of(node), multiplied, SmoothingUse::multiply);
+    divide_maker(block.nodes[pair.smooth], pair.first_row, scales, weights, backend);
     return scales;
   }
 
@@ -123,13 +128,34 @@ class SmoothQuant final : public Transform {
     }
   }
 
+  static void divide_maker(const Node& node,
+                           int64_t first_row,
+                           const std::vector<float>& scales,
+                           WeightTable& weights,
+                           Backend& backend) {
+    Tensor& weight = weights.at(node.weight(WeightRole::weight)->name);
+    const NodeWeight* bias = node.weight(WeightRole::bias);
+    if (const Norm* norm = node.norm()) {
+      backend.use_smoothing_scales(
+          weight, scales,
+          norm->kind == NormKind::rms_plus_one ? SmoothingUse::divide_plus_one : SmoothingUse::divide);
+      if (bias) backend.use_smoothing_scales(weights.at(bias->name), scales, SmoothingUse::divide);
+      return;
+    }
+    // rows of a fused Linear that make other values are divided by 1, which leaves them as they are
+    std::vector<float> of_rows(static_cast<size_t>(weight.rows()), 1.0f);
+    std::copy(scales.begin(), scales.end(), of_rows.begin() + static_cast<std::ptrdiff_t>(first_row));
+    backend.divide_rows(weight, of_rows);
+    if (bias) backend.use_smoothing_scales(weights.at(bias->name), of_rows, SmoothingUse::divide);
+  }
+
   static std::string why_unused(const Mapping& mapping, const Graph& graph) {
     for (const Block& block : graph.blocks)
       for (const Node& node : block.nodes)
         if (!node.name.empty() && mapping.smooth.match(node.name, ""))
           return fmt::format(
-              "is '{}', a {}; wanted a norm that only Linears of its own layer read: llmc moves scale out of "
-              "norms",
+              "is '{}', a {}; wanted a norm that only Linears of its own layer read, or a Linear whose "
+              "channels reach such Linears through a product or as an attention's values",
               node.name,
               node.norm()         ? "norm outside attention and MLP"
                   : node.linear() ? "Linear"

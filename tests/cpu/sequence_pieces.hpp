@@ -18,7 +18,7 @@ struct TinyModel {
     for (int layer = 0; layer < 2; ++layer) {
       const std::string name = "layers." + std::to_string(layer) + ".";
       const auto linear = [&](const std::string& leaf, int64_t in, int64_t out, ValueId from, ValueId to) {
-        nodes.push_back(node_of(name + leaf, Linear{in, out, false, ""}, {from}, to));
+        nodes.push_back(node_of(name + leaf, Linear{in, out, false}, {from}, to));
         std::vector<float> matrix = random_floats(static_cast<size_t>(in * out),
                                                   static_cast<unsigned>(weights.size() + 1));
         for (float& value : matrix) value /= std::sqrt(static_cast<float>(in));  // no score decides alone

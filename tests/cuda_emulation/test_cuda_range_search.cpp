@@ -25,6 +25,7 @@ class OnlyTries final : public Backend {
   double output_energy(const TensorView&, int64_t, const TensorView&) override { refuse(); }
   void raise_column_maxima(const TensorView&, std::vector<float>&) override { refuse(); }
   void use_smoothing_scales(Tensor&, std::span<const float>, SmoothingUse) override { refuse(); }
+  void divide_rows(Tensor&, std::span<const float>) override { refuse(); }
   RangeKernels* range_kernels() override { return cuda_->range_kernels(); }
   ValueExtent scan(const TensorView&) override { refuse(); }
   CrossEntropy cross_entropy(const TensorView&, const TensorView*, const TokenBatch&) override { refuse(); }

@@ -3,14 +3,16 @@
 #include <catch2/catch.hpp>
 
 #include "core/forward/forward_pass.hpp"
+#include "cpu/cpu_test_tools.hpp"
 #include "llmc/error.hpp"
 
 using namespace llmc;
+using test::node_of;
 
 namespace {
 
 constexpr const char* kCalls[] = {"embedding",  "norm",     "linear", "rope",    "attention",
-                                  "activation", "multiply", "add",    "rounding"};
+                                  "activation", "multiply", "add",    "slice",   "rounding"};
 
 class Recorder final : public ForwardDevice {
  public:
@@ -40,21 +42,12 @@ class Recorder final : public ForwardDevice {
 
 using Texts = std::vector<std::string>;
 
-Node node_of(std::string name, Operation operation, std::vector<ValueId> inputs, ValueId output) {
-  Node node;
-  node.name = std::move(name);
-  node.operation = std::move(operation);
-  node.inputs = std::move(inputs);
-  node.output = output;
-  return node;
-}
-
 // x + x, a norm of it, two Linears that read that, the activation of one times the other
 struct Layer {
   std::vector<Node> nodes{node_of("", Add{}, {0, 0}, 1),
                           node_of("n", Norm{NormKind::rms, 1e-6, 4}, {1}, 2),
-                          node_of("gate", Linear{4, 6, false, ""}, {2}, 3),
-                          node_of("up", Linear{4, 6, false, ""}, {2}, 4),
+                          node_of("gate", Linear{4, 6, false}, {2}, 3),
+                          node_of("up", Linear{4, 6, false}, {2}, 4),
                           node_of("", Activation{}, {3}, 5),
                           node_of("", Multiply{}, {5, 4}, 6)};
   std::vector<std::vector<ValueId>> dying{{}, {}, {}, {2}, {3}, {5, 4}};

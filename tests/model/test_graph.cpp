@@ -49,7 +49,8 @@ TEST_CASE(
     "scale can move from a norm to the Linears that read it, not out of the head's norm or a head norm") {
   const Graph graph = graph_of("qwen3");
   const Block& layer = graph.blocks[1];
-  const auto pairs = smoothing_pairs(layer);
+  auto pairs = smoothing_pairs(layer);
+  std::erase_if(pairs, [](const SmoothingPair& pair) { return !pair.out_of_norm(); });
   REQUIRE(pairs.size() == 2);
   CHECK(layer.nodes[pairs[0].smooth].name == "model.layers.0.input_layernorm");
   CHECK(names(layer, pairs[0].balance) ==
@@ -57,6 +58,35 @@ TEST_CASE(
   CHECK(layer.nodes[pairs[1].smooth].name == "model.layers.0.post_attention_layernorm");
   CHECK(names(layer, pairs[1].balance) == std::vector<std::string>{"mlp.gate_proj", "mlp.up_proj"});
   CHECK(smoothing_pairs(graph.blocks.back()).empty());
+}
+
+TEST_CASE("scale can move from v to o through an attention, and from up to down through a product") {
+  struct Row {
+    const char* arch;
+    const char *values, *product;
+    int64_t first_value_row, first_up_row;
+  };
+  // heads of 16 channels, 4 of queries and 2 of keys and values; an MLP of 96
+  for (const Row& row : {Row{"llama", "self_attn.v_proj", "mlp.up_proj", 0, 0},
+                         Row{"phi3", "self_attn.qkv_proj", "mlp.gate_up_proj", 96, 96}}) {
+    CAPTURE(row.arch);
+    const Graph graph = graph_of(row.arch);
+    const Block& layer = graph.blocks[1];
+    auto pairs = smoothing_pairs(layer);
+    std::erase_if(pairs, [](const SmoothingPair& pair) { return pair.out_of_norm(); });
+    REQUIRE(pairs.size() == 2);
+    CHECK(layer.nodes[pairs[0].smooth].name.ends_with(row.values));
+    CHECK(pairs[0].first_row == row.first_value_row);
+    CHECK(names(layer, pairs[0].balance) == std::vector<std::string>{"self_attn.o_proj"});
+    REQUIRE(pairs[0].channel_of.size() == 64);  // query heads 0, 1 read value head 0; 2, 3 read 1
+    CHECK(pairs[0].channel_of[0] == 0);
+    CHECK(pairs[0].channel_of[17] == 1);
+    CHECK(pairs[0].channel_of[63] == 31);
+    CHECK(layer.nodes[pairs[1].smooth].name.ends_with(row.product));
+    CHECK(pairs[1].first_row == row.first_up_row);
+    CHECK(names(layer, pairs[1].balance) == std::vector<std::string>{"mlp.down_proj"});
+    CHECK(pairs[1].channel_of.empty());
+  }
 }
 
 TEST_CASE("every value of a block dies at its last reader, the output never") {

@@ -159,10 +159,10 @@ TEST_CASE("names of a recipe that match nothing are told, with the nearest that 
   };
   CHECK_THAT(mapped("[['re:.*q_proj'], 're:.*inputt_layernorm']").error,
              Contains("recipe line 5") && Contains("did you mean 'input_layernorm'?"));
-  CHECK_THAT(mapped("[['re:.*down_proj'], 're:.*up_proj']").error,
-             Contains("'model.layers.0.mlp.up_proj', a Linear; wanted a norm"));
+  CHECK_THAT(mapped("[['re:.*down_proj'], 're:.*gate_proj']").error,
+             Contains("'model.layers.0.mlp.gate_proj', a Linear; wanted a norm"));
   plant.options.compat = Compat::reference;
-  const Outcome noted = mapped("[['re:.*down_proj'], 're:.*up_proj']");
+  const Outcome noted = mapped("[['re:.*down_proj'], 're:.*gate_proj']");
   CHECK(noted.error == "");
   CHECK_THAT(noted.notes, Contains("a Linear; wanted a norm"));
 }

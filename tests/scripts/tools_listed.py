@@ -39,7 +39,7 @@ CALLS = {
 # Scripts that are run by hand on machines that have more (docs/testing.md says which), and look for it themselves.
 BY_HAND = {
     "scripts/check_gpu.sh", "scripts/try_fresh_debian.sh", "scripts/fetch_cuda.sh", "scripts/compile_cuda.sh",
-    "scripts/freeze_abi.sh", "scripts/fuzz.sh", "scripts/clang_tidy.sh",
+    "scripts/freeze_abi.sh", "scripts/fuzz.sh", "scripts/tidy.sh",
 }  # fmt: skip
 
 

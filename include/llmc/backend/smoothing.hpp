@@ -19,6 +19,8 @@ class SmoothingKernels {
   virtual void raise_column_maxima(const TensorView& weight,
                                    std::vector<float>& largest) = 0;  // [columns], grown from empty
   virtual void use_smoothing_scales(Tensor& tensor, std::span<const float> scales, SmoothingUse use) = 0;
+  // row r of a weight [rows, columns] over scales[r]: what the Linear makes is divided by them
+  virtual void divide_rows(Tensor& weight, std::span<const float> scales) = 0;
 };
 
 }  // namespace llmc

@@ -16,6 +16,13 @@ bool is_made_in(const Block& block, ValueId value, size_t begin, size_t end) {
                      [&](const Node& node) { return node.output == value; });
 }
 
+// One past the node that makes `value`.
+size_t made_until(const Block& block, ValueId value) {
+  const auto maker = std::find_if(block.nodes.begin(), block.nodes.end(),
+                                  [&](const Node& node) { return node.output == value; });
+  return static_cast<size_t>(maker - block.nodes.begin()) + 1;
+}
+
 }  // namespace
 
 std::vector<BlockCompressor::Watched> BlockCompressor::watched_in(const Block& block) const {
@@ -41,12 +48,17 @@ int64_t BlockCompressor::run_count(const Block& block, Propagation propagation, 
   if (propagation == Propagation::layer)
     return (!groups.empty() || !watched.empty() ? 1 : 0) + (last ? 0 : 1);
   const size_t rest = std::max(groups.empty() ? 0 : groups.back().first_node,
-                               pairs.empty() ? 0 : pairs.back().pair.smooth);
+                               pairs.empty() ? 0 : pairs.back().first_node);
   const bool rest_counts = !last ||
       std::any_of(watched.begin(), watched.end(), [&](const StaticActivation& one) {
         return is_made_in(block, one.value, rest, block.nodes.size());
       });
   return static_cast<int64_t>(2 * pairs.size() + groups.size()) + (rest_counts ? 1 : 0);
+}
+
+Observation BlockCompressor::observation_of(const PairWork& work, Statistics& statistics) {
+  const TransformNeeds needs = work.transform->needs();
+  return {work.pair.value, needs.channels, needs.gram, &statistics, nullptr};
 }
 
 Observation BlockCompressor::observation_of(const Block& block,
@@ -99,14 +111,13 @@ void BlockCompressor::by_sublayer(const Block& block,
     run(block, weights, at, to, observations, true);
     at = to;
   };
-  // A norm that is smoothed runs twice: once to see its channels, once with its new weight.
+  // What makes smoothed channels runs twice: once to see them, once with its new weight.
   const auto smooth_before = [&](size_t node) {
-    for (; next_pair != pairs.end() && next_pair->pair.smooth < node; ++next_pair) {
-      const size_t norm = next_pair->pair.smooth;
-      advance(norm, {});
+    for (; next_pair != pairs.end() && next_pair->first_node <= node; ++next_pair) {
+      advance(next_pair->first_node, {});
       Statistics statistics;
-      const Observation channels{block.nodes[norm].output, true, false, &statistics, nullptr};
-      run(block, weights, at, norm + 1, std::span(&channels, 1), false);
+      const Observation seen = observation_of(*next_pair, statistics);
+      run(block, weights, at, made_until(block, next_pair->pair.value), std::span(&seen, 1), false);
       next_pair->transform->apply(block, next_pair->pair, statistics, weights, run_.backend);
     }
   };
@@ -131,8 +142,7 @@ void BlockCompressor::survey(const Block& block, WeightTable& weights, bool last
     statistics.resize(pairs.size());
     std::vector<Observation> observations;
     for (size_t i = 0; i < pairs.size(); ++i)
-      observations.push_back(
-          {block.nodes[pairs[i].pair.smooth].output, true, false, &statistics[i], nullptr});
+      observations.push_back(observation_of(pairs[i], statistics[i]));
     run(block, weights, 0, end, observations, false);
     transform(block, weights);
   }

@@ -49,6 +49,7 @@ class BlockCompressor {
   void transform(const Block& block, WeightTable& weights) const;  // with what the survey saw
   void by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
   void by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
+  static Observation observation_of(const PairWork& work, Statistics& statistics);
   Observation observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const;
   void run(const Block& block,
            const WeightTable& weights,

@@ -23,9 +23,15 @@ std::vector<PairWork> BlockQuantizer::pairs_of(const Block& block) const {
   std::vector<PairWork> work;
   for (const Transform* transform : run_.modifiers.transforms)
     for (SmoothingPair& pair : transform->select(run_.graph, block))
-      work.push_back({transform, std::move(pair)});
+    {
+      size_t first = pair.smooth;
+      for (const SharedInput& shared : shared_inputs(block))
+        if (std::find(shared.nodes.begin(), shared.nodes.end(), first) != shared.nodes.end())
+          first = shared.nodes.front();
+      work.push_back({transform, std::move(pair), first});
+    }
   std::stable_sort(work.begin(), work.end(),
-                   [](const PairWork& a, const PairWork& b) { return a.pair.smooth < b.pair.smooth; });
+                   [](const PairWork& a, const PairWork& b) { return a.first_node < b.first_node; });
   return work;
 }
 

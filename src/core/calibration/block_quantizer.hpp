@@ -18,6 +18,9 @@ struct CalibrationGroup {
 struct PairWork {
   const Transform* transform;
   SmoothingPair pair;
+  // The first node that must not run for good before it: what makes the channels, and Linears that share its
+  // input, since they are quantized together.
+  size_t first_node;
 };
 
 class BlockQuantizer {

@@ -16,7 +16,7 @@ namespace llmc {
 
 namespace {
 
-void check_request(const CalibratedRun& run) {
+void check_request(const CalibratedRun& run, const BlockQuantizer& quantizer) {
   if (run.calibration)
     throw Error(ErrorCode::invalid_argument,
                 "calibration: data and statistics were both given; wanted one of them (saved statistics can "
@@ -25,6 +25,13 @@ void check_request(const CalibratedRun& run) {
     throw Error(ErrorCode::invalid_argument,
                 "calibration: propagation was given with statistics, which are those of the unquantized "
                 "model; wanted none");
+  for (const Block& block : run.graph.blocks)
+    for (const PairWork& work : quantizer.pairs_of(block))
+      if (!work.pair.out_of_norm())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("calibration: {} moves scale out of '{}', whose outputs statistics do not tell; "
+                                "wanted calibration data",
+                                work.transform->type(), block.nodes[work.pair.smooth].name));
   for (const Block& block : run.graph.blocks)
     if (const auto fixed = static_activations(block, run.plan); !fixed.empty())
       throw Error(ErrorCode::invalid_argument,
@@ -64,10 +71,10 @@ class BlockStatistics {
 }  // namespace
 
 void compress_from_statistics(const CalibratedRun& run) {
-  check_request(run);
+  const BlockQuantizer quantizer(run, false);
+  check_request(run, quantizer);
   const auto& blocks = run.graph.blocks;
   const StatisticsFolders folders(run.options.statistics, run.graph);
-  const BlockQuantizer quantizer(run, false);
   size_t end = blocks.size();
   while (end > 0 && !quantizer.has_work(blocks[end - 1])) --end;
   run.reporter.begin(std::count_if(blocks.begin(), blocks.end(),
@@ -89,7 +96,7 @@ void compress_from_statistics(const CalibratedRun& run) {
     };
     quantizer.quantize_embeddings(block, weights);
     for (const PairWork& work : quantizer.pairs_of(block)) {
-      const ValueId value = block.nodes[work.pair.smooth].output;
+      const ValueId value = work.pair.value;
       statistics.divide(value, work.transform->apply(block, work.pair, read(value), weights, run.backend));
     }
     for (const CalibrationGroup& group : quantizer.groups_of(block))

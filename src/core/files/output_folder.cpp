@@ -105,7 +105,7 @@ OutputFolder::Lock::Outcome OutputFolder::Lock::take(const std::string& folder) 
     release();
     return error_ == EWOULDBLOCK ? Outcome::held_by_another : Outcome::refused;
   }
-  // Whoever held the lock may have renamed the folder before letting go of it.
+  // The run that held the lock may have renamed the folder before it released the lock.
   struct stat locked {};
   struct stat named {};
   if (::fstat(descriptor_, &locked) == 0 && ::stat(folder.c_str(), &named) == 0 &&
@@ -202,8 +202,10 @@ void OutputFolder::replace_target() {
   if (error == EINVAL || error == ENOSYS) {  // a file system that cannot exchange: two steps
     const std::string aside = partial_ + "-old";
     error = ::rename(target_.c_str(), aside.c_str()) == 0 ? 0 : errno;
-    if (error == 0 && (error = ::rename(partial_.c_str(), target_.c_str()) == 0 ? 0 : errno) != 0)
+    if (error == 0 && ::rename(partial_.c_str(), target_.c_str()) != 0) {
+      error = errno;
       ::rename(aside.c_str(), target_.c_str());
+    }
     if (error == 0) partial_ = aside;
   }
   if (error != 0)

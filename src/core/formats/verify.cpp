@@ -279,7 +279,7 @@ class FolderChecker {
         dequantize_rows(tile, row, matrix.parameters, matrix.args, out, values.data());
         if (const auto at = first_non_finite(values))
           bad[static_cast<size_t>(t)] = row * codes.columns() + *at;
-        zero[static_cast<size_t>(t)] = all_zero(values);
+        zero[static_cast<size_t>(t)] = all_zero(values) ? 1 : 0;
       }
     };
     check_.parallel(tiles, 1, body);

@@ -59,6 +59,9 @@ RecipeTraits scan_recipe(std::string_view text) {
     if (row == std::end(kModifiers)) traits.unknown.emplace_back(word);
     else if (row->second) traits.*row->second = true;
   }
+  // mappings of a SmoothQuantModifier that name what reads Linears' channels
+  const auto says = [&](std::string_view word) { return text.find(word) != std::string_view::npos; };
+  traits.smooths_linears |= traits.smooths && says("mappings") && (says("o_proj") || says("down_proj"));
   traits.smooths |= traits.smooths_linears;
   traits.known = !traits.modifiers.empty() && traits.unknown.empty();
   return traits;

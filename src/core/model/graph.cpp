@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 namespace llmc {
@@ -51,6 +52,58 @@ size_t meeting_point(const Block& block, ValueId value) {
   }
 }
 
+struct Maker {
+  size_t linear = 0;
+  int64_t first_row = 0, rows = 0;
+};
+
+// The Linear whose output, or a slice of it, `value` is; nothing when another node makes it, or when several
+// nodes read it.
+std::optional<Maker> maker_of(const Block& block, ValueId value) {
+  if (readers_of(block, value).size() != 1) return std::nullopt;
+  const auto made_by = [&](ValueId made) {
+    return static_cast<size_t>(std::find_if(block.nodes.begin(), block.nodes.end(),
+                                            [&](const Node& node) { return node.output == made; }) -
+                               block.nodes.begin());
+  };
+  size_t at = made_by(value);
+  if (at == block.nodes.size()) return std::nullopt;
+  const auto* slice = std::get_if<Slice>(&block.nodes[at].operation);
+  if (slice) at = made_by(block.nodes[at].inputs[0]);
+  if (at == block.nodes.size() || !block.nodes[at].linear()) return std::nullopt;
+  return slice ? Maker{at, slice->first, slice->width} : Maker{at, 0, block.nodes[at].linear()->out_features};
+}
+
+// Channels that pass nodes[meeting], a Multiply or an Attention, one by one: scaled where they are made, they
+// come out scaled.
+std::optional<SmoothingPair> pair_through(const Block& block, size_t meeting) {
+  const Node& node = block.nodes[meeting];
+  const auto* attention = std::get_if<Attention>(&node.operation);
+  if (!attention && !std::holds_alternative<Multiply>(node.operation)) return std::nullopt;
+  const std::vector<size_t> readers = readers_of(block, node.output);
+  if (readers.empty() || node.output == block.output ||
+      !std::all_of(readers.begin(), readers.end(), [&](size_t r) { return block.nodes[r].linear(); }))
+    return std::nullopt;
+  SmoothingPair pair{0, readers};
+  pair.through = attention ? SmoothingPair::Through::attention : SmoothingPair::Through::multiply;
+  std::optional<Maker> maker;
+  // of a product, the later factor that a Linear makes: the other one is the gate
+  for (size_t i = node.inputs.size(); i-- > 0 && !maker;) {
+    pair.value = node.inputs[i];
+    maker = maker_of(block, pair.value);
+    if (attention) break;  // values are its last input
+  }
+  if (!maker) return std::nullopt;
+  pair.smooth = maker->linear;
+  pair.first_row = maker->first_row;
+  if (attention && attention->heads != attention->kv_heads)
+    for (int64_t head = 0; head < attention->heads; ++head)
+      for (int64_t c = 0; c < attention->head_dim; ++c)
+        pair.channel_of.push_back(static_cast<int32_t>(
+            head / (attention->heads / attention->kv_heads) * attention->head_dim + c));
+  return pair;
+}
+
 }  // namespace
 
 std::vector<SharedInput> shared_inputs(const Block& block) {
@@ -76,8 +129,13 @@ std::vector<SmoothingPair> smoothing_pairs(const Block& block) {
       const Node& reader = block.nodes[r];
       return reader.linear() && reader.part != Part::other && reader.part == block.nodes[readers[0]].part;
     });
-    if (all_linear) pairs.push_back({i, readers});
+    if (all_linear)
+      pairs.push_back({i, readers, SmoothingPair::Through::nothing, block.nodes[i].output, 0, {}});
   }
+  for (size_t i = 0; i < block.nodes.size(); ++i)
+    if (auto pair = pair_through(block, i)) pairs.push_back(std::move(*pair));
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [](const SmoothingPair& a, const SmoothingPair& b) { return a.smooth < b.smooth; });
   return pairs;
 }
 

@@ -57,4 +57,11 @@ void use_smoothing_scales(std::byte* data,
   }
 }
 
+void divide_rows(std::byte* data, DType dtype, int64_t columns, std::span<const float> scales) {
+  const int64_t row_bytes = columns * static_cast<int64_t>(item_size(dtype));
+  for (size_t row = 0; row < scales.size(); ++row)
+    change_columns(data + static_cast<int64_t>(row) * row_bytes, dtype, 1, columns,
+                   [&](float w, size_t) { return w / scales[row]; });
+}
+
 }  // namespace llmc

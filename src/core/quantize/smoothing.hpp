@@ -48,5 +48,7 @@ void use_smoothing_scales(std::byte* data,
                           int64_t rows,
                           std::span<const float> scales,
                           SmoothingUse use);
+// data: [scales.size(), columns]
+void divide_rows(std::byte* data, DType dtype, int64_t columns, std::span<const float> scales);
 
 }  // namespace llmc

@@ -22,27 +22,18 @@ bool ByteQueue::add(int64_t bytes, std::function<void()>&& work_of_piece) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return error_ || waiting_.empty() || waiting_bytes_ + bytes <= most_bytes_; });
   if (error_) std::rethrow_exception(error_);
-  waiting_.push_back({bytes, std::move(work_of_piece)});
-  waiting_bytes_ += bytes;
-  if (!thread_.joinable() && !stopping_ && is_due()) {
-    const auto take_back = [&] {
-      work_of_piece = std::move(waiting_.back().work);
-      waiting_.pop_back();
-      waiting_bytes_ -= bytes;
-    };
+  if (!thread_.joinable() && !stopping_ && (lag_ == 0 || waiting_bytes_ + bytes > lag_)) {
     try {
       thread_ = std::thread([this, memory = MemoryTag::current()] {
         const MemoryScope scope(memory);
         work();
       });
-    } catch (const std::system_error&) {
-      take_back();
+    } catch (const std::system_error&) {  // no thread to be had
       return false;
-    } catch (...) {
-      take_back();
-      throw;
     }
   }
+  waiting_.push_back({bytes, std::move(work_of_piece)});
+  waiting_bytes_ += bytes;
   changed_.notify_all();
   return true;
 }
