@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace llmc {
 
@@ -25,6 +26,7 @@ class MemoryAccount {
 
   int64_t used() const;
   int64_t used(MemoryPurpose purpose) const;
+  std::string by_purpose() const;  // "weights 1024, activations 65536": those that use any
 
  private:
   friend class MemoryTag;

@@ -72,7 +72,8 @@ class CpuBackend final : public Backend, public RowKernels {
     });
   }
   void divide_rows(Tensor& weight, std::span<const float> scales) override {
-    const int64_t columns = weight.columns(), row_bytes = columns * static_cast<int64_t>(item_size(weight.dtype()));
+    const int64_t columns = weight.columns(),
+                  row_bytes = columns * static_cast<int64_t>(item_size(weight.dtype()));
     parallel_for(weight.rows(), kSmoothedRows, [&](int64_t begin, int64_t end) {
       llmc::divide_rows(weight.data() + begin * row_bytes, weight.dtype(), columns,
                         scales.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));

@@ -75,9 +75,10 @@ class SmoothQuant final : public Transform {
                       [&](size_t node) { return ignore_.match(name(node), "Linear"); }))
         continue;
       // by itself it moves scale out of norms alone, as llm-compressor does
-      if (mappings_.empty() ? pair.out_of_norm() : std::any_of(mappings_.begin(), mappings_.end(), [&](const Mapping& mapping) {
-            return covers(mapping, block, pair);
-          }))
+      if (mappings_.empty() ? pair.out_of_norm()
+                            : std::any_of(mappings_.begin(), mappings_.end(), [&](const Mapping& mapping) {
+                                return covers(mapping, block, pair);
+                              }))
         selected.push_back(pair);
     }
     return selected;

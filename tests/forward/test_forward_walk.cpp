@@ -11,8 +11,8 @@ using test::node_of;
 
 namespace {
 
-constexpr const char* kCalls[] = {"embedding",  "norm",     "linear", "rope",    "attention",
-                                  "activation", "multiply", "add",    "slice",   "rounding"};
+constexpr const char* kCalls[] = {"embedding",  "norm",     "linear", "rope",  "attention",
+                                  "activation", "multiply", "add",    "slice", "rounding"};
 
 class Recorder final : public ForwardDevice {
  public:

@@ -50,8 +50,8 @@ TEST_CASE("scale that moves from v to o and from up to down leaves what the laye
   for (const char* arch : {"llama", "phi3", "llama_bias_tied"}) {
     CAPTURE(arch);
     Layer layer(arch);
-    const auto modifier =
-        make_modifier(parse_recipe("s_stage: {s_modifiers: {" + kMappings + "}}").modifiers.at(0), {});
+    const auto modifier = make_modifier(
+        parse_recipe("s_stage: {s_modifiers: {" + kMappings + "}}").modifiers.at(0), {});
     const auto& transform = dynamic_cast<const Transform&>(*modifier);
     const auto pairs = transform.select(layer.graph, layer.block());
     REQUIRE(pairs.size() == 2);

@@ -141,8 +141,7 @@ void BlockCompressor::survey(const Block& block, WeightTable& weights, bool last
     std::vector<Statistics>& statistics = surveyed_[block.name];
     statistics.resize(pairs.size());
     std::vector<Observation> observations;
-    for (size_t i = 0; i < pairs.size(); ++i)
-      observations.push_back(observation_of(pairs[i], statistics[i]));
+    for (size_t i = 0; i < pairs.size(); ++i) observations.push_back(observation_of(pairs[i], statistics[i]));
     run(block, weights, 0, end, observations, false);
     transform(block, weights);
   }

@@ -5,6 +5,7 @@
 #include "core/calibration/static_activations.hpp"
 #include "core/quantize/row_tiles.hpp"
 #include "core/progress/run_clock.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc {
 
@@ -22,8 +23,7 @@ std::vector<CalibrationGroup> BlockQuantizer::groups_of(const Block& block) cons
 std::vector<PairWork> BlockQuantizer::pairs_of(const Block& block) const {
   std::vector<PairWork> work;
   for (const Transform* transform : run_.modifiers.transforms)
-    for (SmoothingPair& pair : transform->select(run_.graph, block))
-    {
+    for (SmoothingPair& pair : transform->select(run_.graph, block)) {
       size_t first = pair.smooth;
       for (const SharedInput& shared : shared_inputs(block))
         if (std::find(shared.nodes.begin(), shared.nodes.end(), first) != shared.nodes.end())
@@ -84,6 +84,7 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
   const Quantizer* const quantizer = assigned[0].quantizer();
   const size_t first_row = run_.report.linears.size();
   const Stopwatch watch;
+  const MemoryScope codes(MemoryPurpose::output);
   const std::vector<std::vector<QuantizedMatrix>> results = quantizer->quantize_all(sets, run_.backend,
                                                                                     run_.report.linears);
   const double seconds = watch.seconds();
@@ -101,6 +102,7 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
         const Timed timed(run_.report.writing_seconds);
         run_.output.put_quantized(assignment, results[s][i]);
       }
+      const MemoryScope decoded(MemoryPurpose::weights);
       if (propagates)
         weights.at(assignment.weight.weight) = dequantize_for_forward(results[s][i], assignment.weight.dtype,
                                                                       run_.backend);

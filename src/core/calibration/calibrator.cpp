@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/calibration/token_tiles.hpp"
+#include "llmc/memory.hpp"
 
 namespace llmc {
 
@@ -33,6 +34,7 @@ Calibrator::Calibrator(const Graph& graph,
 }
 
 void Calibrator::observe(const Observation& observation, const Tensor& value, const TokenBatch& tile) {
+  const MemoryScope scope(MemoryPurpose::statistics);
   if (observation.activation)
     for (size_t s = 0; s + 1 < tile.sequence_starts.size(); ++s)
       observation.activation->add(
@@ -69,6 +71,7 @@ void Calibrator::run(const Block& block,
                      size_t end,
                      std::span<const Observation> wanted,
                      bool keep) {
+  const MemoryScope scope(MemoryPurpose::activations);
   // with the number of the node they wait for
   std::vector<std::pair<size_t, const Observation*>> observations;
   for (const Observation& observation : wanted)

@@ -28,10 +28,11 @@ void check_request(const CalibratedRun& run, const BlockQuantizer& quantizer) {
   for (const Block& block : run.graph.blocks)
     for (const PairWork& work : quantizer.pairs_of(block))
       if (!work.pair.out_of_norm())
-        throw Error(ErrorCode::invalid_argument,
-                    fmt::format("calibration: {} moves scale out of '{}', whose outputs statistics do not tell; "
-                                "wanted calibration data",
-                                work.transform->type(), block.nodes[work.pair.smooth].name));
+        throw Error(
+            ErrorCode::invalid_argument,
+            fmt::format("calibration: {} moves scale out of '{}', whose outputs statistics do not tell; "
+                        "wanted calibration data",
+                        work.transform->type(), block.nodes[work.pair.smooth].name));
   for (const Block& block : run.graph.blocks)
     if (const auto fixed = static_activations(block, run.plan); !fixed.empty())
       throw Error(ErrorCode::invalid_argument,

@@ -31,6 +31,9 @@ TileBuffer TileBufferPool::take(int64_t bytes) {
       TileBuffer block = std::move(*best);
       free_.erase(best);
       free_bytes_ -= block.capacity();
+      block.charged_.credit(block.capacity_);  // it serves another purpose now
+      block.charged_ = MemoryTag::current();
+      block.charged_.charge(block.capacity_);
       return block;
     }
   }
@@ -141,7 +144,7 @@ void TilePipeline::run(size_t steps,
   next_read_ = 0;
   try {
     for (std::thread& reader : readers_)
-      reader = std::thread([&, memory = MemoryTag::current()] {
+      reader = std::thread([&, memory = MemoryTag::current().as(MemoryPurpose::weights)] {
         const MemoryScope scope(memory);
         read_ahead(steps, read_of);
       });

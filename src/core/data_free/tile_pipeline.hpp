@@ -80,7 +80,10 @@ class TilePipeline {
            const std::function<void(size_t, TileBuffer&)>& compute);
 
   // Within compute: memory for results, and their way to the file. `input` itself may be handed on.
-  TileBuffer allocate(int64_t bytes) { return blocks_.take(bytes); }
+  TileBuffer allocate(int64_t bytes) {
+    const MemoryScope scope(MemoryPurpose::output);
+    return blocks_.take(bytes);
+  }
   void write(const std::string& tensor, int64_t offset, TileBuffer block, int64_t bytes);
 
  private:

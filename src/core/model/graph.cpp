@@ -99,8 +99,8 @@ std::optional<SmoothingPair> pair_through(const Block& block, size_t meeting) {
   if (attention && attention->heads != attention->kv_heads)
     for (int64_t head = 0; head < attention->heads; ++head)
       for (int64_t c = 0; c < attention->head_dim; ++c)
-        pair.channel_of.push_back(static_cast<int32_t>(
-            head / (attention->heads / attention->kv_heads) * attention->head_dim + c));
+        pair.channel_of.push_back(
+            static_cast<int32_t>(head / (attention->heads / attention->kv_heads) * attention->head_dim + c));
   return pair;
 }
 

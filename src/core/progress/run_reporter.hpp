@@ -32,7 +32,8 @@ class RunReporter {
     if (const int64_t used = callbacks_.memory->used(); used > callbacks_.memory_limit)
       throw Error(ErrorCode::out_of_memory,
                   "oneshot: " + std::to_string(used) + " bytes of memory in use at '" + progress_.layer +
-                      "'; the session's limit is " + std::to_string(callbacks_.memory_limit));
+                      "' (" + callbacks_.memory->by_purpose() + "); the session's limit is " +
+                      std::to_string(callbacks_.memory_limit));
   }
   void step() {
     poll();

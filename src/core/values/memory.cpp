@@ -25,6 +25,16 @@ int64_t MemoryAccount::used(MemoryPurpose purpose) const {
   return counters_->bytes[static_cast<size_t>(purpose)].load(std::memory_order_relaxed);
 }
 
+std::string MemoryAccount::by_purpose() const {
+  static constexpr const char* kNames[kMemoryPurposes] = {"other", "weights", "activations", "statistics",
+                                                          "output"};
+  std::string text;
+  for (size_t purpose = 0; purpose < kMemoryPurposes; ++purpose)
+    if (const int64_t bytes = used(static_cast<MemoryPurpose>(purpose)); bytes > 0)
+      text += (text.empty() ? "" : ", ") + std::string(kNames[purpose]) + " " + std::to_string(bytes);
+  return text;
+}
+
 MemoryTag MemoryTag::current() { return current_tag; }
 
 MemoryTag MemoryTag::as(MemoryPurpose purpose) const {
