@@ -143,6 +143,9 @@ TEST_CASE("device: activations, products and sums of any length, fused or not") 
     job.nodes = {node_of("", Add{}, {0, 1}, 3)};
     job.last_uses.clear();
     check_against_cpu(job);
+    const int64_t first = dice.between(0, width - 1);
+    job.nodes = {node_of("", Slice{first, dice.between(1, width - first)}, {0}, 3)};
+    check_against_cpu(job);
   }
 }
 

@@ -43,8 +43,18 @@ TEST_CASE("device: column maxima and smoothed weights are the definition's, of a
       host->use_smoothing_scales(changed, scales, use);
       CHECK(bytes_of(changed) == bytes_of(smoothed));
     }
+    std::vector<float> of_rows(static_cast<size_t>(rows));
+    for (size_t r = 0; r < of_rows.size(); ++r) of_rows[r] = 0.25f + static_cast<float>(r % 7);
+    Tensor divided = Tensor::copy_of(weight);
+    divide_rows(divided.data(), dtype, columns, of_rows);
+    Tensor on_host = Tensor::copy_of(weight);
+    backend("", 3)->divide_rows(on_host, of_rows);
+    CHECK(bytes_of(on_host) == bytes_of(divided));
     in_every_order([&] {
       const auto cuda = cuda_backend();
+      Tensor by_rows = on_device(*cuda, weight);
+      cuda->divide_rows(by_rows, of_rows);
+      CHECK(bytes_of(cuda->to_host(by_rows)) == bytes_of(divided));
       Tensor there = on_device(*cuda, weight);
       std::vector<float> got = earlier;
       cuda->raise_column_maxima(there, got);

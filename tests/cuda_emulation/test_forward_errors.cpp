@@ -42,11 +42,11 @@ TEST_CASE("device: a node that does not fit is refused as the CPU refuses it") {
   weights.emplace("l.weight", Tensor::zeros(DType::f32, {4, 7}));
   weights.emplace("n.weight", Tensor::zeros(DType::f32, {8}));
   weights.emplace("n.bias", Tensor::zeros(DType::f32, {5}));
-  CHECK(message_of_both(node_of("l", Linear{7, 4, false, ""}, {0}, 2), weights) ==
+  CHECK(message_of_both(node_of("l", Linear{7, 4, false}, {0}, 2), weights) ==
         "node 'l': input of 8 channels, wanted 7");
-  CHECK(message_of_both(node_of("l", Linear{8, 4, false, ""}, {0}, 2), weights) ==
+  CHECK(message_of_both(node_of("l", Linear{8, 4, false}, {0}, 2), weights) ==
         "node 'l': weight 'l.weight' has shape [4, 7], wanted [4, 8]");
-  CHECK(message_of_both(node_of("m", Linear{8, 4, false, ""}, {0}, 2)) ==
+  CHECK(message_of_both(node_of("m", Linear{8, 4, false}, {0}, 2)) ==
         "node 'm': weight 'm.weight' is missing");
   CHECK(message_of_both(node_of("n", Norm{NormKind::rms, 1e-6, 3}, {0}, 2)) ==
         "node 'n': norm over 3 of 8 channels");

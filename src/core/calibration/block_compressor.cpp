@@ -62,13 +62,13 @@ Observation BlockCompressor::observation_of(const PairWork& work, Statistics& st
 }
 
 Observation BlockCompressor::observation_of(const Block& block,
-                                            const CalibrationGroup& group,
+                                            const SharedInputJob& group,
                                             Statistics& statistics) const {
   Observation observation{group.value, false, false, &statistics, nullptr};
   for (size_t node : group.nodes) {
-    const Assignment& assignment = *run_.plan.find(block.nodes[node].name);
-    observation.gram |= assignment.quantizer->needs_gram();
-    observation.channels |= assignment.quantizer->needs_channels(*assignment.scheme);
+    const ModuleDecision& decision = *run_.plan.find(block.nodes[node].name);
+    observation.gram |= decision.quantizer->needs_gram();
+    observation.channels |= decision.quantizer->needs_channels(*decision.scheme);
   }
   return observation;
 }
@@ -121,7 +121,7 @@ void BlockCompressor::by_sublayer(const Block& block,
       next_pair->transform->apply(block, next_pair->pair, statistics, weights, run_.backend);
     }
   };
-  for (const CalibrationGroup& group : quantizer_.groups_of(block)) {
+  for (const SharedInputJob& group : quantizer_.groups_of(block)) {
     smooth_before(group.first_node);
     Statistics statistics;
     advance(group.first_node, {observation_of(block, group, statistics)});

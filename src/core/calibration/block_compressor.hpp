@@ -50,7 +50,7 @@ class BlockCompressor {
   void by_sublayer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
   void by_layer(const Block& block, WeightTable& weights, std::vector<Watched>& watched, bool last) const;
   static Observation observation_of(const PairWork& work, Statistics& statistics);
-  Observation observation_of(const Block& block, const CalibrationGroup& group, Statistics& statistics) const;
+  Observation observation_of(const Block& block, const SharedInputJob& group, Statistics& statistics) const;
   void run(const Block& block,
            const WeightTable& weights,
            size_t begin,

@@ -9,10 +9,10 @@
 
 namespace llmc {
 
-std::vector<CalibrationGroup> BlockQuantizer::groups_of(const Block& block) const {
-  std::vector<CalibrationGroup> groups;
+std::vector<SharedInputJob> BlockQuantizer::groups_of(const Block& block) const {
+  std::vector<SharedInputJob> groups;
   for (const SharedInput& shared : shared_inputs(block)) {
-    CalibrationGroup group{shared.value, shared.nodes.front(), {}};
+    SharedInputJob group{shared.value, shared.nodes.front(), {}};
     for (size_t node : shared.nodes)
       if (run_.plan.find(block.nodes[node].name)) group.nodes.push_back(node);
     if (!group.nodes.empty()) groups.push_back(std::move(group));
@@ -46,23 +46,23 @@ bool BlockQuantizer::has_work(const Block& block) const {
 void BlockQuantizer::quantize_embeddings(const Block& block, WeightTable& weights) const {
   for (size_t i = 0; i < block.nodes.size(); ++i)
     if (std::holds_alternative<Embedding>(block.nodes[i].operation) && run_.plan.find(block.nodes[i].name))
-      quantize(block, CalibrationGroup{-1, i, {i}}, {}, weights);
+      quantize(block, SharedInputJob{-1, i, {i}}, {}, weights);
 }
 
 void BlockQuantizer::quantize(const Block& block,
-                              std::span<const CalibrationGroup> groups,
+                              std::span<const SharedInputJob> groups,
                               std::span<const Statistics> statistics,
                               WeightTable& weights) const {
-  std::vector<AssignedSet> sets;
+  std::vector<QuantizeJob> sets;
   for (size_t g = 0; g < groups.size(); ++g) {
     const auto of_group = static_cast<std::ptrdiff_t>(sets.size());
     for (size_t node : groups[g].nodes) {
-      const Assignment* assignment = run_.plan.find(block.nodes[node].name);
-      const auto same = std::find_if(sets.begin() + of_group, sets.end(), [&](const AssignedSet& set) {
-        return set.quantizer() == assignment->quantizer && set.assignments[0]->scheme == assignment->scheme;
+      const ModuleDecision* decision = run_.plan.find(block.nodes[node].name);
+      const auto same = std::find_if(sets.begin() + of_group, sets.end(), [&](const QuantizeJob& set) {
+        return set.quantizer() == decision->quantizer && set.decisions[0]->scheme == decision->scheme;
       });
-      if (same != sets.end()) same->assignments.push_back(assignment);
-      else sets.push_back({{assignment}, groups[g].value < 0 ? nullptr : &statistics[g]});
+      if (same != sets.end()) same->decisions.push_back(decision);
+      else sets.push_back({{decision}, groups[g].value < 0 ? nullptr : &statistics[g]});
     }
   }
   // A device solves several sets of a block side by side; on the host that would only hold more results in memory.
@@ -74,14 +74,14 @@ void BlockQuantizer::quantize(const Block& block,
   }
 }
 
-void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, WeightTable& weights) const {
+void BlockQuantizer::quantize_sets(std::span<const QuantizeJob> jobs, WeightTable& weights) const {
   std::vector<MatrixSet> sets;
-  for (const AssignedSet& one : assigned) {
-    MatrixSet& set = sets.emplace_back(MatrixSet{{}, one.assignments[0]->scheme, one.statistics});
-    for (const Assignment* assignment : one.assignments)
-      set.jobs.push_back({assignment->weight.module.name, weights.at(assignment->weight.weight)});
+  for (const QuantizeJob& one : jobs) {
+    MatrixSet& set = sets.emplace_back(MatrixSet{{}, one.decisions[0]->scheme, one.statistics});
+    for (const ModuleDecision* decision : one.decisions)
+      set.jobs.push_back({decision->weight.module.name, weights.at(decision->weight.weight)});
   }
-  const Quantizer* const quantizer = assigned[0].quantizer();
+  const Quantizer* const quantizer = jobs[0].quantizer();
   const size_t first_row = run_.report.linears.size();
   const Stopwatch watch;
   const MemoryScope codes(MemoryPurpose::output);
@@ -97,15 +97,15 @@ void BlockQuantizer::quantize_sets(std::span<const AssignedSet> assigned, Weight
       (quantizer->needs_gram() || run_.options.compat == Compat::vllm);
   for (size_t s = 0; s < results.size(); ++s)
     for (size_t i = 0; i < results[s].size(); ++i) {
-      const Assignment& assignment = *assigned[s].assignments[i];
+      const ModuleDecision& decision = *jobs[s].decisions[i];
       {
         const Timed timed(run_.report.writing_seconds);
-        run_.output.put_quantized(assignment, results[s][i]);
+        run_.output.put_quantized(decision, results[s][i]);
       }
       const MemoryScope decoded(MemoryPurpose::weights);
       if (propagates)
-        weights.at(assignment.weight.weight) = dequantize_for_forward(results[s][i], assignment.weight.dtype,
-                                                                      run_.backend);
+        weights.at(decision.weight.weight) = dequantize_for_forward(results[s][i], decision.weight.dtype,
+                                                                    run_.backend);
     }
 }
 

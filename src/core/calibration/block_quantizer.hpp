@@ -9,7 +9,7 @@
 namespace llmc {
 
 // Linears of one shared input that are to be quantized.
-struct CalibrationGroup {
+struct SharedInputJob {
   ValueId value = -1;
   size_t first_node = 0;
   std::vector<size_t> nodes;
@@ -31,18 +31,18 @@ class BlockQuantizer {
       : run_(run),
         forward_follows_(forward_follows) {}
 
-  std::vector<CalibrationGroup> groups_of(const Block& block) const;
+  std::vector<SharedInputJob> groups_of(const Block& block) const;
   std::vector<PairWork> pairs_of(const Block& block) const;  // in execution order
   bool has_work(const Block& block) const;
 
   void quantize_embeddings(const Block& block, WeightTable& weights) const;
   // statistics: of each group
   void quantize(const Block& block,
-                std::span<const CalibrationGroup> groups,
+                std::span<const SharedInputJob> groups,
                 std::span<const Statistics> statistics,
                 WeightTable& weights) const;
   void quantize(const Block& block,
-                const CalibrationGroup& group,
+                const SharedInputJob& group,
                 const Statistics& statistics,
                 WeightTable& weights) const {
     quantize(block, std::span(&group, 1), std::span(&statistics, 1), weights);
@@ -50,13 +50,13 @@ class BlockQuantizer {
 
  private:
   // Linears of one group with one quantizer and scheme: their rows are stacked.
-  struct AssignedSet {
-    std::vector<const Assignment*> assignments;
+  struct QuantizeJob {
+    std::vector<const ModuleDecision*> decisions;
     const Statistics* statistics = nullptr;
-    const Quantizer* quantizer() const { return assignments[0]->quantizer; }
+    const Quantizer* quantizer() const { return decisions[0]->quantizer; }
   };
   // of one quantizer
-  void quantize_sets(std::span<const AssignedSet> assigned, WeightTable& weights) const;
+  void quantize_sets(std::span<const QuantizeJob> jobs, WeightTable& weights) const;
 
   const CalibratedRun& run_;
   const bool forward_follows_;

@@ -100,7 +100,7 @@ void compress_from_statistics(const CalibratedRun& run) {
       const ValueId value = work.pair.value;
       statistics.divide(value, work.transform->apply(block, work.pair, read(value), weights, run.backend));
     }
-    for (const CalibrationGroup& group : quantizer.groups_of(block))
+    for (const SharedInputJob& group : quantizer.groups_of(block))
       quantizer.quantize(block, group, read(group.value), weights);
     {
       const Timed timed(run.report.writing_seconds);

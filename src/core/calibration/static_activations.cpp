@@ -16,9 +16,9 @@ std::vector<StaticActivation> static_activations(const Block& block, const RunPl
     else all.push_back({value, &*args, heads, {std::move(name)}});
   };
   for (const Node& node : block.nodes) {
-    if (const Assignment* assignment = node.linear() ? plan.find(node.name) : nullptr) {
-      add(node.inputs[0], assignment->scheme->input_activations, 1, node.name + ".input");
-      add(node.output, assignment->scheme->output_activations, 1, node.name + ".output");
+    if (const ModuleDecision* decision = node.linear() ? plan.find(node.name) : nullptr) {
+      add(node.inputs[0], decision->scheme->input_activations, 1, node.name + ".input");
+      add(node.output, decision->scheme->output_activations, 1, node.name + ".output");
     }
     if (const auto* attention = std::get_if<Attention>(&node.operation))
       if (const auto scales = plan.attentions.find(attention->module); scales != plan.attentions.end())

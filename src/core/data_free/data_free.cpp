@@ -74,11 +74,11 @@ class DataFreeCompressor {
         report_(report),
         pipeline_(run.source, run.output.writer()),
         matrix_run_{run.source, run.backend, pipeline_, run.output.writer(), run.rounding, *run.plan.output} {
-    for (const auto& modules : run.plan.batches) {
+    for (const auto& modules : run.plan.scale_partners) {
       batches_.emplace_back();
       for (const std::string& module : modules) {
         batches_.back().push_back(matrices_.size());
-        matrices_.emplace_back(matrix_run_, run.plan.assignments.at(module));
+        matrices_.emplace_back(matrix_run_, run.plan.decisions.at(module));
       }
     }
     make_steps();
@@ -103,7 +103,7 @@ class DataFreeCompressor {
     const ReadingOrder order(run_.source);
     std::multimap<size_t, std::pair<bool, size_t>> work;  // by place in the source: (is a batch, index)
     for (size_t b = 0; b < batches_.size(); ++b)
-      work.insert({order.of(matrices_[batches_[b][0]].assignment().weight.source.tensor), {true, b}});
+      work.insert({order.of(matrices_[batches_[b][0]].decision().weight.source.tensor), {true, b}});
     for (size_t c = 0; c < copies_.size(); ++c) work.insert({order.of(copies_[c].from.tensor), {false, c}});
     for (const auto& [place, what] : work)
       what.first ? add_batch_steps(what.second)
@@ -138,7 +138,7 @@ class DataFreeCompressor {
   void take(const Step& step, TileBuffer& input) {
     switch (step.kind) {
       case StepKind::enter:
-        return run_.reporter.enter("quantize", run_.plan.batches[step.item].front());
+        return run_.reporter.enter("quantize", run_.plan.scale_partners[step.item].front());
       case StepKind::settle:
         return settle(batches_[step.item]);
       case StepKind::scan:
@@ -164,28 +164,28 @@ class DataFreeCompressor {
   void settle(const std::vector<size_t>& members) {
     float largest = 0;
     for (const size_t m : members) largest = std::max(largest, matrices_[m].largest());
-    const float global_scale = nvfp4_global_scale(largest, matrices_[members[0]].assignment().weight.dtype);
+    const float global_scale = nvfp4_global_scale(largest, matrices_[members[0]].decision().weight.dtype);
     for (const size_t m : members) matrices_[m].settle(global_scale);
   }
 
   void quantize_whole(size_t batch) {
-    const auto& modules = run_.plan.batches[batch];
+    const auto& modules = run_.plan.scale_partners[batch];
     run_.reporter.enter("quantize", modules.front());
     std::vector<Tensor> weights;
     for (const std::string& module : modules) {
-      const WeightRef& source = run_.plan.assignments.at(module).weight.source;
+      const WeightRef& source = run_.plan.decisions.at(module).weight.source;
       weights.push_back(WeightReader(run_.source, source).read_all());
       if (const auto bad = run_.backend.scan(weights.back()).first_non_finite)
         refuse_non_finite(run_.source.directory(), source.tensor, *bad);
     }
-    const Assignment& first = run_.plan.assignments.at(modules.front());
+    const ModuleDecision& first = run_.plan.decisions.at(modules.front());
     MatrixSet set{{}, first.scheme, nullptr};
     for (size_t i = 0; i < modules.size(); ++i) set.jobs.push_back({modules[i], weights[i]});
     std::vector<LinearReport> rows;
     const Stopwatch watch;
     const auto results = first.quantizer->quantize(set, run_.backend, rows);
     for (size_t i = 0; i < modules.size(); ++i) {
-      run_.output.put_quantized(run_.plan.assignments.at(modules[i]), results[i]);
+      run_.output.put_quantized(run_.plan.decisions.at(modules[i]), results[i]);
       rows[i].seconds = watch.seconds() / static_cast<double>(modules.size());
       whole_rows_[modules[i]] = std::move(rows[i]);
     }
@@ -194,7 +194,7 @@ class DataFreeCompressor {
 
   void append_rows() {
     std::unordered_map<std::string, const MatrixTiles*> of_module;
-    for (const MatrixTiles& matrix : matrices_) of_module[matrix.assignment().weight.module.name] = &matrix;
+    for (const MatrixTiles& matrix : matrices_) of_module[matrix.decision().weight.module.name] = &matrix;
     for (const std::string& module : run_.plan.order) {
       if (const auto whole = whole_rows_.find(module); whole != whole_rows_.end()) {
         report_.linears.push_back(whole->second);
@@ -203,7 +203,7 @@ class DataFreeCompressor {
       const MatrixTiles& matrix = *of_module.at(module);
       LinearReport row;
       row.name = module;
-      row.scheme = describe(*matrix.assignment().scheme->weights);
+      row.scheme = describe(*matrix.decision().scheme->weights);
       row.method = "RTN";
       row.relative_error = matrix.relative_error();
       row.seconds = matrix.seconds;
@@ -225,7 +225,7 @@ class DataFreeCompressor {
 }  // namespace
 
 bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report) {
-  run.reporter.begin(static_cast<int64_t>(run.plan.batches.size()));
+  run.reporter.begin(static_cast<int64_t>(run.plan.scale_partners.size()));
   DataFreeCompressor compressor(run, copies, report);
   compressor.run();
   return compressor.checked_all();

@@ -23,7 +23,7 @@ struct DataFreeRun {
   RunReporter& reporter;  // polled between tiles; a step per batch
 };
 
-// Quantizes plan.batches and copies `copies`. Appends one report row per weight, in plan.order.
+// Quantizes plan.scale_partners and copies `copies`. Appends one report row per weight, in plan.order.
 // True: all values were checked while they were made, and only names and shapes remain to be verified. (Not
 // those of an observer that searches.)
 bool compress_data_free(const DataFreeRun& run, const std::vector<TensorCopy>& copies, Report& report);

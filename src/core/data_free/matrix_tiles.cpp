@@ -40,39 +40,39 @@ struct MatrixTiles::Parts {
   }
 };
 
-MatrixTiles::MatrixTiles(const MatrixRun& run, const Assignment& assignment)
+MatrixTiles::MatrixTiles(const MatrixRun& run, const ModuleDecision& decision)
     : run_(run),
-      assignment_(assignment),
-      args_(*assignment.scheme->weights),
-      first_byte_(WeightReader(run.source, assignment.weight.source).first_byte()),
-      layout_(run.output.layout(assignment.weight.module.name, args_, assignment.format)) {}
+      decision_(decision),
+      args_(*decision.scheme->weights),
+      first_byte_(WeightReader(run.source, decision.weight.source).first_byte()),
+      layout_(run.output.layout(decision.weight.module.name, args_, decision.format)) {}
 
 bool MatrixTiles::needs_whole() const {
-  return range_search(args_).has_value() || assignment_.weight.source.transposed;
+  return range_search(args_).has_value() || decision_.weight.source.transposed;
 }
 
 int64_t MatrixTiles::tile_rows() const {
   const int64_t unit = args_.strategy == Strategy::block ? args_.block_structure.value()[0] : kWordRows;
   const int64_t row_bytes = std::max<int64_t>(
-      1, assignment_.weight.shape[1] * static_cast<int64_t>(item_size(assignment_.weight.dtype)));
+      1, decision_.weight.shape[1] * static_cast<int64_t>(item_size(decision_.weight.dtype)));
   return std::max<int64_t>(1, kTileBytes / row_bytes / unit) * unit;
 }
 
 TileRead MatrixTiles::read_of(int64_t begin, int64_t end) const {
-  const int64_t row_bytes = assignment_.weight.shape[1] *
-      static_cast<int64_t>(item_size(assignment_.weight.dtype));
-  return {&assignment_.weight.source.tensor, first_byte_ + begin * row_bytes, (end - begin) * row_bytes};
+  const int64_t row_bytes = decision_.weight.shape[1] *
+      static_cast<int64_t>(item_size(decision_.weight.dtype));
+  return {&decision_.weight.source.tensor, first_byte_ + begin * row_bytes, (end - begin) * row_bytes};
 }
 
 TensorView MatrixTiles::view(int64_t begin, int64_t end, const TileBuffer& input) const {
-  return TensorView(input.data(), assignment_.weight.dtype, {end - begin, assignment_.weight.shape[1]});
+  return TensorView(input.data(), decision_.weight.dtype, {end - begin, decision_.weight.shape[1]});
 }
 
 void MatrixTiles::scan(int64_t begin, int64_t end, const TileBuffer& input) {
   const ValueExtent found = run_.backend.scan(view(begin, end, input));
   if (found.first_non_finite)
-    refuse_non_finite(run_.source.directory(), assignment_.weight.source.tensor,
-                      begin * assignment_.weight.shape[1] + *found.first_non_finite);
+    refuse_non_finite(run_.source.directory(), decision_.weight.source.tensor,
+                      begin * decision_.weight.shape[1] + *found.first_non_finite);
   extent_.min = std::min(extent_.min, found.min);
   extent_.max = std::max(extent_.max, found.max);
 }
@@ -83,7 +83,7 @@ void MatrixTiles::settle(std::optional<float> global_scale) {
   if (args_.strategy == Strategy::tensor_group) global_scale_ = global_scale;
   else
     tensor_parameters_ = qparams_from_ranges({{1}, {extent_.min}, {extent_.max}}, args_,
-                                             assignment_.weight.dtype);
+                                             decision_.weight.dtype);
 }
 
 void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) {
@@ -115,7 +115,7 @@ void MatrixTiles::quantize(int64_t begin, int64_t end, const TileBuffer& input) 
 
   const RowsQuantized result = quantize_row_tile(job, run_.backend);
   if (result.first_non_finite)
-    refuse_non_finite(run_.source.directory(), assignment_.weight.source.tensor,
+    refuse_non_finite(run_.source.directory(), decision_.weight.source.tensor,
                       begin * tile.columns() + *result.first_non_finite);
   error_ += result.error;
   energy_ += result.energy;
@@ -150,7 +150,7 @@ void MatrixTiles::check_decodes(const TensorView& tile, int64_t begin, const Par
     throw Error(ErrorCode::numeric,
                 fmt::format("'{}': tensor '{}' has values in rows [{}, {}) that {} cannot hold: they would "
                             "decode to infinity",
-                            run_.source.directory(), assignment_.weight.source.tensor, begin,
+                            run_.source.directory(), decision_.weight.source.tensor, begin,
                             begin + tile.rows(), describe(args_)));
 }
 
@@ -184,19 +184,19 @@ void MatrixTiles::store_decoded(int64_t begin,
   const Tensor decoded = dequantize_in_tiles(matrix, tile.dtype, run_.backend);
   TileBuffer values = run_.pipeline.allocate(decoded.bytes());
   std::memcpy(values.data(), decoded.data(), static_cast<size_t>(decoded.bytes()));
-  run_.pipeline.write(assignment_.weight.module.name + ".weight",
+  run_.pipeline.write(decision_.weight.module.name + ".weight",
                       begin * (tile.rows() ? decoded.bytes() / tile.rows() : 0), std::move(values),
                       decoded.bytes());
 }
 
 void MatrixTiles::finish() {
   if (!layout_) return;
-  const std::string& module = assignment_.weight.module.name;
+  const std::string& module = decision_.weight.module.name;
   if (!tensor_parameters_.scales.empty()) {
     run_.writer.write_tensor(layout_->scales, tensor_parameters_.scales);
     if (!args_.symmetric) run_.writer.write_tensor(layout_->zero_points, tensor_parameters_.zero_points);
   }
-  write_matrix_facts(run_.writer, module, args_, assignment_.format, assignment_.weight.shape, global_scale_);
+  write_matrix_facts(run_.writer, module, args_, decision_.format, decision_.weight.shape, global_scale_);
 }
 
 double MatrixTiles::relative_error() const { return energy_ > 0 ? std::sqrt(error_ / energy_) : 0.0; }

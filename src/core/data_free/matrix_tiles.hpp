@@ -22,10 +22,10 @@ struct MatrixRun {
 
 class MatrixTiles {
  public:
-  MatrixTiles(const MatrixRun& run, const Assignment& assignment);
+  MatrixTiles(const MatrixRun& run, const ModuleDecision& decision);
 
-  const Assignment& assignment() const { return assignment_; }
-  int64_t rows() const { return assignment_.weight.shape[0]; }
+  const ModuleDecision& decision() const { return decision_; }
+  int64_t rows() const { return decision_.weight.shape[0]; }
   int64_t tile_rows() const;  // blocks and packed zero points end with a tile
   TileRead read_of(int64_t begin, int64_t end) const;
 
@@ -55,7 +55,7 @@ class MatrixTiles {
   void store_decoded(int64_t begin, const TensorView& tile, const TileBuffer& codes, const Parts& parts);
 
   const MatrixRun& run_;
-  const Assignment& assignment_;
+  const ModuleDecision& decision_;
   const QuantizationArgs& args_;
   const int64_t first_byte_;            // of the weight in its tensor
   std::optional<StoredLayout> layout_;  // nothing: decoded rows are stored

@@ -68,17 +68,17 @@ void CompressedOutput::parallel_for(int64_t count,
   });
 }
 
-void CompressedOutput::put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix) {
-  if (matrix.codes.device() != Device{}) return put_from_device(assignment, matrix);
-  plan_.output->write_module(writer_, assignment.planned(), matrix, *this);
+void CompressedOutput::put_quantized(const ModuleDecision& decision, const QuantizedMatrix& matrix) {
+  if (matrix.codes.device() != Device{}) return put_from_device(decision, matrix);
+  plan_.output->write_module(writer_, decision.planned(), matrix, *this);
 }
 
-void CompressedOutput::put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix) {
-  const std::string& module = assignment.weight.module.name;
-  const auto layout = plan_.output->layout(module, matrix.args, assignment.format);
+void CompressedOutput::put_from_device(const ModuleDecision& decision, const QuantizedMatrix& matrix) {
+  const std::string& module = decision.weight.module.name;
+  const auto layout = plan_.output->layout(module, matrix.args, decision.format);
   if (!layout) {
     QuantizedMatrix here{matrix.args, matrix.shape, backend_.to_host(matrix.codes), matrix.parameters.copy()};
-    return put_quantized(assignment, here);
+    return put_quantized(decision, here);
   }
   std::optional<Tensor> packed = layout->code_layout == CodeLayout::packed
       ? backend_.row_kernels()->pack_codes(matrix.codes, matrix.args)  // whose gptq left codes on a device
@@ -87,7 +87,7 @@ void CompressedOutput::put_from_device(const Assignment& assignment, const Quant
   const auto parameters = std::make_shared<const QuantizationParameters>(matrix.parameters.copy());
   behind_.add(bytes->bytes(),
               [this, module, codes = layout->codes, bytes, parameters, args = matrix.args,
-               format = assignment.format, shape = matrix.shape] {
+               format = decision.format, shape = matrix.shape] {
                 writer_.write_bytes(codes, 0, bytes->data(), bytes->bytes());
                 write_parameters(writer_, module, args, format, shape, *parameters);
               });

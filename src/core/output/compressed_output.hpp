@@ -26,7 +26,7 @@ class CompressedOutput {
                    std::function<void()> poll);
 
   // codes that lie on a device are packed there, and written while it goes on
-  void put_quantized(const Assignment& assignment, const QuantizedMatrix& matrix);
+  void put_quantized(const ModuleDecision& decision, const QuantizedMatrix& matrix);
   // write_activation's names
   void put_activation(const std::string& name, const QuantizationParameters& parameters);
   // once per name; later calls and names not planned are ignored
@@ -45,7 +45,7 @@ class CompressedOutput {
   int64_t total_bytes() const { return writer_.total_bytes(); }
 
  private:
-  void put_from_device(const Assignment& assignment, const QuantizedMatrix& matrix);
+  void put_from_device(const ModuleDecision& decision, const QuantizedMatrix& matrix);
 
   const Checkpoint& source_;
   const RunPlan& plan_;

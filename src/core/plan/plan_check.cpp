@@ -29,9 +29,9 @@ class PlannedFolder final : public TensorSource {
     const std::string& name = tensors_[tensor].name;
     constexpr std::string_view kSuffix = ".weight_shape";
     if (!name.ends_with(kSuffix)) return;
-    const Assignment* assignment = plan_.find(name.substr(0, name.size() - kSuffix.size()));
-    if (assignment && offset + bytes <= static_cast<int64_t>(2 * sizeof(int64_t)))
-      std::memcpy(to, reinterpret_cast<const std::byte*>(assignment->weight.shape.data()) + offset,
+    const ModuleDecision* decision = plan_.find(name.substr(0, name.size() - kSuffix.size()));
+    if (decision && offset + bytes <= static_cast<int64_t>(2 * sizeof(int64_t)))
+      std::memcpy(to, reinterpret_cast<const std::byte*>(decision->weight.shape.data()) + offset,
                   static_cast<size_t>(bytes));
   }
 
@@ -64,11 +64,11 @@ void check_shared_inputs(const RunPlan& plan, const ModelOutline& model) {
   if (!model.graph) return;
   for (const Block& block : model.graph->blocks)
     for (const SharedInput& input : shared_inputs(block)) {
-      std::vector<const Assignment*> firsts;  // one for each quantizer and scheme
+      std::vector<const ModuleDecision*> firsts;  // one for each quantizer and scheme
       for (const size_t node : input.nodes) {
-        const Assignment* one = plan.find(block.nodes[node].name);
+        const ModuleDecision* one = plan.find(block.nodes[node].name);
         if (!one || !one->quantizer->needs_gram()) continue;
-        const auto same = std::find_if(firsts.begin(), firsts.end(), [&](const Assignment* first) {
+        const auto same = std::find_if(firsts.begin(), firsts.end(), [&](const ModuleDecision* first) {
           return first->quantizer == one->quantizer && first->scheme == one->scheme;
         });
         if (same == firsts.end()) {

@@ -61,7 +61,7 @@ void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifi
     for (const WeightModule& weight : model.weights)
       if (const Scheme* scheme = quantizer->scheme_for(weight.module)) {
         check_embedding(weight.module, *scheme);
-        const auto [at, added] = plan.assignments.insert(
+        const auto [at, added] = plan.decisions.insert(
             {weight.module.name, {quantizer, scheme, choose_format(*scheme, flavor), weight}});
         if (!added)
           throw Error(ErrorCode::invalid_argument,
@@ -70,7 +70,7 @@ void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifi
       }
   }
   for (const WeightModule& weight : model.weights)
-    if (plan.assignments.count(weight.module.name)) plan.order.push_back(weight.module.name);
+    if (plan.decisions.count(weight.module.name)) plan.order.push_back(weight.module.name);
   assign_attentions(plan, model, modifiers);
   const bool wanted = std::any_of(
       modifiers.quantizers.begin(), modifiers.quantizers.end(), [](const Quantizer* quantizer) {
@@ -82,39 +82,39 @@ void assign(RunPlan& plan, const ModelOutline& model, const ModifierList& modifi
                 "recipe: every targeted module is ignored; nothing would be quantized");
 }
 
-void batch(RunPlan& plan, const ModelOutline& model) {
+void find_scale_partners(RunPlan& plan, const ModelOutline& model) {
   std::unordered_map<std::string, size_t> fused_set;
   for (size_t set = 0; set < model.fused.size(); ++set)
     for (const std::string& module : model.fused[set]) fused_set[module] = set;
   std::map<std::pair<size_t, const Scheme*>, size_t> batch_of;  // (fused set, scheme) -> batch
   for (const std::string& name : plan.order) {
-    const Scheme* scheme = plan.assignments.at(name).scheme;
+    const Scheme* scheme = plan.decisions.at(name).scheme;
     const auto set = fused_set.find(name);
     if (scheme->weights->strategy == Strategy::tensor_group && set != fused_set.end()) {
-      const auto [at, added] = batch_of.insert({{set->second, scheme}, plan.batches.size()});
+      const auto [at, added] = batch_of.insert({{set->second, scheme}, plan.scale_partners.size()});
       if (!added) {
-        plan.batches[at->second].push_back(name);
+        plan.scale_partners[at->second].push_back(name);
         continue;
       }
     }
-    plan.batches.push_back({name});
+    plan.scale_partners.push_back({name});
   }
 }
 
 void check_divisibility(const RunPlan& plan) {
   std::vector<std::pair<std::string, int64_t>> odd;  // with their group sizes
   for (const std::string& name : plan.order) {
-    const Assignment& assignment = plan.assignments.at(name);
-    const QuantizationArgs& args = *assignment.scheme->weights;
+    const ModuleDecision& decision = plan.decisions.at(name);
+    const QuantizationArgs& args = *decision.scheme->weights;
     const bool grouped = args.strategy == Strategy::group || args.strategy == Strategy::tensor_group;
-    if (grouped && assignment.weight.shape[1] % *args.group_size) odd.emplace_back(name, *args.group_size);
+    if (grouped && decision.weight.shape[1] % *args.group_size) odd.emplace_back(name, *args.group_size);
   }
   if (odd.empty()) return;
   const bool one_size = std::all_of(odd.begin(), odd.end(),
                                     [&](const auto& layer) { return layer.second == odd[0].second; });
   std::vector<std::string> layers;
   for (const auto& [name, size] : odd)
-    layers.push_back(fmt::format("{} ({} columns{})", name, plan.assignments.at(name).weight.shape[1],
+    layers.push_back(fmt::format("{} ({} columns{})", name, plan.decisions.at(name).weight.shape[1],
                                  one_size ? "" : fmt::format(", group size {}", size)));
   throw Error(
       ErrorCode::invalid_argument,
@@ -128,16 +128,16 @@ void check_divisibility(const RunPlan& plan) {
 // Otherwise the head gets tensors of its own.
 void decide_tie(RunPlan& plan, const ModelOutline& model, const OneshotOptions& options) {
   if (!model.tied_embeddings) return;
-  const Assignment* head = plan.find(kHead);
+  const ModuleDecision* head = plan.find(kHead);
   const auto embedding = std::find_if(plan.order.begin(), plan.order.end(), [&](const std::string& name) {
-    return plan.assignments.at(name).weight.module.class_name == "Embedding";
+    return plan.decisions.at(name).weight.module.class_name == "Embedding";
   });
-  const Assignment* table = embedding == plan.order.end() ? nullptr : plan.find(*embedding);
+  const ModuleDecision* table = embedding == plan.order.end() ? nullptr : plan.find(*embedding);
   plan.head_is_embedding = options.tie_word_embeddings && head && table && head->scheme == table->scheme &&
       !head->quantizer->needs_gram();
   plan.untie = !plan.head_is_embedding && (!options.tie_word_embeddings || head || table);
   if (!plan.head_is_embedding) return;
-  plan.assignments.erase(kHead);
+  plan.decisions.erase(kHead);
   std::erase(plan.order, kHead);
 }
 
@@ -177,9 +177,9 @@ void plan_tensors(RunPlan& plan,
   const auto file_of = [&](const std::string& source_tensor) {
     return options.max_shard_bytes ? std::string() : checkpoint.info(source_tensor).file;
   };
-  const auto add_quantized = [&](const Assignment& assignment) {
-    const std::string file = file_of(assignment.weight.source.tensor);
-    for (PlannedTensor& tensor : plan.output->module_tensors(assignment.planned())) {
+  const auto add_quantized = [&](const ModuleDecision& decision) {
+    const std::string file = file_of(decision.weight.source.tensor);
+    for (PlannedTensor& tensor : plan.output->module_tensors(decision.planned())) {
       tensor.file = file;
       plan.tensors.push_back(std::move(tensor));
     }
@@ -194,7 +194,7 @@ void plan_tensors(RunPlan& plan,
   for (const std::string& name : checkpoint.names()) {
     if (const auto it = replaced.find(name); it != replaced.end()) {
       for (const WeightModule* part : it->second) {
-        if (const Assignment* assignment = plan.find(part->module.name)) add_quantized(*assignment);
+        if (const ModuleDecision* decision = plan.find(part->module.name)) add_quantized(*decision);
         else add_copy(part->source, part->weight, part->dtype, part->shape);
       }
     } else if (!(drops_stale_head && name == kHeadWeight)) {
@@ -203,7 +203,7 @@ void plan_tensors(RunPlan& plan,
     }
   }
   if (!plan.untie) return;
-  if (const Assignment* assignment = plan.find(kHead)) add_quantized(*assignment);
+  if (const ModuleDecision* decision = plan.find(kHead)) add_quantized(*decision);
   else if (const WeightModule* head = model.find(kHead))
     add_copy(head->source, kHeadWeight, head->dtype, head->shape);
 }
@@ -217,13 +217,13 @@ void plan_config(RunPlan& plan,
   std::map<std::string, std::vector<std::string>> left_out;  // by class
   std::vector<std::string> classes;
   for (const Module& module : model.modules) {
-    const Assignment* assignment = plan.find(module.name);
+    const ModuleDecision* decision = plan.find(module.name);
     const auto attention = plan.attentions.find(module.name);
-    const Scheme* scheme = assignment        ? assignment->scheme
+    const Scheme* scheme = decision          ? decision->scheme
         : attention != plan.attentions.end() ? attention->second.scheme
                                              : nullptr;
     if (plan.head_is_embedding && module.name == kHead) continue;
-    if (!assignment && attention == plan.attentions.end()) {
+    if (!decision && attention == plan.attentions.end()) {
       // as their reader sees them
       const std::string class_name = module.class_name == "Router" || module.class_name == "Head"
           ? "Linear"
@@ -236,8 +236,8 @@ void plan_config(RunPlan& plan,
     if (!scheme || std::find(used.begin(), used.end(), scheme) != used.end()) continue;
     used.push_back(scheme);
     QuantizationConfig::Group group{fmt::format("group_{}", used.size() - 1), *scheme};
-    group.scheme.format = assignment ? assignment->format : Format::dense;
-    if (!assignment) {
+    group.scheme.format = decision ? decision->format : Format::dense;
+    if (!decision) {
       plan.config.kv_cache_scheme = scheme->input_activations;
       // the one group without weights that vLLM passes over is named after the class
       if (options.compat == Compat::vllm) group.scheme.targets = {module.class_name};
@@ -245,7 +245,7 @@ void plan_config(RunPlan& plan,
     plan.config.groups.push_back(std::move(group));
   }
   // vLLM's head is no "Linear" to its target matching: name it, so that a quantized one is found.
-  if (const Assignment* head = plan.find(kHead); head && options.compat == Compat::vllm) {
+  if (const ModuleDecision* head = plan.find(kHead); head && options.compat == Compat::vllm) {
     auto& targets =
         plan.config
             .groups[static_cast<size_t>(std::find(used.begin(), used.end(), head->scheme) - used.begin())]
@@ -302,9 +302,9 @@ std::vector<AttentionScales::State> AttentionScales::states(const Attention& att
   return all;
 }
 
-const Assignment* RunPlan::find(const std::string& module) const {
-  const auto it = assignments.find(module);
-  return it == assignments.end() ? nullptr : &it->second;
+const ModuleDecision* RunPlan::find(const std::string& module) const {
+  const auto it = decisions.find(module);
+  return it == decisions.end() ? nullptr : &it->second;
 }
 
 RunPlan make_plan(const Checkpoint& checkpoint,
@@ -323,7 +323,7 @@ RunPlan make_plan(const Checkpoint& checkpoint,
   check_divisibility(plan);
   check_shared_inputs(plan, model);
   decide_tie(plan, model, options);
-  batch(plan, model);
+  find_scale_partners(plan, model);
   plan_tensors(plan, checkpoint, model, options);
   plan_config(plan, model, modifiers, options);
   if (plan.output->keeps_codes()) ignore_copied_matrices(plan, checkpoint);

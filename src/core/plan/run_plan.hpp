@@ -16,7 +16,7 @@
 
 namespace llmc {
 
-struct Assignment {
+struct ModuleDecision {
   const Quantizer* quantizer = nullptr;
   const Scheme* scheme = nullptr;
   Format format = Format::dense;
@@ -46,11 +46,11 @@ struct TensorCopy {
 
 struct RunPlan {
   const OutputFormat* output = nullptr;
-  std::unordered_map<std::string, Assignment> assignments;      // by module name
+  std::unordered_map<std::string, ModuleDecision> decisions;    // by module name
   std::unordered_map<std::string, AttentionScales> attentions;  // by module name
   std::vector<std::string> order;                               // assigned modules in model order
   // the same, together where they must be quantized together (a shared global scale)
-  std::vector<std::vector<std::string>> batches;
+  std::vector<std::vector<std::string>> scale_partners;
   std::vector<PlannedTensor> tensors;  // the output's, in file order
   // what goes over unchanged (a transform may still rewrite it)
   std::vector<TensorCopy> copied;
@@ -61,7 +61,7 @@ struct RunPlan {
   QuantizationConfig config;
   std::vector<std::string> notes;  // what a reader of the folder may stumble over
 
-  const Assignment* find(const std::string& module) const;
+  const ModuleDecision* find(const std::string& module) const;
   // weights, the cache or both: config.json then has a quantization_config
   bool quantizes() const { return !config.groups.empty() || config.kv_cache_scheme; }
 };

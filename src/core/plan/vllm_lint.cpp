@@ -25,7 +25,7 @@ Args as_read(Args args) {
 bool same_part(const std::optional<Args>& a, const std::optional<Args>& b) {
   return a.has_value() == b.has_value() && (!a || as_read(*a) == as_read(*b));
 }
-bool same_for_reader(const Assignment& a, const Assignment& b) {
+bool same_for_reader(const ModuleDecision& a, const ModuleDecision& b) {
   return a.format == b.format && same_part(a.scheme->weights, b.scheme->weights) &&
       same_part(a.scheme->input_activations, b.scheme->input_activations) &&
       same_part(a.scheme->output_activations, b.scheme->output_activations);
@@ -59,12 +59,12 @@ std::vector<std::string> vllm_notes(const RunPlan& plan, const ModelOutline& mod
   // (rule, scheme) -> modules, in model order
   std::vector<std::pair<std::pair<std::string, const Scheme*>, std::vector<std::string>>> found;
   for (const std::string& name : plan.order) {
-    const Assignment& assignment = plan.assignments.at(name);
-    const Shape& shape = assignment.weight.shape;
+    const ModuleDecision& decision = plan.decisions.at(name);
+    const Shape& shape = decision.weight.shape;
     for (std::string& text :
-         broken_rules({assignment.scheme, assignment.format, assignment.weight.module.class_name, shape[0],
+         broken_rules({decision.scheme, decision.format, decision.weight.module.class_name, shape[0],
                        shape[1], !not_last.count(name)})) {
-      const std::pair key{std::move(text), assignment.scheme};
+      const std::pair key{std::move(text), decision.scheme};
       auto at = std::find_if(found.begin(), found.end(),
                              [&](const auto& entry) { return entry.first == key; });
       if (at == found.end()) at = found.insert(found.end(), {key, {}});
@@ -82,19 +82,19 @@ std::vector<std::string> vllm_notes(const RunPlan& plan, const ModelOutline& mod
 std::vector<std::string> unequal_fused_parts(const RunPlan& plan, const ModelOutline& model) {
   std::vector<std::string> lines;
   for (const auto& parts : model.fused) {
-    const Assignment* first = plan.find(parts.front());
+    const ModuleDecision* first = plan.find(parts.front());
     std::string list;
     bool equal = true, partly = false, one_call = true;
     for (const std::string& part : parts) {
-      const Assignment* assignment = plan.find(part);
-      partly = partly || !first != !assignment;
-      equal = equal && !partly && (!first || same_for_reader(*first, *assignment));
+      const ModuleDecision* decision = plan.find(part);
+      partly = partly || !first != !decision;
+      equal = equal && !partly && (!first || same_for_reader(*first, *decision));
       // one global scale
       one_call = one_call &&
           (partly || !first ||
-           (assignment->quantizer == first->quantizer && assignment->scheme == first->scheme));
+           (decision->quantizer == first->quantizer && decision->scheme == first->scheme));
       list += fmt::format("{}{} is {}", list.empty() ? "" : ", ", leaf_of(part),
-                          assignment ? describe(*assignment->scheme->weights) : "not quantized");
+                          decision ? describe(*decision->scheme->weights) : "not quantized");
     }
     if (equal && (one_call || first->scheme->weights->strategy != Strategy::tensor_group)) continue;
     const std::string& name = parts.front();
