@@ -359,6 +359,16 @@ stage:
       same_bytes(got.read("model.layers.0.mlp.gate.weight"), source.read("model.layers.0.mlp.gate.weight")));
 }
 
+TEST_CASE("a header that promises a billion empty experts costs no memory") {
+  const std::string file = "model.safetensors", experts = "model.layers.0.mlp.experts.";
+  const int64_t many = 1'000'000'000;
+  Folder folder({{file, experts + "gate_up_proj", DType::bf16, {many, 0, 128}},
+                 {file, experts + "down_proj", DType::bf16, {many, 128, 0}},
+                 {file, "model.layers.0.self_attn.q_proj.weight", DType::bf16, {128, 128}}},
+                "FP8_DYNAMIC");
+  CHECK(folder.run().linears.size() == 1);
+}
+
 TEST_CASE("stacks that lie the other way round are copied, and a note names them") {
   const std::string file = "model.safetensors", experts = "model.layers.0.mlp.experts.";
   Folder folder({{file, experts + "gate_up_proj", DType::bf16, {2, 128, 64}},

@@ -154,6 +154,7 @@ bool add_experts(ModelOutline& outline, const Checkpoint& checkpoint, const std:
   if (gate_up.size() != 3 || down.size() != 3 || gate_up[0] != down[0] || gate_up[1] != 2 * down[2] ||
       gate_up[2] != down[1])
     return false;
+  if (down[1] == 0 || down[2] == 0) return false;  // any number of empty experts fits into a small file
   const auto add = [&](const std::string& module, const WeightRef& source) {
     outline.modules.push_back({module, "Linear"});
     add_weight(outline, checkpoint, outline.modules.back(), {WeightRole::weight, module + ".weight", source});
