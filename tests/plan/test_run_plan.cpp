@@ -2,12 +2,14 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "core/folder_tools.hpp"
 #include "core/formats/verify.hpp"
 #include "inspection/folder_editor.hpp"
 #include "llmc/backend/make_backend.hpp"
 #include "llmc/error.hpp"
 #include "llmc/evaluate.hpp"
 #include "llmc/inspection.hpp"
+#include "llmc/model.hpp"
 
 using namespace llmc;
 using namespace llmc::test;
@@ -242,4 +244,30 @@ TEST_CASE("Conv1D models are refused by their model_type, and by the shape of c_
                Contains("Conv1D") && Contains("c_attn") &&
                    Contains(std::string(type) == "gpt2" ? "model_type 'gpt2'" : "[128, 384]"));
   }
+}
+
+TEST_CASE("a folder that older tools quantized is refused as such, whichever file says so") {
+  struct Row {
+    const char *tensor, *file, *text, *method;
+  };
+  const std::string module = "model.layers.0.self_attn.q_proj";
+  for (const Row& row :
+       {Row{".qweight", "quantize_config.json", R"({"bits": 4, "desc_act": true})", "'gptq'"},
+        Row{".qweight", "quant_config.json", R"({"w_bit": 4, "q_group_size": 128})", "'awq'"},
+        Row{".weight_scale", "hf_quant_config.json",
+            R"({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}})", "'modelopt'"},
+        Row{".qweight", "", "", "'GPTQ or AWQ, as tensor 'model.layers.0.self_attn.q_proj.qweight'"}}) {
+    CAPTURE(row.file, row.tensor);
+    const test::ScratchFolder scratch;
+    test::write_folder(scratch / "in",
+                       {{"model.safetensors", module + row.tensor, DType::f32, {4, 4}},
+                        {"model.safetensors", module + ".weight", DType::bf16, {128, 128}}});
+    if (*row.file) std::ofstream(scratch / "in" + "/" + row.file) << row.text;
+    CHECK_THROWS_WITH(Model(scratch / "in"), Contains("already quantized, by " + std::string(row.method)));
+  }
+  // the file alone is left over from another folder
+  const test::ScratchFolder scratch;
+  test::write_folder(scratch / "in", {{"model.safetensors", module + ".weight", DType::bf16, {128, 128}}});
+  std::ofstream(scratch / "in" + "/quantize_config.json") << "{}";
+  CHECK_NOTHROW(Model(scratch / "in"));
 }

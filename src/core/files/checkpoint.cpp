@@ -119,6 +119,7 @@ Checkpoint::Checkpoint(const std::string& directory) : directory_(directory) {
   const std::string config_path = join(directory, "config.json");
   if (!is_file(config_path)) return;
   read_config(read_text_file(config_path), config_path);
+  if (!is_quantized_) find_older_quantization();
 }
 
 // Which files hold the weights. index: filled where they are those that an index names.
@@ -177,6 +178,24 @@ void Checkpoint::read_config(std::string text, const std::string& place) {
   is_quantized_ = quantization && quantization->is(JsonValue::Kind::object);
   if (is_quantized_) quantization_method_ = llmc::quantization_method(*quantization);
   config_ = std::move(text);
+}
+
+void Checkpoint::find_older_quantization() {
+  constexpr std::string_view kCodes = ".qweight", kScales = ".weight_scale";
+  const auto told = std::find_if(names_.begin(), names_.end(), [&](const std::string& name) {
+    return name.ends_with(kCodes) || name.ends_with(kScales);
+  });
+  if (told == names_.end()) return;
+  for (const char* file : {"quantize_config.json", "quant_config.json", "hf_quant_config.json"})
+    if (const std::string path = join(directory_, file); is_file(path)) {
+      const JsonValue config = parse_json(read_text_file(path), path);
+      const JsonValue* inner = config.find("quantization");  // of hf_quant_config.json
+      quantization_method_ = llmc::quantization_method(inner ? *inner : config);
+      is_quantized_ = true;
+      return;
+    }
+  is_quantized_ = told->ends_with(kCodes);
+  if (is_quantized_) quantization_method_ = fmt::format("GPTQ or AWQ, as tensor '{}' tells", *told);
 }
 
 size_t Checkpoint::place_of(const std::string& name) const {

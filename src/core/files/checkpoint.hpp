@@ -51,7 +51,8 @@ class Checkpoint {
 
   // The text of config.json; it parses as a JSON object. Error(not_found) when there is none.
   const std::string& config() const;
-  bool is_quantized() const;  // config.json says so (quantization_config.hpp: find_quantization_config)
+  // config.json says so, or, beside tensors of codes or scales, a file of the tool that made them
+  bool is_quantized() const;
   // its quant_method; "unnamed method" when it has none
   const std::string& quantization_method() const { return quantization_method_; }
   SideFiles side_files() const;  // none of a tensor source
@@ -66,6 +67,8 @@ class Checkpoint {
   size_t place_of(const std::string& name) const;
   SafetensorsFile::Entry entry_of(const std::string& name) const;
   void read_config(std::string text, const std::string& place);
+  // Folders of GPTQ, AWQ and ModelOpt may say how they are quantized in a file of their own, or nowhere.
+  void find_older_quantization();
 
   std::vector<std::string> choose_files(std::map<std::string, std::string>& index);
 

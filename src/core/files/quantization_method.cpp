@@ -23,7 +23,9 @@ constexpr std::pair<const char*, const char*> kTellingKeys[] = {{"load_in_4bit",
                                                                 {"desc_act", "gptq"},
                                                                 {"w_bit", "awq"},
                                                                 {"q_group_size", "awq"},
-                                                                {"quant_algo", "modelopt"}};
+                                                                {"quant_algo", "modelopt"},
+                                                                {"zero_point", "awq"},
+                                                                {"damp_percent", "gptq"}};
 
 constexpr std::pair<const char*, const char*> kWaysOut[] = {
     {"compressed-tensors", "--dequantize makes one of it"},
@@ -60,12 +62,9 @@ void refuse_quantized(const std::string& place, const std::string& method) {
   std::string way_out = "take the release that it was made from";
   for (const auto& [name, text] : kWaysOut)
     if (method == name) way_out = text;
-  throw Error(
-      ErrorCode::unsupported,
-      fmt::format(
-          "'{}': config.json says that the model is already quantized, by '{}'; wanted an unquantized "
-          "one; {}",
-          place, method, way_out));
+  throw Error(ErrorCode::unsupported,
+              fmt::format("'{}': the model is already quantized, by '{}'; wanted an unquantized one; {}",
+                          place, method, way_out));
 }
 
 }  // namespace llmc
