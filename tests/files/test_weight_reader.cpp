@@ -51,10 +51,12 @@ TEST_CASE("a weight is a tensor, rows of it, a matrix of a stack, or one that li
   const std::vector<std::pair<WeightRef, const char*>> wrong = {
       {{.tensor = "fused", .index = 0}, "tensor 'fused' of shape [3, 2] has no matrix 0"},
       {{.tensor = "stack", .index = 2}, "tensor 'stack' of shape [2, 2, 2] has no matrix 2"},
-      {{.tensor = "fused", .first_row = 2, .rows = 2}, "tensor 'fused' of shape [3, 2] has no rows [2, 4)"},
-      {{.tensor = "fused", .first_row = -1}, "has no rows [-1"},
+      {{.tensor = "fused", .first_row = 2, .rows = 2},
+       "tensor 'fused' of shape [3, 2] has no 2 rows from row 2 on"},
+      {{.tensor = "fused", .first_row = -1}, "has no 0 rows from row -1 on"},
       {{.tensor = "vector", .transposed = true}, "has no rows and columns to exchange"},
-      {{.tensor = "fused", .first_row = INT64_MAX, .rows = INT64_MAX}, "has no rows"}};
+      {{.tensor = "fused", .first_row = INT64_MAX, .rows = INT64_MAX},
+       "has no 9223372036854775807 rows from row 9223372036854775807 on"}};
   for (const auto& [ref, text] : wrong)
     CHECK_THROWS_WITH(WeightReader(checkpoint, ref), Contains(text) && Contains(folder));
 }

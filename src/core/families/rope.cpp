@@ -90,7 +90,7 @@ double or_default(double value, double otherwise) { return value > 0.0 ? value :
 // rope_scaling added to a file of transformers 5 takes the place of rope_parameters, rope_theta included.
 JsonValue rope_section(const ConfigReader& config, std::vector<std::string>& notes) {
   const auto section = [&](const char* key) {
-    const JsonValue value = config.has(key) ? *config.json().find(key) : JsonValue::object();
+    JsonValue value = config.has(key) ? *config.json().find(key) : JsonValue::object();
     if (!value.is(JsonValue::Kind::object))
       throw Error(ErrorCode::bad_file,
                   fmt::format("config.json: '{}' is {}, wanted an object", key,

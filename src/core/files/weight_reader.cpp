@@ -45,9 +45,10 @@ WeightReader::WeightReader(const Checkpoint& checkpoint, const WeightRef& ref)
     require(shape.size() == 2, "rows and columns to exchange");
     std::swap(shape[0], shape[1]);
   }
-  const int64_t all = shape.empty() ? 0 : shape[0], rows = ref.rows < 0 ? all - ref.first_row : ref.rows;
-  require(ref.first_row >= 0 && rows >= 0 && ref.first_row <= all - rows,
-          fmt::format("rows [{}, {})", ref.first_row, ref.first_row + rows));
+  const int64_t all = shape.empty() ? 0 : shape[0];
+  const bool begins = ref.first_row >= 0 && ref.first_row <= all;
+  const int64_t rows = ref.rows >= 0 ? ref.rows : begins ? all - ref.first_row : 0;
+  require(begins && rows <= all - ref.first_row, fmt::format("{} rows from row {} on", rows, ref.first_row));
   const int64_t row_bytes = all == 0 ? 0 : element_count(shape).value() / all * item;
   if (!ref.transposed) first_byte_ += ref.first_row * row_bytes;
   shape[0] = rows;

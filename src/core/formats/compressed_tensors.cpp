@@ -122,7 +122,7 @@ std::vector<int32_t> read_scale_column(const StoredTensors& from,
                                        int64_t scale_columns) {
   const std::string name = module + ".weight_g_idx";
   const Tensor stored = read_checked(from, name, {DType::i32}, {columns});
-  const std::vector<int32_t> index(stored.as<int32_t>(), stored.as<int32_t>() + columns);
+  std::vector<int32_t> index(stored.as<int32_t>(), stored.as<int32_t>() + columns);
   if (std::find(index.begin(), index.end(), -1) != index.end()) return {};
   for (size_t k = 0; k < index.size(); ++k)
     if (index[k] < 0 || index[k] >= scale_columns)
@@ -161,7 +161,7 @@ Shape shape_of_stored(const StoredTensors& from,
     throw Error(ErrorCode::bad_file, fmt::format("{}: tensor '{}' has too many columns", from.place(), name));
   if (!row.weight_shape) return shape;
   const Tensor stored = read_checked(from, module + ".weight_shape", {DType::i64}, {2});
-  const Shape meant(stored.as<int64_t>(), stored.as<int64_t>() + 2);
+  Shape meant(stored.as<int64_t>(), stored.as<int64_t>() + 2);
   if (!byte_count(meant, DType::f64) || stored_codes_shape(row, args, meant) != shape)
     throw Error(ErrorCode::bad_file,
                 fmt::format("{}: tensor '{}' is {}, but its weight_shape is {}", from.place(), name,

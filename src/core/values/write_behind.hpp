@@ -14,7 +14,8 @@ class WriteBehind {
 
   // As ByteQueue's; where no thread is to be had, the piece is written here.
   void add(int64_t bytes, std::function<void()> write) {
-    if (!queue_.add(bytes, std::move(write))) write();
+    if (!queue_.add(bytes, std::move(write)))
+      write();  // NOLINT(bugprone-use-after-move): then it was not moved
   }
   void finish() { queue_.finish(); }
 
