@@ -131,7 +131,7 @@ class Comparison {
   void find_dead_columns() {
     const ColumnSums sums = column_sums();
     dead_.assign(static_cast<size_t>(columns_), 0);
-    for (size_t k = 0; k < dead_.size(); ++k) dead_[k] = sums.dd[k] == 0 && sums.ww[k] > 0;
+    for (size_t k = 0; k < dead_.size(); ++k) dead_[k] = sums.dd[k] == 0 && sums.ww[k] > 0 ? 1 : 0;
     result_.dead_columns = std::accumulate(dead_.begin(), dead_.end(), int64_t{0});
     // nothing left: that is no dead input but a lost matrix
     if (result_.dead_columns == columns_) {

@@ -16,7 +16,6 @@ namespace llmc {
 
 namespace {
 
-constexpr int64_t kRowsPerWrite = 256;  // 2 MiB of bfloat16 rows of 4096
 constexpr int64_t kWriteBehindBytes = int64_t{1} << 30;
 
 // Everything the run reads: none of it may be lost to its own output.
