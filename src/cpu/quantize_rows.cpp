@@ -188,8 +188,9 @@ std::optional<RowsQuantized> quantize_rows(Engine& engine, const RowQuantization
   std::vector<WeightError> errors(static_cast<size_t>(chunks));
   std::vector<char> bad(static_cast<size_t>(chunks));
   engine.pool.run(chunks, [&](int64_t chunk, int) {
-    bad[static_cast<size_t>(chunk)] = !quantizer.quantize(
-        chunk * per_chunk, std::min(rows, (chunk + 1) * per_chunk), errors[static_cast<size_t>(chunk)]);
+    const bool finite = quantizer.quantize(chunk * per_chunk, std::min(rows, (chunk + 1) * per_chunk),
+                                           errors[static_cast<size_t>(chunk)]);
+    bad[static_cast<size_t>(chunk)] = finite ? 0 : 1;
   });
   RowsQuantized result;
   if (std::find(bad.begin(), bad.end(), 1) != bad.end())
@@ -219,7 +220,8 @@ ValueExtent scan_values(Engine& engine, const TensorView& values) {
         return;
       }
     }
-    if ((found.first_non_finite = first_non_finite(TensorView(data, values.dtype, {part})))) return;
+    found.first_non_finite = first_non_finite(TensorView(data, values.dtype, {part}));
+    if (found.first_non_finite) return;
     std::vector<float> floats(static_cast<size_t>(part));
     to_float(data, values.dtype, part, floats.data());
     for (const float value : floats) {

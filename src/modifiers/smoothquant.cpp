@@ -102,8 +102,8 @@ class SmoothQuant final : public Transform {
       if (largest.size() <= channel) largest.resize(channel + 1, 0.0f);
       largest[channel] = std::max(largest[channel], readers[j]);
     }
-    const std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max,
-                                                       largest, rule, type_);
+    std::vector<float> scales = smoothing_scales(statistics.channels.min, statistics.channels.max, largest,
+                                                 rule, type_);
     std::vector<float> multiplied(pair.channel_of.empty() ? scales : std::vector<float>());
     for (const int32_t channel : pair.channel_of) multiplied.push_back(scales[static_cast<size_t>(channel)]);
     for (size_t node : pair.balance)

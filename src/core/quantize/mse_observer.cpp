@@ -444,8 +444,7 @@ std::string importance_fallback(const QuantizationArgs& args,
   else if (std::all_of(importance.begin(), importance.end(), [](float x) { return x == 0.0f; }))
     why = "all activations are zero";
   if (why.empty()) return {};
-  const std::string text = fmt::format("{}: {}: every channel counts the same", args.observer.value_or(""),
-                                       why);
+  std::string text = fmt::format("{}: {}: every channel counts the same", args.observer.value_or(""), why);
   if (search->strict) fail(text + ", which strict forbids");
   return text;
 }

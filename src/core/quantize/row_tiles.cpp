@@ -135,7 +135,8 @@ int64_t code_row_bytes(const QuantizationArgs& args, CodeLayout layout, int64_t 
 RowsQuantized quantize_rows_by_definition(const RowQuantization& job, const ParallelFor& parallel) {
   const QuantizationArgs& args = *job.args;
   RowsQuantized result;
-  if ((result.first_non_finite = first_non_finite(job.weight))) return result;
+  result.first_non_finite = first_non_finite(job.weight);
+  if (result.first_non_finite) return result;
   const int64_t rows = job.weight.rows(), columns = job.weight.columns();
   const int64_t step = args.strategy == Strategy::block
       ? args.block_structure.value()[0]
