@@ -18,6 +18,7 @@ struct Step {
   StepKind kind;
   size_t item;                 // of the matrices (scan, quantize), the copies, or else the batches
   int64_t begin = 0, end = 0;  // rows; bytes of a copy
+  int64_t first_byte = 0;      // of what is copied, in its tensor
 };
 
 // Reads in the order of the source's files: a disk is fastest front to back.
@@ -33,17 +34,17 @@ class ReadingOrder {
 };
 
 void add_copy_steps(const Checkpoint& source, const TensorCopy& copy, size_t item, std::vector<Step>& steps) {
-  const int64_t bytes = WeightReader(source, copy.from).info().bytes;
+  const WeightReader reader(source, copy.from);
+  const int64_t bytes = reader.info().bytes;
   if (copy.from.transposed) return steps.push_back({StepKind::copy, item, 0, bytes});
   for (int64_t begin = 0; begin < bytes; begin += kTileBytes)
-    steps.push_back({StepKind::copy, item, begin, std::min(bytes, begin + kTileBytes)});
+    steps.push_back({StepKind::copy, item, begin, std::min(bytes, begin + kTileBytes), reader.first_byte()});
 }
 
 // Nothing for a matrix that lies as [in, out]: it is read when its turn comes.
-TileRead read_of_copy(const Checkpoint& source, const TensorCopy& copy, const Step& step) {
+TileRead read_of_copy(const TensorCopy& copy, const Step& step) {
   if (copy.from.transposed) return {};
-  return {&copy.from.tensor, WeightReader(source, copy.from).first_byte() + step.begin,
-          step.end - step.begin};
+  return {&copy.from.tensor, step.first_byte + step.begin, step.end - step.begin};
 }
 
 void run_copy_step(const Checkpoint& source,
@@ -129,7 +130,7 @@ class DataFreeCompressor {
   }
 
   TileRead read_of(const Step& step) const {
-    if (step.kind == StepKind::copy) return read_of_copy(run_.source, copies_[step.item], step);
+    if (step.kind == StepKind::copy) return read_of_copy(copies_[step.item], step);
     if (step.kind == StepKind::scan || step.kind == StepKind::quantize)
       return matrices_[step.item].read_of(step.begin, step.end);
     return {};
@@ -240,7 +241,7 @@ void copy_tensors(const Checkpoint& source,
   for (size_t c = 0; c < copies.size(); ++c) add_copy_steps(source, copies[c], c, steps);
   TilePipeline pipeline(source, writer);
   pipeline.run(
-      steps.size(), [&](size_t step) { return read_of_copy(source, copies[steps[step].item], steps[step]); },
+      steps.size(), [&](size_t step) { return read_of_copy(copies[steps[step].item], steps[step]); },
       [&](size_t step, TileBuffer& input) {
         poll();
         run_copy_step(source, copies[steps[step].item], steps[step], backend, pipeline, input);

@@ -63,15 +63,18 @@ class DenseFormat final : public OutputFormat {
   void write_module(CheckpointWriter& writer,
                     const PlannedModule& module,
                     const QuantizedMatrix& matrix,
-                    const ParallelFor&) const override {
+                    const ParallelFor& parallel) const override {
     constexpr int64_t kRowsPerWrite = 256;  // 2 MiB of bfloat16 rows of 4096
-    for (int64_t row = 0; row < matrix.shape[0]; row += kRowsPerWrite) {
-      const int64_t end = std::min(matrix.shape[0], row + kRowsPerWrite);
-      Tensor tile(module.dtype, {end - row, matrix.shape[1]});
-      dequantize_rows(matrix.codes.view().row_range(row, end), row, matrix.parameters, matrix.args,
-                      tile.dtype(), tile.data());
-      writer.write_rows(module.name + ".weight", row, tile);
-    }
+    const int64_t rows = matrix.shape[0];
+    parallel((rows + kRowsPerWrite - 1) / kRowsPerWrite, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t row = t * kRowsPerWrite, last = std::min(rows, row + kRowsPerWrite);
+        Tensor tile(module.dtype, {last - row, matrix.shape[1]});
+        dequantize_rows(matrix.codes.view().row_range(row, last), row, matrix.parameters, matrix.args,
+                        tile.dtype(), tile.data());
+        writer.write_rows(module.name + ".weight", row, tile);
+      }
+    });
   }
   void write_activation(CheckpointWriter&, const std::string&, const QuantizationParameters&) const override {
   }

@@ -5,18 +5,16 @@
 #include <filesystem>
 
 #include "core/files/checkpoint_writer.hpp"
+#include "core/formats/output_format.hpp"
 #include "core/files/quantization_method.hpp"
 #include "core/json/json_value.hpp"
 #include "core/inspection/module_table.hpp"
 #include "core/model/sound_folder.hpp"
-#include "core/quantize/rounding.hpp"
 #include "llmc/error.hpp"
 #include "llmc/inspection.hpp"
 
 namespace llmc {
 namespace {
-
-constexpr int64_t kRowsPerWrite = 256;  // 2 MiB of bfloat16 rows of 4096
 
 // The dtype the model computes in: config.json's, or that of the scales.
 DType model_dtype(const Checkpoint& folder, const JsonValue& config, const std::string& module) {
@@ -129,17 +127,10 @@ class Dequantizer {
   }
 
   void decode(const std::string& module, const PlannedTensor& tensor) {
-    const QuantizedMatrix matrix = table_.reader()->read(module, *table_.scheme_of(module));
-    const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
-    backend_.parallel_for((rows + kRowsPerWrite - 1) / kRowsPerWrite, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const int64_t row = t * kRowsPerWrite, last = std::min(rows, row + kRowsPerWrite);
-        Tensor tile(tensor.dtype, {last - row, columns});
-        dequantize_rows(matrix.codes.view().row_range(row, last), row, matrix.parameters, matrix.args,
-                        tensor.dtype, tile.data());
-        writer_->write_rows(tensor.name, row, tile);
-      }
-    });
+    const Scheme& scheme = *table_.scheme_of(module);
+    const QuantizedMatrix matrix = table_.reader()->read(module, scheme);
+    dense_format().write_module(*writer_, {module, matrix.shape, tensor.dtype, scheme, Format::dense}, matrix,
+                                backend_);
     ++matrices_;
   }
 
