@@ -271,3 +271,20 @@ TEST_CASE("a folder that older tools quantized is refused as such, whichever fil
   std::ofstream(scratch / "in" + "/quantize_config.json") << "{}";
   CHECK_NOTHROW(Model(scratch / "in"));
 }
+
+TEST_CASE(
+    "a plan by itself reads no weight and writes nothing, refuses what a run would, and can be run twice") {
+  const test::ScratchFolder scratch;
+  OneshotOptions options = test::micro_llama(scratch / "out");
+  options.recipe = kGptq;
+  const auto backend = make_cpu_backend({});
+  Model model(options.model_dir);
+  const auto planned = model.plan(options);
+  CHECK(std::filesystem::is_empty(scratch.path()));
+  OneshotOptions wrong = options;
+  wrong.recipe = "q_stage: {q_modifiers: {GPTQModifier: {scheme: W4A17}}}";
+  CHECK_THROWS_WITH(model.plan(wrong), Contains("W4A17"));
+  model.quantize(planned, *backend, {});
+  model.quantize(planned, *backend, {});  // in place of the first
+  CHECK(model.save().linears.size() == 14);
+}
